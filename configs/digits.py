@@ -1,0 +1,16 @@
+"""The tutorial GAN on scikit-learn's 8x8 handwritten digits: no download.
+
+    python -m gan_jax.main --config=configs/digits.py
+"""
+
+from configs import mnist
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = mnist.get_config()
+    c.dataset = "digits"
+    c.num_steps = 20_000
+    c.z_dim = 32
+    c.sample_grid = (8, 8)
+    return c

@@ -1,0 +1,70 @@
+"""The tutorial GAN on MNIST: two MLPs with one hidden layer each, Adam, 20,000 iterations.
+
+    python -m gan_jax.main --config=configs/mnist.py
+
+This is the base of every other config: each field that a run has stands here, with what it means.
+The settings are those of the widely copied MNIST walk-through of the 2014 paper.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+
+    # What a run can be repeated from.
+    c.seed = 0  # the root of every random draw, 0 to 2^32 - 1
+    c.accelerator = "auto"  # auto (the best that JAX finds), cpu, gpu or tpu
+    c.deterministic = True  # on a GPU, only XLA operations that give the same bits every time
+
+    # Data.
+    c.dataset = "mnist"  # a TFDS name, digits, folder:DIR, npz:FILE or npy:FILE
+    c.split = "train"  # a split or a slice of one, such as train[:50000]
+    c.image_size = 0  # pixels a side to resize to; 0 leaves images as they are
+
+    # Algorithm 1.
+    c.loss = "non_saturating"  # the game: see gan_jax/losses.py
+    c.k = 1  # discriminator steps per generator step
+    c.num_steps = 20_000  # iterations, each k discriminator steps and one generator step
+    c.batch_size = 128  # examples, and noise vectors, in a minibatch
+    c.z_dim = 100  # components of the noise z
+    c.prior = ConfigDict()
+    c.prior.name = "uniform"  # uniform on [low, high), or normal (mean 0, variance 1)
+    c.prior.low = -1.0  # uniform: lower end
+    c.prior.high = 1.0  # uniform: upper end
+
+    # The players.
+    c.generator = ConfigDict()
+    c.generator.widths = (128,)  # units of each hidden layer, first to last
+    c.generator.activation = "relu"  # relu, leaky_relu (slope 0.2) or tanh
+    c.generator.output = "sigmoid"  # sigmoid ([0, 1], as images are), tanh or linear
+    c.generator.initializer = "he_normal"  # he_normal (scale / sqrt(fan_in / 2)), uniform, normal
+    c.generator.init_scale = 1.0  # multiplies he_normal; half-width of uniform; std of normal
+    c.discriminator = ConfigDict()
+    c.discriminator.widths = (128,)
+    c.discriminator.activation = "relu"
+    c.discriminator.initializer = "he_normal"
+    c.discriminator.init_scale = 1.0
+
+    # The optimizers, one for each player.
+    c.d_optimizer = ConfigDict()
+    c.d_optimizer.name = "adam"  # sgd, momentum, adam or rmsprop
+    c.d_optimizer.learning_rate = 1e-3  # at the start of the schedule
+    c.d_optimizer.b1 = 0.9  # adam: first-moment decay; momentum: the momentum
+    c.d_optimizer.b2 = 0.999  # adam, rmsprop: second-moment decay
+    c.d_optimizer.eps = 1e-8  # adam, rmsprop: added to the root of the second moment
+    c.d_optimizer.schedule = "constant"  # of the rate: constant, linear, cosine or exponential
+    c.d_optimizer.decay_steps = 20_000  # linear, cosine: iterations; exponential: to one decay_rate
+    c.d_optimizer.decay_rate = 1.0  # exponential: factor of the rate every decay_steps
+    c.d_optimizer.end_learning_rate = 0.0  # the rate where the schedule ends, its floor
+    c.g_optimizer = c.d_optimizer.copy_and_resolve_references()
+
+    # What is written and when, in iterations; none of it changes what is trained.
+    c.log_every = 2_000  # between printed lines
+    c.metrics_every = 100  # between lines of metrics.jsonl
+    c.sample_every = 2_000  # between sample grids
+    c.sample_grid = (4, 4)  # rows and columns of a sample grid
+    c.checkpoint_every = 2_000  # between checkpoints
+    c.keep_checkpoints = 3  # how many of the newest are kept
+    c.tensorboard = False  # also write TensorBoard scalars and images (extra: tensorboard)
+    return c

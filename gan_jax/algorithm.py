@@ -1,0 +1,247 @@
+"""Algorithm 1 of Goodfellow et al. 2014 (https://arxiv.org/abs/1406.2661), as pure functions.
+
+    for number of training iterations do
+        for k steps do
+            sample a minibatch of m examples and one of m noise vectors
+            update the discriminator by ascending its stochastic gradient of V
+        sample a minibatch of m noise vectors
+        update the generator by descending its stochastic gradient of V
+
+What shapes the compiled program (`Game`) is static; what is only a number (`HParams`) is traced.
+"""
+
+import enum
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan_jax import minibatch
+from gan_jax.losses import LOSSES
+from gan_jax.networks import MLP, Params
+from gan_jax.optimizers import Optimizer, Rates
+
+Info = dict[str, jax.Array]  # scalars measured during a step
+
+
+class Prior(NamedTuple):
+    """The distribution of z, independent in each component."""
+
+    name: str  # "uniform" on [low, high), or "normal": mean 0, variance 1
+    low: float = -1.0
+    high: float = 1.0
+
+
+class Game(NamedTuple):
+    """The structure of a run: hashable, static, one compilation each."""
+
+    loss: str  # a key of LOSSES
+    k: int  # discriminator steps in an iteration
+    batch_size: int  # m, examples and noise vectors in a minibatch
+    z_dim: int
+    prior: Prior
+    generator: MLP
+    discriminator: MLP
+    d_optimizer: Optimizer
+    g_optimizer: Optimizer
+
+
+class HParams(NamedTuple):
+    """The numbers of a run: traced, so that changing one compiles nothing."""
+
+    d: Rates
+    g: Rates
+
+
+class Player(NamedTuple):
+    params: Params
+    opt_state: optax.OptState
+
+
+class State(NamedTuple):
+    """The whole truth about a run in progress: arrays and nothing else."""
+
+    step: jax.Array  # iterations done, int32 ()
+    key: jax.Array  # the root key's data, uint32 (2,); never advanced, see `role_key`
+    d: Player
+    g: Player
+
+
+class Role(enum.IntEnum):
+    """What a key is for. Every draw has a role and a number, so that no key serves twice."""
+
+    INIT_D = 0
+    INIT_G = 1
+    BATCH = 2
+    NOISE_D = 3
+    NOISE_G = 4
+    NOISE_SAMPLE = 5
+
+
+def role_key(root: jax.Array, role: Role, number: jax.Array | int = 0) -> jax.Array:
+    """The key of the `number`-th draw for a role, from the root key's data."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(root), role), number)
+
+
+def init(game: Game, hparams: HParams, seed: jax.Array | int) -> State:
+    """The state before the first iteration."""
+    key = jax.random.key_data(jax.random.key(seed))
+
+    def player(network: MLP, role: Role, x: jax.Array, opt: Optimizer, rates: Rates) -> Player:
+        params = network.init(role_key(key, role), x)["params"]
+        return Player(params, opt.transformation(rates, 0).init(params))
+
+    x = jnp.zeros((1, *game.generator.out_shape))
+    z = jnp.zeros((1, game.z_dim))
+    return State(
+        step=jnp.int32(0),
+        key=key,
+        d=player(game.discriminator, Role.INIT_D, x, game.d_optimizer, hparams.d),
+        g=player(game.generator, Role.INIT_G, z, game.g_optimizer, hparams.g),
+    )
+
+
+def sample_noise(game: Game, key: jax.Array, num: int) -> jax.Array:
+    """Draws z from the prior, shape (num, z_dim)."""
+    shape = (num, game.z_dim)
+    if game.prior.name == "normal":
+        return jax.random.normal(key, shape)
+    return jax.random.uniform(key, shape, minval=game.prior.low, maxval=game.prior.high)
+
+
+@functools.partial(jax.jit, static_argnames="game")
+def generate(game: Game, g_params: Params, z: jax.Array) -> jax.Array:
+    """G(z): samples of shape (batch, *out_shape) from noise of shape (batch, z_dim)."""
+    return game.generator.apply({"params": g_params}, z)
+
+
+def _logits(game: Game, d_params: Params, x: jax.Array) -> jax.Array:
+    return game.discriminator.apply({"params": d_params}, x)
+
+
+def _descend(
+    player: Player, grads: Params, optimizer: Optimizer, rates: Rates, step: jax.Array
+) -> Player:
+    updates, opt_state = optimizer.transformation(rates, step).update(
+        grads, player.opt_state, player.params
+    )
+    return Player(optax.apply_updates(player.params, updates), opt_state)
+
+
+@functools.partial(jax.jit, static_argnames="game")
+def d_step(
+    game: Game, hparams: HParams, state: State, real: jax.Array, noise: jax.Array
+) -> tuple[State, Info]:
+    """One discriminator update: D ascends V, as descent on the loss's d part.
+
+    Args:
+      game: static structure.
+      hparams: traced numbers.
+      state: the state before; G stays as it is.
+      real: minibatch of data, shape (batch, *example shape), in G's range.
+      noise: minibatch of z, shape (batch, z_dim).
+
+    Returns:
+      The state with the new D, and d_loss, d_real (mean D(x)), d_fake (mean D(G(z))) and
+      d_grad_norm (global l2 norm), all of them before the update.
+    """
+    fake = generate(game, state.g.params, noise)
+
+    def loss(d_params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        logits = _logits(game, d_params, real), _logits(game, d_params, fake)
+        return LOSSES[game.loss].d(*logits), logits
+
+    (d_loss, logits), grads = jax.value_and_grad(loss, has_aux=True)(state.d.params)
+    d_real, d_fake = (jnp.mean(jax.nn.sigmoid(x)) for x in logits)
+    d = _descend(state.d, grads, game.d_optimizer, hparams.d, state.step)
+    return state._replace(d=d), {
+        "d_loss": d_loss,
+        "d_real": d_real,
+        "d_fake": d_fake,
+        "d_grad_norm": optax.global_norm(grads),
+    }
+
+
+@functools.partial(jax.jit, static_argnames="game")
+def g_step(
+    game: Game, hparams: HParams, state: State, noise: jax.Array
+) -> tuple[State, Info]:
+    """One generator update: G descends the loss's g part.
+
+    Args:
+      game: static structure.
+      hparams: traced numbers.
+      state: the state before; D stays as it is.
+      noise: minibatch of z, shape (batch, z_dim).
+
+    Returns:
+      The state with the new G, and g_loss and g_grad_norm (global l2 norm), before the update.
+    """
+
+    def loss(g_params: Params) -> jax.Array:
+        return LOSSES[game.loss].g(_logits(game, state.d.params, generate(game, g_params, noise)))
+
+    g_loss, grads = jax.value_and_grad(loss)(state.g.params)
+    g = _descend(state.g, grads, game.g_optimizer, hparams.g, state.step)
+    return state._replace(g=g), {"g_loss": g_loss, "g_grad_norm": optax.global_norm(grads)}
+
+
+def draw_real(game: Game, state: State, data: jax.Array, number: jax.Array) -> jax.Array:
+    """The `number`-th minibatch of a run, float32; uint8 images become [0, 1]."""
+    index = minibatch.indices(
+        role_key(state.key, Role.BATCH), number, game.batch_size, data.shape[0]
+    )
+    real = data[index]
+    return real.astype(jnp.float32) / 255 if data.dtype == jnp.uint8 else real
+
+
+def train_step(
+    game: Game, hparams: HParams, state: State, data: jax.Array
+) -> tuple[State, Info]:
+    """One iteration of Algorithm 1: k discriminator steps, each on fresh draws, then G's."""
+
+    def d_update(state: State, j: jax.Array) -> tuple[State, Info]:
+        number = state.step * game.k + j  # discriminator steps before this one
+        real = draw_real(game, state, data, number)
+        noise = sample_noise(game, role_key(state.key, Role.NOISE_D, number), game.batch_size)
+        return d_step(game, hparams, state, real, noise)
+
+    state, d_infos = jax.lax.scan(d_update, state, jnp.arange(game.k))
+    d_info = jax.tree.map(lambda x: x[-1], d_infos)
+    noise = sample_noise(game, role_key(state.key, Role.NOISE_G, state.step), game.batch_size)
+    state, g_info = g_step(game, hparams, state, noise)
+    state = state._replace(step=state.step + 1)
+    return state, {"step": state.step, **d_info, **g_info}
+
+
+@functools.partial(jax.jit, static_argnames="game")
+def train_chunk(
+    game: Game, hparams: HParams, state: State, data: jax.Array, num_steps: jax.Array | int
+) -> tuple[State, Info]:
+    """`num_steps` (traced, at least 1) iterations without a word to the host.
+
+    Args:
+      game: static structure.
+      hparams: traced numbers.
+      state: the state before.
+      data: the data set, shape (n, *example shape), uint8 images or float32 points.
+      num_steps: how many; another number compiles nothing.
+
+    Returns:
+      The state after, and the info of its last iteration (or, if a quantity was not finite, of
+      the first iteration where that was so, which names the step), with the parameters' norms.
+    """
+
+    def body(_: Any, carry: tuple[State, Info]) -> tuple[State, Info]:
+        state, info = carry
+        state, new = train_step(game, hparams, state, data)
+        finite = jnp.all(jnp.isfinite(jnp.stack(jax.tree.leaves(info))))
+        return state, jax.tree.map(functools.partial(jnp.where, finite), new, info)
+
+    shapes = jax.eval_shape(functools.partial(train_step, game), hparams, state, data)[1]
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    state, info = jax.lax.fori_loop(0, num_steps, body, (state, zeros))
+    norms = {f"{name}_param_norm": optax.global_norm(getattr(state, name).params) for name in "dg"}
+    return state, info | norms

@@ -1,0 +1,29 @@
+"""Trains a GAN.
+
+python -m gan_jax.main --config=configs/mnist.py [--workdir=DIR] [--config.FIELD=VALUE ...]
+
+Without --workdir a new directory runs/<config name>/<n> is made. With that of an unfinished run,
+the run goes on from its last checkpoint.
+"""
+
+import pathlib
+
+from gan_jax import cli
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", required=True, help="a config .py, or a run's config.json")
+    parser.add_argument("--workdir", type=pathlib.Path, help="the directory of the run")
+    arguments, settings = parser.parse_known_args()
+    from gan_jax import config, train  # seconds of imports that --help does not wait for
+
+    return train.run(
+        config.load(arguments.config, settings),
+        arguments.workdir,
+        pathlib.Path(arguments.config).stem,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

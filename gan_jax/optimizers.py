@@ -1,0 +1,54 @@
+"""Optimizers by name, through optax, with every rate traced: one compilation serves every number.
+
+The transformation is built anew from the rates at each update. That costs nothing once compiled,
+and the optimizer state is that of the plain optax optimizer.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import optax
+
+
+class Rates(NamedTuple):
+    """The numbers of an optimizer; scalars, traced."""
+
+    learning_rate: jax.Array | float
+    b1: jax.Array | float  # decay of the first moment: Adam's beta_1, momentum's momentum
+    b2: jax.Array | float  # decay of the second moment: Adam's beta_2, RMSProp's decay
+    eps: jax.Array | float  # added to the root of the second moment: Adam, RMSProp
+
+
+class Optimizer(NamedTuple):
+    """The structure of an optimizer; hashable, static."""
+
+    name: str  # a key of OPTIMIZERS
+    schedule: str = "constant"  # a key of SCHEDULES
+    decay_steps: int = 1  # iterations that the schedule takes, or for one factor of decay_rate
+    decay_rate: float = 1.0  # exponential: the factor
+    end_learning_rate: float = 0.0  # where the schedule ends
+
+    def transformation(self, rates: Rates, step: jax.Array | int) -> optax.GradientTransformation:
+        """The optax transformation at iteration `step` (0 before any)."""
+        learning_rate = SCHEDULES[self.schedule](self, rates.learning_rate)(step)
+        return OPTIMIZERS[self.name](rates._replace(learning_rate=learning_rate))
+
+
+OPTIMIZERS: dict[str, Callable[[Rates], optax.GradientTransformation]] = {
+    "sgd": lambda r: optax.sgd(r.learning_rate),
+    "momentum": lambda r: optax.sgd(r.learning_rate, momentum=r.b1),
+    "adam": lambda r: optax.adam(r.learning_rate, b1=r.b1, b2=r.b2, eps=r.eps),
+    "rmsprop": lambda r: optax.rmsprop(r.learning_rate, decay=r.b2, eps=r.eps),
+}
+
+SCHEDULES: dict[str, Callable[[Optimizer, jax.Array | float], optax.Schedule]] = {
+    "constant": lambda o, rate: optax.constant_schedule(rate),
+    "linear": lambda o, rate: optax.linear_schedule(rate, o.end_learning_rate, o.decay_steps),
+    "cosine": lambda o, rate: optax.cosine_decay_schedule(
+        rate, o.decay_steps, alpha=o.end_learning_rate / rate
+    ),
+    "exponential": lambda o, rate: optax.exponential_decay(
+        rate, o.decay_steps, o.decay_rate, end_value=o.end_learning_rate
+    ),
+}

@@ -1,0 +1,114 @@
+"""Pictures of a run: sample grids, their animation, and the curves."""
+
+import io
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_GRID_PIXELS = 320  # small images are magnified by a whole factor until a grid is about this wide
+
+
+def image_grid(images: np.ndarray, rows: int, columns: int) -> Image.Image:
+    """Arranges images in rows, one pixel of black around each.
+
+    Args:
+      images: float in [0, 1] (or beyond: clipped) or uint8, shape (<= rows * columns, height,
+        width, channels), with 1 or 3 channels.
+      rows: of the grid.
+      columns: of the grid.
+    """
+    if images.dtype != np.uint8:
+        images = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    n, height, width, channels = images.shape
+    cells = np.zeros((rows * columns, height + 2, width + 2, channels), np.uint8)
+    cells[:n, 1:-1, 1:-1] = images
+    grid = cells.reshape(rows, columns, height + 2, width + 2, channels).swapaxes(1, 2)
+    grid = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
+    factor = max(1, _GRID_PIXELS // grid.shape[1])
+    grid = grid.repeat(factor, axis=0).repeat(factor, axis=1)
+    return Image.fromarray(grid[..., 0] if channels == 1 else grid)
+
+
+def points(samples: np.ndarray) -> Image.Image:
+    """A scatter plot of points by their first two components (or one, on a line).
+
+    Args:
+      samples: shape (n, d).
+    """
+    figure = _figure(4, 4)
+    axes = figure.subplots()
+    axes.scatter(samples[:, 0], samples[:, 1] if samples.shape[1] > 1 else 0 * samples[:, 0], s=4)
+    axes.set_aspect("equal", adjustable="datalim")
+    return Image.open(io.BytesIO(_figure_png(figure))).convert("RGB")
+
+
+def sample_picture(samples: np.ndarray, rows: int, columns: int) -> Image.Image:
+    """A grid where the samples are images, a scatter plot where they are points."""
+    return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples)
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def gif(frames: list[pathlib.Path]) -> bytes:
+    """An animation of picture files, half a second each and the last for two."""
+    images = [Image.open(frame).convert("RGB") for frame in frames]
+    buffer = io.BytesIO()
+    images[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=[500] * (len(images) - 1) + [2000],
+        loop=0,
+    )
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure  # takes a second to import; training does not wait for it
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _figure_png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
+    """Losses and D's outputs over the iterations, as a PNG.
+
+    Args:
+      metrics: lines of metrics.jsonl.
+      title: of the figure.
+    """
+    step = [m["step"] for m in metrics]
+    figure = _figure(8, 6)
+    figure.suptitle(title)
+    losses, outputs = figure.subplots(2, 1, sharex=True)
+    for axes, names, label in (
+        (losses, {"d_loss": "D", "g_loss": "G"}, "loss (nats)"),
+        (outputs, {"d_real": "D(x), real", "d_fake": "D(G(z)), generated"}, "D's output"),
+    ):
+        for (name, text), color, style in zip(
+            names.items(), ("#0072B2", "#D55E00"), ("-", "--"), strict=True
+        ):
+            axes.plot(step, [m[name] for m in metrics], style, color=color, label=text, lw=1.2)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    outputs.axhline(0.5, color="black", lw=0.8, ls=":", label="1/2, where D cannot tell")
+    outputs.set_ylim(0, 1)
+    outputs.set_xlabel("iteration")
+    for axes in (losses, outputs):
+        axes.legend(loc="upper right")
+    return _figure_png(figure)

@@ -1,0 +1,139 @@
+"""A run's directory: made, locked, and described by config.json and run.json."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from gan_jax import config as config_lib
+from gan_jax.config import FREE
+from gan_jax.errors import InputError
+from gan_jax.writers import write_json, write_whole
+
+_PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def next_run(name: str) -> pathlib.Path:
+    """Makes runs/<name>/<n> with the next free n."""
+    parent = pathlib.Path("runs", name)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        n = max((int(p.name) for p in parent.iterdir() if p.name.isdecimal()), default=0)
+        while True:
+            n += 1
+            with contextlib.suppress(FileExistsError):  # another run took this number
+                (parent / str(n)).mkdir()
+                return parent / str(n)
+    except OSError as e:
+        raise InputError(f"cannot make a directory under {parent}: {e.strerror}") from None
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """The object in a JSON file of a run.
+
+    Raises:
+      InputError: no such file, or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} is not the directory of a run: no {path.name}") from None
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path} cannot be read: {e}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a JSON object")
+    return value
+
+
+def read_config(workdir: pathlib.Path) -> ConfigDict:
+    """The validated config of a run."""
+    return config_lib.validate(ConfigDict(read_json(workdir / "config.json")))
+
+
+def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
+    """Whether a directory holds the finished run of a config; nothing is written.
+
+    Raises:
+      InputError: it cannot be written, or holds something else, or another config's run.
+    """
+    existing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise InputError(f"--workdir={workdir}: {existing} is not a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"--workdir={workdir}: {existing} cannot be written")
+    if existing != workdir or not any(workdir.iterdir()):
+        return False
+    if not (workdir / "config.json").exists():
+        raise InputError(f"--workdir={workdir} holds something that is not a run; name another")
+    old = read_config(workdir)
+    changed = config_lib.differences(old, config)
+    if config.num_steps > old.num_steps:  # the longer run begins as the shorter one did
+        del changed["num_steps"]
+    refused = [f"{field} ({text})" for field, text in changed.items() if field not in FREE]
+    if refused:
+        raise InputError(
+            f"--workdir={workdir} holds a run with another config: {', '.join(refused)}"
+        )
+    run = workdir / "run.json"
+    return run.exists() and read_json(run).get("step") == config.num_steps
+
+
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the directory for this process alone; the lock of a dead process does not count.
+
+    Raises:
+      InputError: another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(f"--workdir={workdir} is in use by {file.read().strip()}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield
+
+
+def save_config(workdir: pathlib.Path, config: ConfigDict) -> None:
+    write_whole(workdir / "config.json", config_lib.to_json(config).encode())
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def provenance() -> dict[str, Any]:
+    """What a result depends on besides config and data: code, versions and device."""
+    status = _git("status", "--porcelain", "--", ".")
+    devices = jax.devices()
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "device": {"kind": devices[0].device_kind, "count": len(devices)},
+    }
+
+
+def save_run(workdir: pathlib.Path, record: dict[str, Any]) -> None:
+    write_json(workdir / "run.json", record)

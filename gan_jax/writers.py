@@ -1,0 +1,80 @@
+"""What a run writes besides its checkpoints: files whole or not at all, and metrics line by line."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file so that whoever looks sees the old content or the new, never a part."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+class MetricsWriter:
+    """metrics.jsonl, an object a line. Floats are written so that reading gives the same bits."""
+
+    def __init__(self, path: pathlib.Path, keep: Callable[[int], bool]):
+        """Opens the file to append, after the lines of steps for which keep(step) is true."""
+        if path.exists():
+            lines = [line for line in read_metrics(path) if keep(line["step"])]
+            write_whole(path, "".join(map(_line, lines)).encode())
+        self._file = path.open("a")
+
+    def write(self, metrics: dict[str, Any]) -> None:
+        self._file.write(_line(metrics))
+
+    def flush(self) -> None:
+        """Before a checkpoint: the lines that lead up to it must outlive the process with it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """Scalars and pictures for TensorBoard, by way of tensorboardX."""
+
+    def __init__(self, directory: pathlib.Path, step: int):
+        """Opens the log; what it holds of steps past `step` is hidden."""
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
+
+    def scalars(self, step: int, metrics: dict[str, Any]) -> None:
+        for name in metrics.keys() - {"step"}:
+            self._writer.add_scalar(name, metrics[name], step)
+
+    def picture(self, step: int, picture: Image.Image) -> None:
+        self._writer.add_image("samples", np.atleast_3d(picture), step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _line(metrics: dict[str, Any]) -> str:
+    return json.dumps(metrics) + "\n"
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The complete lines of a metrics.jsonl; a last one cut off by a kill is passed over."""
+    lines = []
+    for line in path.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            lines.append(json.loads(line))
+    return lines
