@@ -1,10 +1,11 @@
 """The tutorial GAN on scikit-learn's 8x8 handwritten digits: no download.
 
-    python -m gan_jax.main --config=configs/digits.py
+python -m gan_jax.main --config=configs/digits.py
 """
 
-from configs import mnist
 from ml_collections import ConfigDict
+
+from configs import mnist
 
 
 def get_config() -> ConfigDict:

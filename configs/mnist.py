@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     c.generator = ConfigDict()
     c.generator.widths = (128,)  # units of each hidden layer, first to last
     c.generator.activation = "relu"  # relu, leaky_relu (slope 0.2) or tanh
-    c.generator.output = "sigmoid"  # sigmoid ([0, 1], as images are), tanh or linear
+    c.generator.output = "sigmoid"  # sigmoid ([0, 1], as images are) or linear
     c.generator.initializer = "he_normal"  # he_normal (scale / sqrt(fan_in / 2)), uniform, normal
     c.generator.init_scale = 1.0  # multiplies he_normal; half-width of uniform; std of normal
     c.discriminator = ConfigDict()

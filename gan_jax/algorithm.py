@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax import minibatch
+from gan_jax import minibatch, networks
 from gan_jax.losses import LOSSES
 from gan_jax.networks import MLP, Params
 from gan_jax.optimizers import Optimizer, Rates
@@ -90,7 +90,7 @@ def init(game: Game, hparams: HParams, seed: jax.Array | int) -> State:
     key = jax.random.key_data(jax.random.key(seed))
 
     def player(network: MLP, role: Role, x: jax.Array, opt: Optimizer, rates: Rates) -> Player:
-        params = network.init(role_key(key, role), x)["params"]
+        params = networks.init(network, role_key(key, role), x)
         return Player(params, opt.transformation(rates, 0).init(params))
 
     x = jnp.zeros((1, *game.generator.out_shape))
@@ -114,11 +114,7 @@ def sample_noise(game: Game, key: jax.Array, num: int) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="game")
 def generate(game: Game, g_params: Params, z: jax.Array) -> jax.Array:
     """G(z): samples of shape (batch, *out_shape) from noise of shape (batch, z_dim)."""
-    return game.generator.apply({"params": g_params}, z)
-
-
-def _logits(game: Game, d_params: Params, x: jax.Array) -> jax.Array:
-    return game.discriminator.apply({"params": d_params}, x)
+    return networks.apply(game.generator, g_params, z)
 
 
 def _descend(
@@ -149,8 +145,8 @@ def d_step(
     """
     fake = generate(game, state.g.params, noise)
 
-    def loss(d_params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        logits = _logits(game, d_params, real), _logits(game, d_params, fake)
+    def loss(d_params: Params) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        logits = tuple(networks.apply(game.discriminator, d_params, x) for x in (real, fake))
         return LOSSES[game.loss].d(*logits), logits
 
     (d_loss, logits), grads = jax.value_and_grad(loss, has_aux=True)(state.d.params)
@@ -165,9 +161,7 @@ def d_step(
 
 
 @functools.partial(jax.jit, static_argnames="game")
-def g_step(
-    game: Game, hparams: HParams, state: State, noise: jax.Array
-) -> tuple[State, Info]:
+def g_step(game: Game, hparams: HParams, state: State, noise: jax.Array) -> tuple[State, Info]:
     """One generator update: G descends the loss's g part.
 
     Args:
@@ -181,7 +175,8 @@ def g_step(
     """
 
     def loss(g_params: Params) -> jax.Array:
-        return LOSSES[game.loss].g(_logits(game, state.d.params, generate(game, g_params, noise)))
+        fake = generate(game, g_params, noise)
+        return LOSSES[game.loss].g(networks.apply(game.discriminator, state.d.params, fake))
 
     g_loss, grads = jax.value_and_grad(loss)(state.g.params)
     g = _descend(state.g, grads, game.g_optimizer, hparams.g, state.step)
@@ -197,9 +192,7 @@ def draw_real(game: Game, state: State, data: jax.Array, number: jax.Array) -> j
     return real.astype(jnp.float32) / 255 if data.dtype == jnp.uint8 else real
 
 
-def train_step(
-    game: Game, hparams: HParams, state: State, data: jax.Array
-) -> tuple[State, Info]:
+def train_step(game: Game, hparams: HParams, state: State, data: jax.Array) -> tuple[State, Info]:
     """One iteration of Algorithm 1: k discriminator steps, each on fresh draws, then G's."""
 
     def d_update(state: State, j: jax.Array) -> tuple[State, Info]:

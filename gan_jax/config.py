@@ -111,9 +111,14 @@ FIELDS: dict[str, Rule] = {
 }
 
 # Fields that say what is written and when, and nothing of the mathematics.
-FREE = frozenset(
-    "log_every metrics_every sample_every sample_grid checkpoint_every keep_checkpoints "
-    "tensorboard".split()
+FREE = (
+    "log_every",
+    "metrics_every",
+    "sample_every",
+    "sample_grid",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "tensorboard",
 )
 
 
@@ -200,7 +205,9 @@ def override(config: ConfigDict, settings: Sequence[str]) -> ConfigDict:
         name, equals, text = setting.partition("=")
         field = name.removeprefix("--config.")
         if field == name or not equals:
-            raise InputError(f"unknown argument {setting!r}; fields are set by --config.FIELD=VALUE")
+            raise InputError(
+                f"unknown argument {setting!r}; fields are set by --config.FIELD=VALUE"
+            )
         if field not in FIELDS:
             raise _unknown(field)
         value = _parse(text)

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import textwrap
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -259,7 +260,7 @@ def _load_file(path: str, split: str, image_size: int) -> Dataset:
             arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{path}: want NumPy arrays without pickled objects, found {_line(error)}"
         ) from error
@@ -273,7 +274,8 @@ def _load_file(path: str, split: str, image_size: int) -> Dataset:
         images = images.reshape(*images.shape[:3], -1)
         images = _stack((("", image) for image in images), image_size) if image_size else images
     elif images.dtype in (np.float32, np.float64) and images.ndim == 2 and not image_size:
-        images = images.astype(np.float32)
+        with np.errstate(over="ignore"):
+            images = images.astype(np.float32)
         if not np.isfinite(images).all():
             raise InputError(f"{path}: want finite points, found inf or nan (as float32)")
     else:
@@ -293,7 +295,7 @@ def _load_file(path: str, split: str, image_size: int) -> Dataset:
 
 def _load_tfds(name: str, split: str, image_size: int) -> Dataset:
     """Any cached version serves a name without one, so that TFDS is imported on a miss only."""
-    match = re.fullmatch(r"(\w+(?:/\w[\w.+-]*)?)(?::([\d.*]+))?", name)
+    match = re.fullmatch(r"(\w+(?:/\w[\w.+-]*)?)(?::([\d*]+(?:\.[\d*]+){2}))?", name)
     if not match:
         raise InputError(f"unknown data set {name!r} {WANTED}")
     folder = cache_dir() / "data" / match[1]

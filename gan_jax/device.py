@@ -7,7 +7,7 @@ import jax
 from gan_jax.errors import InputError
 
 
-def setup(accelerator: str, deterministic: bool, cache: os.PathLike[str] | None) -> None:
+def setup(accelerator: str, deterministic: bool, cache: os.PathLike[str] | None = None) -> None:
     """Selects the device; to be called before JAX computes anything.
 
     Args:

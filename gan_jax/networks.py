@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -18,15 +18,14 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 OUTPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "linear": lambda x: x,
     "sigmoid": nn.sigmoid,
-    "tanh": jnp.tanh,
 }
 # Each takes the scale and returns a flax initialiser for a weight matrix; biases start at zero.
 INITIALIZERS: dict[str, Callable[[float], nn.initializers.Initializer]] = {
     # Standard deviation scale / sqrt(fan_in / 2): He et al. 2015, and the tutorial's, at scale 1.
     "he_normal": lambda s: nn.initializers.variance_scaling(2.0 * s**2, "fan_in", "normal"),
     # Uniform in +-scale, as the paper's own code has it.
-    "uniform": lambda s: lambda key, shape, dtype=jnp.float32: jax.random.uniform(
-        key, shape, dtype, -s, s
+    "uniform": lambda s: (
+        lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -s, s)
     ),
     # Standard deviation scale, whatever the width.
     "normal": lambda s: nn.initializers.normal(s),
@@ -54,3 +53,11 @@ class MLP(nn.Module):
         return OUTPUTS[self.output](x).reshape(-1, *self.out_shape)
 
 
+def init(network: MLP, key: jax.Array, x: jax.Array) -> Params:
+    """Parameters of a network for inputs shaped like x, shape (batch, ...)."""
+    return network.init(key, x)["params"]
+
+
+def apply(network: MLP, params: Params, x: jax.Array) -> jax.Array:
+    """The network's output, shape (batch, *out_shape), for inputs of shape (batch, ...)."""
+    return cast(jax.Array, network.apply({"params": params}, x))

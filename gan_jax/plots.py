@@ -10,20 +10,25 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_GRID_PIXELS = 320  # small images are magnified by a whole factor until a grid is about this wide
+_GRID_PIXELS = 480  # small images are magnified by a whole factor until a grid is about this wide
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Images of [0, 1] (what lies beyond is clipped) as bytes; bytes as they are."""
+    if images.dtype == np.uint8:
+        return images
+    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
 def image_grid(images: np.ndarray, rows: int, columns: int) -> Image.Image:
     """Arranges images in rows, one pixel of black around each.
 
     Args:
-      images: float in [0, 1] (or beyond: clipped) or uint8, shape (<= rows * columns, height,
-        width, channels), with 1 or 3 channels.
+      images: see `to_uint8`, shape (<= rows * columns, height, width, channels), 1 or 3 channels.
       rows: of the grid.
       columns: of the grid.
     """
-    if images.dtype != np.uint8:
-        images = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    images = to_uint8(images)
     n, height, width, channels = images.shape
     cells = np.zeros((rows * columns, height + 2, width + 2, channels), np.uint8)
     cells[:n, 1:-1, 1:-1] = images
@@ -55,6 +60,13 @@ def sample_picture(samples: np.ndarray, rows: int, columns: int) -> Image.Image:
 def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def npz(samples: np.ndarray) -> bytes:
+    """Samples as an .npz file's array `images`: bytes for images, points as they are."""
+    buffer = io.BytesIO()
+    np.savez(buffer, images=to_uint8(samples) if samples.ndim == 4 else samples)
     return buffer.getvalue()
 
 
@@ -94,7 +106,7 @@ def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
     """
     step = [m["step"] for m in metrics]
     figure = _figure(8, 6)
-    figure.suptitle(title)
+    figure.suptitle(title, x=0.01, ha="left")
     losses, outputs = figure.subplots(2, 1, sharex=True)
     for axes, names, label in (
         (losses, {"d_loss": "D", "g_loss": "G"}, "loss (nats)"),
@@ -110,5 +122,5 @@ def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
     outputs.set_ylim(0, 1)
     outputs.set_xlabel("iteration")
     for axes in (losses, outputs):
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     return _figure_png(figure)

@@ -113,14 +113,6 @@ def _not_finite(info: dict[str, float]) -> str | None:
     return next((name for name, value in info.items() if not math.isfinite(value)), None)
 
 
-def _restore(config: ConfigDict, game: Game, directory: pathlib.Path) -> State:
-    """The state to go on from: the newest whole checkpoint, or the seed's."""
-    init = jax.jit(functools.partial(algorithm.init, game, config_lib.hparams(config)))
-    seed = np.uint32(config.seed)
-    saved = checkpoint.restore_newest(directory, jax.eval_shape(init, seed))
-    return init(seed) if saved is None else jax.device_put(saved)
-
-
 def _train(
     config: ConfigDict,
     game: Game,
@@ -128,13 +120,21 @@ def _train(
     directory: pathlib.Path,
     received: list[int],
 ) -> int:
-    state = _restore(config, game, directory / "checkpoints")
+    init = jax.jit(functools.partial(algorithm.init, game, config_lib.hparams(config)))
+    seed = np.uint32(config.seed)
+    saved = checkpoint.restore_newest(directory / "checkpoints", jax.eval_shape(init, seed))
+    state = init(seed) if saved is None else jax.device_put(saved)
     step = begin = int(state.step)
     record: dict[str, Any] = {
         "status": "running",
         "seed": config.seed,
         **workdir.provenance(),
-        "dataset": {"name": config.dataset, "split": config.split, "sha256": dataset.sha256},
+        "dataset": {
+            "name": config.dataset,
+            "split": config.split,
+            "shape": dataset.images.shape,
+            "sha256": dataset.sha256,
+        },
         "resumed_from": begin,
     }
     workdir.save_run(directory, record)
@@ -159,7 +159,8 @@ def _train(
     bar = tqdm(total=config.num_steps, initial=begin, unit="it", disable=None, dynamic_ncols=True)
     clock: list[tuple[float, int]] = []  # (time, step) at the end of the first and the last chunk
     with contextlib.closing(metrics), contextlib.closing(saver), contextlib.closing(bar):
-        for state, info in _chunks(config, game, state, jax.device_put(dataset.images)):
+        chunks = _chunks(config, game, state, jax.device_put(dataset.images))
+        for state, info in chunks:
             step = info["step"]
             clock = [*clock[:1], (time.time(), step)]
             if quantity := _not_finite(info):

@@ -8,12 +8,15 @@ import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
+from gan_jax import algorithm, checkpoint
 from gan_jax import config as config_lib
+from gan_jax.algorithm import Game, State
 from gan_jax.config import FREE
 from gan_jax.errors import InputError
 from gan_jax.writers import write_json, write_whole
@@ -84,6 +87,29 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
         )
     run = workdir / "run.json"
     return run.exists() and read_json(run).get("step") == config.num_steps
+
+
+def load(workdir: pathlib.Path, step: int | None = None) -> tuple[Game, State]:
+    """The game of a run and its state at a checkpoint, by default the newest that is whole.
+
+    Raises:
+      InputError: not a run, or no such checkpoint.
+    """
+    config = read_config(workdir)
+    run = read_json(workdir / "run.json")
+    try:
+        _, *shape = run["dataset"]["shape"]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{workdir / 'run.json'} does not name the shape of the data") from None
+    game = config_lib.game(config, tuple(shape))
+    like = jax.eval_shape(partial(algorithm.init, game, config_lib.hparams(config)), 0)
+    directory = workdir / "checkpoints"
+    if step is not None:
+        return game, checkpoint.restore(directory, step, like)
+    state = checkpoint.restore_newest(directory, like)
+    if state is None:
+        raise InputError(f"{workdir} has no checkpoint yet")
+    return game, state
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a run writes besides its checkpoints: files whole or not at all, and metrics line by line."""
+"""What a run writes besides checkpoints: files whole or not at all, metrics line by line."""
 
 import json
 import os
@@ -61,7 +61,7 @@ class TensorBoard:
             self._writer.add_scalar(name, metrics[name], step)
 
     def picture(self, step: int, picture: Image.Image) -> None:
-        self._writer.add_image("samples", np.atleast_3d(picture), step, dataformats="HWC")
+        self._writer.add_image("samples", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
         self._writer.close()

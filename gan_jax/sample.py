@@ -1,0 +1,101 @@
+"""Draws samples from a run.
+
+python -m gan_jax.sample --workdir=DIR --num=64 --out=FILE [--seed=N] [--step=N] [--interpolate]
+
+FILE ends in .png (a grid) or .npz (an array `images`, uint8, which npz:FILE reads as a data set).
+The newest checkpoint is used, or that of --step. With --interpolate each row of the grid walks
+from one latent point to another.
+"""
+
+import math
+import pathlib
+from typing import TYPE_CHECKING
+
+from gan_jax import cli
+from gan_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import jax
+
+_BLOCK = 1000  # samples generated at a time, which bounds the memory
+
+
+def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
+    """Walks from each latent point to the next one's partner.
+
+    Args:
+      z: ends of the walks, shape (2, walks, z_dim).
+      points: on each walk, its ends included.
+      prior: "normal" walks on the sphere (slerp, White 2016, https://arxiv.org/abs/1609.04468), as
+        the straight line leaves the shell where the prior has its mass; "uniform" walks straight.
+
+    Returns:
+      Latent points, shape (walks, points, z_dim).
+    """
+    import jax.numpy as jnp
+
+    a, b = z[:, :, None]
+    t = jnp.linspace(0, 1, points)[:, None]
+    if prior != "normal":
+        return (1 - t) * a + t * b
+    norms = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1)
+    angle = jnp.arccos(jnp.clip(jnp.sum(a * b, axis=-1) / norms, -1, 1))[..., None]
+    return (jnp.sin((1 - t) * angle) * a + jnp.sin(t * angle) * b) / jnp.sin(angle)
+
+
+def draw(
+    directory: pathlib.Path, num: int, seed: int, step: int | None, walk: bool, out: pathlib.Path
+) -> None:
+    """Writes `num` samples of a run's checkpoint to a .png or .npz file.
+
+    Raises:
+      InputError: no such run or checkpoint, or a file that is not to be written.
+    """
+    import jax
+    import numpy as np
+
+    from gan_jax import algorithm, device, plots, workdir
+    from gan_jax.writers import write_whole
+
+    if out.suffix not in (".png", ".npz"):
+        raise InputError(f"--out={out} must end in .png or .npz")
+    if out.exists():
+        raise InputError(f"--out={out} exists; remove it or name another")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"--out={out}: there is no directory {out.parent}")
+    device.setup("auto", deterministic=True)
+    game, state = workdir.load(directory, step)
+    columns = math.ceil(math.sqrt(num))
+    rows = math.ceil(num / columns)
+    key = jax.random.key(seed)
+    if walk:
+        z = algorithm.sample_noise(game, key, 2 * rows).reshape(2, rows, -1)
+        z = interpolate(z, columns, game.prior.name).reshape(rows * columns, -1)[:num]
+    else:
+        z = algorithm.sample_noise(game, key, num)
+    blocks = (z[i : i + _BLOCK] for i in range(0, num, _BLOCK))
+    samples = np.concatenate(
+        [np.asarray(algorithm.generate(game, state.g.params, block)) for block in blocks]
+    )
+    if out.suffix == ".png":
+        write_whole(out, plots.png(plots.sample_picture(samples, rows, columns)))
+    else:
+        write_whole(out, plots.npz(samples))
+    print(f"{out}: {num} samples of iteration {int(state.step)}")
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
+    parser.add_argument("--num", type=cli.at_least(1), default=64, help="how many samples")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="a .png or .npz to write")
+    parser.add_argument("--seed", type=cli.at_least(0), default=0, help="of the noise")
+    parser.add_argument("--step", type=cli.at_least(0), help="of the checkpoint; default: newest")
+    parser.add_argument("--interpolate", action="store_true", help="walk between latent points")
+    args = parser.parse_args()
+    draw(args.workdir, args.num, args.seed, args.step, args.interpolate, args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
