@@ -156,7 +156,7 @@ def d_step(
         "d_loss": d_loss,
         "d_real": d_real,
         "d_fake": d_fake,
-        "d_grad_norm": optax.global_norm(grads),
+        "d_grad_norm": optax.tree.norm(grads),
     }
 
 
@@ -180,7 +180,7 @@ def g_step(game: Game, hparams: HParams, state: State, noise: jax.Array) -> tupl
 
     g_loss, grads = jax.value_and_grad(loss)(state.g.params)
     g = _descend(state.g, grads, game.g_optimizer, hparams.g, state.step)
-    return state._replace(g=g), {"g_loss": g_loss, "g_grad_norm": optax.global_norm(grads)}
+    return state._replace(g=g), {"g_loss": g_loss, "g_grad_norm": optax.tree.norm(grads)}
 
 
 def draw_real(game: Game, state: State, data: jax.Array, number: jax.Array) -> jax.Array:
@@ -236,5 +236,5 @@ def train_chunk(
     shapes = jax.eval_shape(functools.partial(train_step, game), hparams, state, data)[1]
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     state, info = jax.lax.fori_loop(0, num_steps, body, (state, zeros))
-    norms = {f"{name}_param_norm": optax.global_norm(getattr(state, name).params) for name in "dg"}
+    norms = {f"{name}_param_norm": optax.tree.norm(getattr(state, name).params) for name in "dg"}
     return state, info | norms

@@ -151,40 +151,41 @@ def _coerce(field: str, value: Any) -> Any:
     return value
 
 
+def _build(fields: dict[str, Any]) -> ConfigDict:
+    """The config of these fields, each of them checked."""
+    for field in fields:
+        if field not in FIELDS:
+            raise _unknown(field)
+    nested: dict[str, Any] = {}
+    for field, rule in FIELDS.items():
+        if field not in fields:
+            raise InputError(f"config.{field} is missing: it must be {rule.allowed}")
+        *groups, leaf = field.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[leaf] = _coerce(field, fields[field])
+    config = ConfigDict(nested)
+    if not config.prior.low < config.prior.high:
+        raise InputError(
+            f"config.prior.low is {config.prior.low}, but must be below prior.high, "
+            f"{config.prior.high}"
+        )
+    if config.num_steps * config.k * config.batch_size >= 2**32:
+        raise InputError(
+            f"config.num_steps is {config.num_steps}, but num_steps * k * batch_size must be "
+            "below 2^32"
+        )
+    return config
+
+
 def validate(config: ConfigDict) -> ConfigDict:
     """A copy of the config with every field checked.
 
     Raises:
       InputError: a field is missing, unknown, of the wrong type or out of range.
     """
-    flat = flatten(config)
-    for field in flat:
-        if field not in FIELDS:
-            raise _unknown(field)
-    result = ConfigDict()
-    for field in FIELDS:
-        if field not in flat:
-            raise InputError(f"config.{field} is missing: it must be {FIELDS[field].allowed}")
-        _set(result, field, _coerce(field, flat[field]))
-    c = result
-    if not c.prior.low < c.prior.high:
-        raise InputError(
-            f"config.prior.low is {c.prior.low}, but must be below prior.high, {c.prior.high}"
-        )
-    if c.num_steps * c.k * c.batch_size >= 2**32:
-        raise InputError(
-            f"config.num_steps is {c.num_steps}, but num_steps * k * batch_size must be below 2^32"
-        )
-    return result
-
-
-def _set(config: ConfigDict, field: str, value: Any) -> None:
-    *groups, leaf = field.split(".")
-    for group in groups:
-        if group not in config:
-            config[group] = ConfigDict()
-        config = config[group]
-    config[leaf] = value
+    return _build(flatten(config))
 
 
 def _parse(text: str) -> Any:
@@ -200,7 +201,7 @@ def override(config: ConfigDict, settings: Sequence[str]) -> ConfigDict:
     Raises:
       InputError: a setting of another form, or one that `validate` refuses.
     """
-    config = config.copy_and_resolve_references()
+    fields = flatten(config)
     for setting in settings:
         name, equals, text = setting.partition("=")
         field = name.removeprefix("--config.")
@@ -210,9 +211,8 @@ def override(config: ConfigDict, settings: Sequence[str]) -> ConfigDict:
             )
         if field not in FIELDS:
             raise _unknown(field)
-        value = _parse(text)
-        _set(config, field, text if FIELDS[field].kind is str else value)
-    return validate(config)
+        fields[field] = text if FIELDS[field].kind is str else _parse(text)
+    return _build(fields)
 
 
 def load(path: str, settings: Sequence[str] = ()) -> ConfigDict:

@@ -72,7 +72,7 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
         raise InputError(f"--workdir={workdir}: {existing} is not a directory")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"--workdir={workdir}: {existing} cannot be written")
-    if existing != workdir or not any(workdir.iterdir()):
+    if existing != workdir or all(p.name.startswith(".") for p in workdir.iterdir()):
         return False
     if not (workdir / "config.json").exists():
         raise InputError(f"--workdir={workdir} holds something that is not a run; name another")
@@ -117,10 +117,14 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the directory for this process alone; the lock of a dead process does not count.
 
     Raises:
-      InputError: another process holds it.
+      InputError: another process holds it, or it cannot be made.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("a+") as file:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("a+")
+    except OSError as e:
+        raise InputError(f"--workdir={workdir} cannot be written: {e.strerror}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -61,7 +61,9 @@ class TensorBoard:
             self._writer.add_scalar(name, metrics[name], step)
 
     def picture(self, step: int, picture: Image.Image) -> None:
-        self._writer.add_image("samples", np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+        self._writer.add_image(
+            "samples", np.asarray(picture.convert("RGB")), step, dataformats="HWC"
+        )
 
     def close(self) -> None:
         self._writer.close()

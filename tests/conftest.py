@@ -1,0 +1,49 @@
+import io
+import os
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gan_jax import config as config_lib
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def picture(path: pathlib.Path) -> Image.Image:
+    """A picture file, opened and closed."""
+    return Image.open(io.BytesIO(path.read_bytes()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory, request):
+    """One cache for the whole test run, so that nothing is read from or left in the user's."""
+    base = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        base = base.parent  # what the workers of pytest-xdist have in common
+    os.environ.setdefault("GAN_JAX_CACHE", str(base / "gan_jax_cache"))
+
+
+def tiny_config() -> ConfigDict:
+    """configs/digits.py, shrunk until a run takes a second; every period divides differently."""
+    return config_lib.load(
+        str(ROOT / "configs/digits.py"),
+        [
+            "--config.num_steps=12",
+            "--config.batch_size=8",
+            "--config.z_dim=3",
+            "--config.generator.widths=(5,)",
+            "--config.discriminator.widths=(4,)",
+            "--config.log_every=5",
+            "--config.metrics_every=2",
+            "--config.sample_every=6",
+            "--config.checkpoint_every=4",
+            "--config.sample_grid=(2,3)",
+        ],
+    )
+
+
+@pytest.fixture
+def tiny() -> ConfigDict:
+    return tiny_config()

@@ -1,0 +1,153 @@
+"""Tests of gan_jax.networks: shapes, forward passes by NumPy, and how weights are drawn."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS
+
+
+def mlp(**changes) -> MLP:
+    fields = {
+        "widths": (5, 3),
+        "out_shape": (4, 4, 1),
+        "activation": "relu",
+        "output": "linear",
+        "initializer": "he_normal",
+        "init_scale": 1.0,
+    }
+    return MLP(**fields | changes)
+
+
+def drawn(network: MLP, fan_in: int, seed: int = 0):
+    """The network's parameters, layer by layer, as pairs (kernel, bias)."""
+    params = jax.jit(network.init)(jax.random.key(seed), jnp.zeros((1, fan_in)))["params"]
+    return [(np.asarray(p["kernel"]), np.asarray(p["bias"])) for _, p in sorted(params.items())]
+
+
+@pytest.mark.parametrize("out_shape", [(), (2,), (4, 4, 1)])
+@pytest.mark.parametrize("in_shape", [(3,), (4, 4, 1)])
+@pytest.mark.parametrize("widths", [(), (5,), (5, 3)])
+def test_shapes(widths, in_shape, out_shape):
+    network = mlp(widths=widths, out_shape=out_shape)
+    x = jnp.ones((7, *in_shape))
+    out, variables = jax.eval_shape(network.init_with_output, jax.random.key(0), x)
+    assert out.shape == (7, *out_shape)
+    assert out.dtype == jnp.float32
+    sizes = (math.prod(in_shape), *widths, math.prod(out_shape))
+    layers = [variables["params"][f"Dense_{i}"] for i in range(len(sizes) - 1)]
+    assert [p["kernel"].shape for p in layers] == list(itertools.pairwise(sizes))
+    assert [p["bias"].shape for p in layers] == [(size,) for size in sizes[1:]]
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_forward_pass_is_that_of_numpy(activation, output):
+    network = mlp(activation=activation, output=output)
+    rng = np.random.default_rng(0)
+    sizes = (4, 5, 3, 16)
+    layers = [(rng.normal(size=(a, b)), rng.normal(size=b)) for a, b in itertools.pairwise(sizes)]
+    x = rng.normal(size=(6, 2, 2, 1))
+    act = {
+        "relu": lambda h: np.maximum(h, 0),
+        "leaky_relu": lambda h: np.where(h > 0, h, 0.2 * h),
+        "tanh": np.tanh,
+    }[activation]
+    out = {"linear": lambda h: h, "sigmoid": lambda h: 1 / (1 + np.exp(-h))}
+    h = x.reshape(6, 4)
+    for w, b in layers[:-1]:
+        h = act(h @ w + b)
+    expected = out[output](h @ layers[-1][0] + layers[-1][1]).reshape(6, 4, 4, 1)
+    params = {f"Dense_{i}": {"kernel": w, "bias": b} for i, (w, b) in enumerate(layers)}
+    params = jax.tree.map(jnp.float32, params)
+    actual = jax.jit(network.apply)({"params": params}, jnp.float32(x))
+    # the sums have at most 5 terms of size 10: float32 is good to 1e-5 of them
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_is_mapped_example_by_example():
+    network = mlp(output="sigmoid")
+    x = jax.random.normal(jax.random.key(1), (5, 3))
+    variables = jax.jit(network.init)(jax.random.key(0), x)
+    apply = jax.jit(network.apply)
+    whole = apply(variables, x)
+    one_by_one = [apply(variables, x[i : i + 1])[0] for i in range(5)]
+    np.testing.assert_allclose(whole, one_by_one, rtol=1e-6, atol=1e-7)
+
+
+def test_sigmoid_output_keeps_to_0_and_1_and_reaches_both():
+    x = 1e4 * jax.random.normal(jax.random.key(1), (50, 3))
+    out, _ = jax.jit(mlp(output="sigmoid").init_with_output)(jax.random.key(0), x)
+    assert out.min() == 0
+    assert out.max() == 1
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS)
+def test_biases_start_at_zero_and_weights_do_not(initializer):
+    for kernel, bias in drawn(mlp(initializer=initializer), 4):
+        assert not bias.any()
+        assert kernel.all()
+
+
+def assert_moments(w: np.ndarray, std: float) -> None:
+    """Mean 0 and the given standard deviation, within five standard errors."""
+    assert abs(w.mean()) < 5 * std / math.sqrt(w.size)
+    # for the normal; the uniform's standard error is smaller
+    np.testing.assert_allclose(w.std(), std, rtol=5 / math.sqrt(2 * w.size))
+
+
+def assert_normal_tails(w: np.ndarray, std: float) -> None:
+    """The normal's share beyond 1, 2 and 3 std; a truncated one has nothing beyond 2.3."""
+    for bound in (1, 2, 3):
+        share = math.erfc(bound / math.sqrt(2))
+        error = math.sqrt(share * (1 - share) / w.size)
+        assert abs(np.mean(np.abs(w) > bound * std) - share) < 5 * error, bound
+
+
+def test_he_normal_has_std_one_over_root_of_half_the_fan_in_and_is_not_truncated():
+    network = mlp(widths=(300, 200), out_shape=(100,))
+    for (kernel, _), fan_in in zip(drawn(network, 400), (400, 300, 200), strict=True):
+        std = 1 / math.sqrt(fan_in / 2)
+        assert_moments(kernel, std)
+        assert_normal_tails(kernel, std)
+
+
+def test_uniform_keeps_to_its_range_fills_it_and_ignores_the_width():
+    scale = 0.05
+    network = mlp(widths=(300, 200), out_shape=(100,), initializer="uniform", init_scale=scale)
+    for kernel, _ in drawn(network, 400):
+        assert -scale <= kernel.min() < -0.99 * scale
+        assert 0.99 * scale < kernel.max() <= scale
+        assert_moments(kernel, scale / math.sqrt(3))
+        counts, _ = np.histogram(kernel, bins=10, range=(-scale, scale))
+        # five standard errors of a bin's count
+        np.testing.assert_allclose(counts, kernel.size / 10, atol=5 * math.sqrt(kernel.size * 0.09))
+
+
+def test_normal_has_std_scale_whatever_the_width_and_is_not_truncated():
+    scale = 0.02
+    network = mlp(widths=(300, 200), out_shape=(100,), initializer="normal", init_scale=scale)
+    for kernel, _ in drawn(network, 400):
+        assert_moments(kernel, scale)
+        assert_normal_tails(kernel, scale)
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS)
+def test_the_scale_multiplies_the_weights(initializer):
+    one, half = (drawn(mlp(initializer=initializer, init_scale=s), 4) for s in (1.0, 0.5))
+    for (kernel, _), (halved, _) in zip(one, half, strict=True):
+        np.testing.assert_allclose(halved, 0.5 * kernel, rtol=1e-5)
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS)
+def test_layers_and_seeds_draw_differently_and_a_seed_draws_the_same_again(initializer):
+    network = mlp(widths=(5, 5), out_shape=(5,), initializer=initializer)
+    (a, _), (b, _), (c, _) = drawn(network, 5)
+    scale = np.abs(a).max()
+    assert min(np.abs(a - b).max(), np.abs(b - c).max()) > 0.1 * scale
+    np.testing.assert_array_equal(drawn(network, 5)[0][0], a)
+    assert np.abs(drawn(network, 5, seed=1)[0][0] - a).max() > 0.1 * scale
