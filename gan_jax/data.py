@@ -9,40 +9,25 @@
 - `npz:FILE`, `npy:FILE`: uint8 images, or floating-point points.
 """
 
-import contextlib
-import difflib
-import functools
-import gzip
 import hashlib
-import importlib.util
-import io
 import logging
 import os
 import pathlib
 import re
-import sys
 import tempfile
-import textwrap
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax.errors import InputError
+from gan_jax import tfds
+from gan_jax.errors import InputError, brief
 
 log = logging.getLogger(__name__)
 
-# These come as IDX files, which we read ourselves: TFDS would need TensorFlow to prepare them.
-MNIST_FAMILY = ("mnist", "fashion_mnist", "kmnist", "emnist")
-WANTED = (
-    "(want digits, folder:DIR, npz:FILE, npy:FILE or a name from"
-    " https://www.tensorflow.org/datasets/catalog/overview)"
-)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-DOWNLOAD_RETRIES = 1
-DOWNLOAD_TIMEOUT = (5, 60)  # seconds to connect, seconds without a byte
 
 
 class Dataset(NamedTuple):
@@ -122,7 +107,7 @@ def _read_cache(entry: pathlib.Path) -> Dataset | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # a damaged zip raises anything, from EOFError to zlib.error
-        log.warning("decoding again, as %s cannot be read: %s", entry, _line(error))
+        log.warning("decoding again, as %s cannot be read: %s", entry, brief(error))
         return None
     return dataset
 
@@ -141,14 +126,8 @@ def _write_cache(entry: pathlib.Path, images: np.ndarray, labels: np.ndarray | N
         finally:
             pathlib.Path(partial).unlink(missing_ok=True)
     except OSError as error:
-        log.warning("not kept in the cache: %s", _line(error))
+        log.warning("not kept in the cache: %s", brief(error))
     return dataset
-
-
-def _line(error: BaseException) -> str:
-    """An error as one line of bounded length."""
-    first = (str(error).strip() or "no reason given").splitlines()[0]
-    return f"{type(error).__name__}: {textwrap.shorten(first, 300)}"
 
 
 # Images
@@ -183,18 +162,13 @@ def _stack(named_images: Iterable[tuple[str, np.ndarray]], image_size: int) -> n
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])
 
 
-def _want_split(name: str, split: str, splits: Iterable[str]) -> None:
-    if split not in splits:
-        raise InputError(f"{name} has no split {split!r}: want one of {', '.join(splits)}")
-
-
-# Sources other than TFDS
+# Sources
 
 
 def _load_digits(split: str, image_size: int) -> Dataset:
     """scikit-learn has a single set of 1797 digits: the first 1500 are train, the last 297 test."""
     splits = {"train": slice(0, 1500), "test": slice(1500, None)}
-    _want_split("digits", split, splits)
+    tfds.want_split("digits", split, splits)
     entry = cache_dir() / "data" / "digits" / f"{split}-{image_size}.npz"
     if dataset := _read_cache(entry):
         return dataset
@@ -210,7 +184,7 @@ def _load_digits(split: str, image_size: int) -> Dataset:
 
 def _load_folder(path: str, split: str, image_size: int) -> Dataset:
     """PNG and JPEG files in the order of their paths; grey if all are, else RGB without alpha."""
-    _want_split(f"folder:{path}", split, ["train"])
+    tfds.want_split(f"folder:{path}", split, ["train"])
     folder = pathlib.Path(path).expanduser().resolve()
     if not folder.is_dir():
         raise InputError(f"folder:{path}: there is no directory {folder}")
@@ -245,7 +219,7 @@ def _read_image(file: pathlib.Path) -> np.ndarray:
                 image.convert("L") if grey else image.convert("RGBA").convert("RGB")
             )
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on damaged files
-        raise InputError(f"{file} cannot be read as an image: {_line(error)}") from error
+        raise InputError(f"{file} cannot be read as an image: {brief(error)}") from error
     if deep:
         raise InputError(f"{file} has more than 8 bits a channel: want 8-bit images")
     return pixels.reshape(*pixels.shape[:2], -1)
@@ -253,7 +227,7 @@ def _read_image(file: pathlib.Path) -> np.ndarray:
 
 def _load_file(path: str, split: str, image_size: int) -> Dataset:
     """Reads images or points from a NumPy file; never unpickles."""
-    _want_split(path, split, ["train"])
+    tfds.want_split(path, split, ["train"])
     try:
         with pathlib.Path(path).expanduser().open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -262,7 +236,7 @@ def _load_file(path: str, split: str, image_size: int) -> Dataset:
         raise InputError(f"there is no file {path}") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{path}: want NumPy arrays without pickled objects, found {_line(error)}"
+            f"{path}: want NumPy arrays without pickled objects, found {brief(error)}"
         ) from error
     if "images" not in arrays and len(arrays) != 1:
         raise InputError(f"{path}: want `images` or a single array, found {', '.join(arrays)}")
@@ -290,166 +264,25 @@ def _load_file(path: str, split: str, image_size: int) -> Dataset:
     return _dataset(images, labels)
 
 
-# TensorFlow Datasets
-
-
 def _load_tfds(name: str, split: str, image_size: int) -> Dataset:
     """Any cached version serves a name without one, so that TFDS is imported on a miss only."""
-    match = re.fullmatch(r"(\w+(?:/\w[\w.+-]*)?)(?::([\d*]+(?:\.[\d*]+){2}))?", name)
-    if not match:
-        raise InputError(f"unknown data set {name!r} {WANTED}")
-    folder = cache_dir() / "data" / match[1]
+    plain, version = tfds.parse(name)
+    folder = cache_dir() / "data" / plain
     file = f"{split}-{image_size}.npz"
-    entries = folder.glob(f"{match[2] or '*'}/{file}")
+    entries = folder.glob(f"{version or '*'}/{file}")
     for entry in sorted(entries, key=lambda e: [*map(int, e.parent.name.split("."))], reverse=True):
         if dataset := _read_cache(entry):
             return dataset
-    try:
-        with _tensorflow_datasets() as tfds:
-            builder = _prepare(tfds, name)
-            images, labels = _decode(builder, split, image_size)
-    except ImportError as error:
-        raise InputError(
-            f"{name} is not in the cache {folder.parent} and cannot be read without the package"
-            f" {error.name}: pip install tensorflow-datasets importlib_resources array_record"
-        ) from error
-    return _write_cache(folder / str(builder.version) / file, images, labels)
-
-
-@contextlib.contextmanager
-def _tensorflow_datasets() -> Iterator[Any]:
-    """The module, made silent but for progress bars on a terminal, and quick to give up.
-
-    Its own 10 retries take minutes, and for a host that drops packets it would wait on and on.
-    """
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download import downloader
-
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]
-    levels = [logger.level for logger in loggers]
-    retries, open_url = downloader.MAX_RETRIES, downloader._open_url
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        downloader.MAX_RETRIES = DOWNLOAD_RETRIES
-        downloader._open_url = functools.partial(open_url, timeout=DOWNLOAD_TIMEOUT)
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield tfds
-    finally:
-        downloader.MAX_RETRIES, downloader._open_url = retries, open_url
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _prepare(tfds: Any, name: str) -> Any:
-    """Returns the TFDS builder of an image data set whose files are on disk, maybe only now."""
     data_dir = os.environ.get("TFDS_DATA_DIR") or cache_dir() / "tensorflow_datasets"
-    data_dir = pathlib.Path(data_dir).expanduser()
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        known = [*tfds.list_builders(with_community_datasets=False), "digits"]
-        close = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name, known, 1))
-        raise InputError(f"unknown data set {name!r}{close} {WANTED}") from error
-    except Exception as error:
-        raise InputError(f"TFDS cannot open {name} in {data_dir}: {_line(error)}") from error
-    image = dict(builder.info.features).get("image")
-    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
-        raise InputError(f"{name} has no 8-bit feature `image`: want an image data set of TFDS")
-    if builder.is_prepared():
-        return builder
-    if builder.name in MNIST_FAMILY:
-        _read_without_tensorflow(builder)
-    elif importlib.util.find_spec("tensorflow") is None:
-        raise InputError(
-            f"{name} is not prepared in {data_dir}, and preparing it needs TensorFlow:"
-            " pip install 'gan_jax[prepare]'"
-        )
-    log.info("preparing %s in %s", name, data_dir)
-    try:
-        builder.download_and_prepare(file_format="array_record")
-    except Exception as error:  # whatever lies beneath: requests, gzip, the file system
-        if not builder.is_prepared():  # else another process was faster
-            names = [info.filename for info in (builder.url_infos or {}).values()]
-            files = ", ".join(names) if 0 < len(names) <= 4 else "its original files"
-            raise InputError(
-                f"{name} could not be fetched and prepared ({_line(error)}): put {files} into"
-                f" {data_dir / 'downloads' / 'manual'}, or set TFDS_DATA_DIR to a directory where"
-                " it is prepared, or use --config=configs/digits.py, which needs no download"
-            ) from error
-    return tfds.builder(name, data_dir=data_dir)
-
-
-def _read_without_tensorflow(builder: Any) -> None:
-    """Has a builder of the MNIST family read its archives itself and encode with Pillow."""
-    split_generators = builder._split_generators
-
-    def keep_archives(dl_manager: Any) -> Any:
-        dl_manager.download_and_extract = dl_manager.download
-        dl_manager.extract = lambda paths: paths
-        return split_generators(dl_manager)
-
-    def generate_examples(data_path: str, label_path: str, **_: int) -> Iterator[tuple[int, Any]]:
-        from PIL import Image
-
-        examples = zip(_read_idx(data_path), _read_idx(label_path), strict=True)
-        for index, (image, label) in enumerate(examples):
-            yield index, {"image": Image.fromarray(image), "label": int(label)}
-
-    builder._split_generators = keep_archives
-    builder._generate_examples = generate_examples
-
-
-def _read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads gzipped IDX of uint8, for EMNIST inside a zip: `ZIP/gzip/NAME.gz`, of which TFDS asks.
-
-    Format: two zero bytes, the type (8 is uint8), the rank, the shape as big-endian
-    int32, the data.
-    """
-    file = pathlib.Path(path)
-    archive = file.parents[1]
-    if archive.is_file():
-        packed = zipfile.Path(archive, f"{file.parent.name}/{file.name}").read_bytes()
-    else:
-        packed = file.read_bytes()
-    data = gzip.decompress(packed)
-    if data[:3] != b"\0\0\x08":
-        raise ValueError(f"{file} is not an IDX file of uint8")
-    shape = np.frombuffer(data, ">i4", count=data[3], offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
-
-
-def _decode(builder: Any, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads a split of a prepared TFDS data set: 0.15 ms for an image of MNIST."""
-    from tqdm import tqdm
-
-    _want_split(builder.info.full_name, split, builder.info.splits)
-    feature = dict(builder.info.features).get("label")
-    labels: list[int] | None = None
-    if feature is not None and feature.shape == () and np.issubdtype(feature.np_dtype, np.integer):
-        labels = []
+    labels: list[int] = []
 
     def named_images() -> Iterator[tuple[str, np.ndarray]]:
-        source = builder.as_data_source(split)
-        n = len(source)
-        with tqdm(total=n, desc=f"decoding {builder.name}", unit="", disable=None) as bar:
-            for start in range(0, n, 256):  # in batches reads twice as fast as one by one
-                keys = range(start, min(start + 256, n))
-                for key, example in zip(keys, source.__getitems__(keys), strict=True):
-                    if labels is not None:
-                        labels.append(example["label"])
-                    yield f"image {key}", example["image"]
-                bar.update(len(keys))
+        for number, (image, label) in enumerate(examples):
+            if label is not None:
+                labels.append(label)
+            yield f"image {number}", image
 
-    try:
+    with tfds.examples(name, split, pathlib.Path(data_dir).expanduser()) as (version, examples):
         images = _stack(named_images(), image_size)
-    except InputError:
-        raise
-    except Exception as error:  # Riegeli, protobuf and Pillow each have their own
-        raise InputError(
-            f"{builder.data_path} cannot be read ({_line(error)}): delete it, so that it is"
-            " prepared anew, or set TFDS_DATA_DIR to another directory"
-        ) from error
-    return images, None if labels is None else np.asarray(labels, np.int32)
+    entry = folder / version / file
+    return _write_cache(entry, images, np.asarray(labels, np.int32) if labels else None)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import data
+from gan_jax import data, tfds
 from gan_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -215,7 +215,7 @@ def test_a_full_disk_leaves_no_partial_file(cache, caplog, monkeypatch):
 def test_two_processes_may_write_one_entry_at_once(cache):
     code = """
 import pathlib, numpy as np
-from gan_jax import data
+from gan_jax import data, tfds
 images = np.arange(40 * 64, dtype=np.uint8).reshape(40, 8, 8, 1)
 entry = data.cache_dir() / "data" / "mnist" / "3.0.1" / "train-0.npz"
 for _ in range(100):
@@ -558,9 +558,9 @@ def test_the_patience_of_tfds_is_restored():
     from tensorflow_datasets.core.download import downloader
 
     before = downloader.MAX_RETRIES, downloader._open_url
-    with data._tensorflow_datasets():
-        assert downloader.MAX_RETRIES == data.DOWNLOAD_RETRIES
-        assert downloader._open_url.keywords == {"timeout": data.DOWNLOAD_TIMEOUT}
+    with tfds._tensorflow_datasets():
+        assert downloader.MAX_RETRIES == tfds.DOWNLOAD_RETRIES
+        assert downloader._open_url.keywords == {"timeout": tfds.DOWNLOAD_TIMEOUT}
     assert (downloader.MAX_RETRIES, downloader._open_url) == before
 
 
@@ -573,7 +573,7 @@ def test_unknown_names():
 
 
 def test_sets_that_need_tensorflow_or_hold_no_images(monkeypatch):
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(tfds.importlib.util, "find_spec", lambda name: None)
     assert "gan_jax[prepare]" in one_line_error("cifar10")
     assert "`image`" in one_line_error("imdb_reviews")
 
