@@ -1,10 +1,12 @@
-"""Checkpoints of any pytree of arrays, through orbax, each with the hash of what it holds.
+"""Checkpoints of any pytree of arrays, through orbax, each with the hashes of its files.
 
-A checkpoint is a directory step_NNNNNNN, which orbax writes under another name and renames when it
-is complete. The hash is an array of the checkpoint: whatever is read must agree with it.
+A checkpoint is a directory step_NNNNNNN, which appears under this name only when it is complete,
+and is read only if every file of it is as it was written.
 """
 
+import concurrent.futures
 import hashlib
+import json
 import logging
 import pathlib
 import shutil
@@ -14,9 +16,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, brief
 
 Tree = TypeVar("Tree")
+
+_HASHES = "sha256.json"  # of every other file in a checkpoint, by its relative path
 
 # Orbax tells its progress as absl warnings; its failures are exceptions.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -42,34 +46,64 @@ def steps(directory: pathlib.Path) -> list[int]:
     return sorted(int(number) for _, _, number in names if number.isdecimal())
 
 
+def _hash_files(path: pathlib.Path) -> dict[str, str]:
+    files = sorted(f for f in path.rglob("*") if f.is_file() and f != path / _HASHES)
+    return {str(f.relative_to(path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
 class Writer:
     """Saves in the background, one checkpoint at a time, and keeps the newest few."""
 
     def __init__(self, directory: pathlib.Path, keep: int):
         self._directory = directory.resolve()
         self._keep = keep
-        self._orbax = ocp.StandardCheckpointer()
-        for leftover in self._directory.glob("*tmp*"):  # of a process that was killed
-            shutil.rmtree(leftover)
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._pending: concurrent.futures.Future[None] | None = None
 
     def save(self, step: int, tree: Any) -> None:
-        """Copies the tree off the device and returns; the files are written meanwhile."""
-        self.wait()
-        tree = jax.device_get(tree)
-        digest = np.frombuffer(bytes.fromhex(sha256(tree)), np.uint8)
-        self._orbax.save(_path(self._directory, step), {"tree": tree, "sha256": digest}, force=True)
+        """Copies the tree off the device and returns; the files are written meanwhile.
 
-    def wait(self) -> None:
-        """Returns when the last save is complete on disk, and deletes what it makes obsolete."""
-        self._orbax.wait_until_finished()
-        for step in steps(self._directory)[: -self._keep]:
-            doomed = self._directory / f"tmp_{step}"  # a half-deleted one must not look whole
-            _path(self._directory, step).rename(doomed)
+        Raises:
+          OSError: the save before this one failed.
+        """
+        self.wait()
+        self._pending = self._thread.submit(self._save, step, jax.device_get(tree))
+
+    def _save(self, step: int, tree: Any) -> None:
+        unfinished = self._directory / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(unfinished, tree)
+        (unfinished / _HASHES).write_text(json.dumps(_hash_files(unfinished), indent=2))
+        path = _path(self._directory, step)
+        self._delete(path)
+        unfinished.rename(path)
+        for old in steps(self._directory)[: -self._keep]:
+            self._delete(_path(self._directory, old))
+
+    def _delete(self, path: pathlib.Path) -> None:
+        if path.exists():
+            doomed = path.rename(self._directory / "doomed")  # never half of one under its name
             shutil.rmtree(doomed)
 
+    def wait(self) -> None:
+        """Returns when the last save is complete on disk.
+
+        Raises:
+          OSError: it failed.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            try:
+                pending.result()
+            except Exception as e:  # tensorstore tells a full disk as a ValueError
+                raise OSError(f"no checkpoint could be written: {brief(e)}") from e
+
     def close(self) -> None:
-        self.wait()
-        self._orbax.close()
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
 
 
 def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
@@ -87,17 +121,21 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
     if not path.is_dir():
         found = ", ".join(map(str, steps(directory))) or "none"
         raise InputError(f"{directory} has no checkpoint of step {step}; it has: {found}")
-    target = {
-        "tree": jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like),
-        "sha256": np.empty(32, np.uint8),
-    }
     try:
-        saved = ocp.StandardCheckpointer().restore(path, target)
-    except Exception as e:  # damage shows in as many ways as there are layers below
-        raise InputError(f"{path} cannot be read ({type(e).__name__})") from e
-    if bytes(np.asarray(saved["sha256"])).hex() != sha256(saved["tree"]):
-        raise InputError(f"{path} is damaged: its content does not match its checksum")
-    return saved["tree"]
+        expected = json.loads((path / _HASHES).read_bytes())
+    except (OSError, ValueError):
+        expected = None
+    if expected != _hash_files(path):
+        raise InputError(f"{path} is damaged: its files are not as they were written")
+    target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            tree: Tree = checkpointer.restore(path, target)
+    except (ValueError, KeyError, TypeError) as e:  # another structure
+        raise InputError(f"{path} is of another config: {brief(e)}") from e
+    if jax.tree.map(np.shape, tree) != jax.tree.map(np.shape, like):  # orbax does not look
+        raise InputError(f"{path} is of another config: its arrays have other shapes")
+    return tree
 
 
 def restore_newest(directory: pathlib.Path, like: Tree) -> Tree | None:

@@ -1,0 +1,61 @@
+import jax
+import numpy as np
+import pytest
+
+from gan_jax import algorithm, checkpoint, config
+from gan_jax.errors import InputError
+
+
+@pytest.fixture
+def state(tiny):
+    game, hparams = config.game(tiny, (8, 8, 1)), config.hparams(tiny)
+    return algorithm.init(game, hparams, 0)
+
+
+@pytest.fixture
+def saved(state, tmp_path):
+    writer = checkpoint.Writer(tmp_path, keep=2)
+    for step in (1, 2, 3):
+        writer.save(step, state._replace(step=np.int32(step)))
+    writer.close()
+    return tmp_path
+
+
+def test_what_is_read_is_what_was_saved(state, saved):
+    back = checkpoint.restore(saved, 3, state)
+    assert jax.tree.structure(back) == jax.tree.structure(state)
+    assert checkpoint.sha256(back) == checkpoint.sha256(state._replace(step=np.int32(3)))
+
+
+def test_the_newest_are_kept(state, saved):
+    assert checkpoint.steps(saved) == [2, 3]
+    assert checkpoint.restore_newest(saved, state).step == 3
+    with pytest.raises(InputError, match="no checkpoint of step 1; it has: 2, 3"):
+        checkpoint.restore(saved, 1, state)
+
+
+def test_the_hash_depends_on_values_names_types_and_shapes():
+    trees = [
+        {"a": np.zeros(2, np.float32)},
+        {"a": np.array([0, 1e-45], np.float32)},
+        {"b": np.zeros(2, np.float32)},
+        {"a": np.zeros(2, np.int32)},
+        {"a": np.zeros((2, 1), np.float32)},
+        {"a": np.zeros(1, np.float32), "b": np.zeros(1, np.float32)},
+    ]
+    assert len({checkpoint.sha256(tree) for tree in trees}) == len(trees)
+
+
+def test_a_state_of_another_structure_is_refused(state, saved, tiny):
+    wider = config.override(tiny, ["--config.generator.widths=(6,)"])
+    other = algorithm.init(config.game(wider, (8, 8, 1)), config.hparams(wider), 0)
+    with pytest.raises(InputError, match="of another config"):
+        checkpoint.restore(saved, 3, other)
+
+
+def test_no_checkpoint_is_none_and_only_damaged_ones_are_an_error(state, tmp_path, saved):
+    assert checkpoint.restore_newest(tmp_path / "nowhere", state) is None
+    for path in saved.glob("*/manifest.ocdbt"):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="every checkpoint"):
+        checkpoint.restore_newest(saved, state)

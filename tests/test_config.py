@@ -1,0 +1,89 @@
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from gan_jax import config
+from gan_jax.errors import InputError
+from tests.conftest import ROOT
+
+
+def test_mnist_is_the_tutorials_configuration():
+    """The 2014 walk-through: two MLPs of 128 ReLU, Adam as it comes, 20,000 iterations."""
+    c = config.load(str(ROOT / "configs/mnist.py"))
+    assert (c.dataset, c.split, c.image_size) == ("mnist", "train", 0)
+    assert (c.loss, c.k, c.num_steps, c.batch_size) == ("non_saturating", 1, 20_000, 128)
+    assert (c.z_dim, c.prior.to_dict()) == (100, {"name": "uniform", "low": -1.0, "high": 1.0})
+    for player in (c.generator, c.discriminator):
+        assert (player.widths, player.activation) == ((128,), "relu")
+        assert (player.initializer, player.init_scale) == ("he_normal", 1.0)
+    assert c.generator.output == "sigmoid"
+    for optimizer in (c.d_optimizer, c.g_optimizer):
+        assert (optimizer.name, optimizer.schedule) == ("adam", "constant")
+        rates = optimizer.learning_rate, optimizer.b1, optimizer.b2, optimizer.eps
+        assert rates == (1e-3, 0.9, 0.999, 1e-8)
+    assert (c.log_every, c.sample_every, c.sample_grid) == (2_000, 2_000, (4, 4))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_config_is_valid_and_survives_json(path, tmp_path):
+    c = config.load(str(path))
+    (tmp_path / "config.json").write_text(config.to_json(c))
+    assert config.load(str(tmp_path / "config.json")) == c
+    assert not config.differences(c, config.load(str(tmp_path / "config.json")))
+
+
+def test_every_field_of_the_base_config_has_a_comment_or_stands_beside_one():
+    text = (ROOT / "configs/mnist.py").read_text()
+    for field in config.FIELDS:
+        group, _, leaf = field.rpartition(".")
+        lines = [x for x in text.splitlines() if f".{leaf} = " in x]
+        assert any("#" in line for line in lines), field
+        assert not group or f"c.{group} = " in text
+
+
+def test_settings_are_parsed_as_the_type_of_their_field(tiny):
+    settings = {
+        "k": "3",
+        "loss": "minimax",
+        "split": "1",
+        "deterministic": "false",
+        "d_optimizer.learning_rate": "1e-4",
+        "g_optimizer.b1": "0",
+        "discriminator.widths": "(7,8)",
+        "generator.widths": "[]",
+    }
+    c = config.override(tiny, [f"--config.{field}={text}" for field, text in settings.items()])
+    assert (c.k, c.loss, c.split, c.deterministic) == (3, "minimax", "1", False)
+    assert (c.d_optimizer.learning_rate, c.g_optimizer.b1) == (1e-4, 0.0)
+    assert (c.discriminator.widths, c.generator.widths) == ((7, 8), ())
+    assert (tiny.k, tiny.loss) == (1, "non_saturating")
+
+
+def test_numbers_are_traced_and_structure_is_static(tiny):
+    game, hparams = config.game(tiny, (8, 8, 1)), config.hparams(tiny)
+    faster = config.override(tiny, ["--config.d_optimizer.learning_rate=1"])
+    assert config.game(faster, (8, 8, 1)) == game
+    assert hash(config.game(faster, (8, 8, 1))) == hash(game)
+    assert config.hparams(faster) != hparams
+    more = config.override(tiny, ["--config.k=2"])
+    assert config.game(more, (8, 8, 1)) != game
+    assert config.hparams(more) == hparams
+
+
+@pytest.mark.parametrize("field", config.FIELDS)
+def test_a_field_of_another_type_or_missing_is_refused_by_name(field, tiny):
+    fields = json.loads(config.to_json(tiny))
+    *groups, leaf = field.split(".")
+    place = fields
+    for group in groups:
+        place = place[group]
+    place[leaf] = {"nested": 1}
+    with pytest.raises(InputError, match=rf"config\.{field}.* is not a field|config\.{field} is "):
+        config.validate(ConfigDict(fields))
+    place[leaf] = None
+    with pytest.raises(InputError, match=rf"config\.{field} is None, but must be "):
+        config.validate(ConfigDict(fields))
+    del place[leaf]
+    with pytest.raises(InputError, match=rf"config\.{field} is missing"):
+        config.validate(ConfigDict(fields))
