@@ -55,6 +55,7 @@ class Writer:
     """Saves in the background, one checkpoint at a time, and keeps the newest few."""
 
     def __init__(self, directory: pathlib.Path, keep: int):
+        directory.mkdir(exist_ok=True)
         self._directory = directory.resolve()
         self._keep = keep
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
@@ -70,6 +71,7 @@ class Writer:
         self._pending = self._thread.submit(self._save, step, jax.device_get(tree))
 
     def _save(self, step: int, tree: Any) -> None:
+        self._directory.stat()  # orbax would make it anew under a run that somebody has removed
         unfinished = self._directory / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -37,12 +38,25 @@ def at_least(low: int) -> Callable[[str], int]:
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Runs a command and exits: its status, or 2 and one line for what the user got wrong."""
+    """Runs a command and exits.
+
+    The status is the command's own; 2, with one line, for what the user got wrong; 1, with one
+    line, where the machine failed it (a full disk, a removed directory); 128 + signal.
+    """
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for a log or a pipe
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         status = main()
     except InputError as e:
-        print("error:", " ".join(str(e).split()), file=sys.stderr)
-        status = 2
+        status = _fail(e, 2)
+    except OSError as e:
+        status = _fail(e, 1)
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
     sys.exit(status)
+
+
+def _fail(error: Exception, status: int) -> int:
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    return status

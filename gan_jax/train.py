@@ -55,8 +55,13 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), _signals() as received:
         print(directory, flush=True)
-        workdir.save_config(directory, config)
-        return _train(config, game, dataset, directory, received)
+        try:
+            workdir.save_config(directory, config)
+            return _train(config, game, dataset, directory, received)
+        except OSError as e:
+            raise OSError(
+                f"{e} (what was saved is whole: once this is mended, the same --workdir goes on)"
+            ) from e
 
 
 @contextlib.contextmanager
@@ -149,6 +154,7 @@ def _train(
         if board:
             board.picture(step, picture)
 
+    (directory / "samples").mkdir(exist_ok=True)
     if begin == 0:
         write_samples()
     metrics = MetricsWriter(

@@ -12,13 +12,16 @@ from PIL import Image
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that whoever looks sees the old content or the new, never a part."""
-    path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -33,13 +36,19 @@ class MetricsWriter:
         if path.exists():
             lines = [line for line in read_metrics(path) if keep(line["step"])]
             write_whole(path, "".join(map(_line, lines)).encode())
+        self._path = path
         self._file = path.open("a")
 
     def write(self, metrics: dict[str, Any]) -> None:
         self._file.write(_line(metrics))
 
     def flush(self) -> None:
-        """Before a checkpoint: the lines that lead up to it must outlive the process with it."""
+        """Before a checkpoint: the lines that lead up to it must outlive the process with it.
+
+        Raises:
+          OSError: they cannot be written, or somebody has removed the file.
+        """
+        self._path.stat()
         self._file.flush()
         os.fsync(self._file.fileno())
 

@@ -14,11 +14,11 @@ def state(tiny):
 
 @pytest.fixture
 def saved(state, tmp_path):
-    writer = checkpoint.Writer(tmp_path, keep=2)
+    writer = checkpoint.Writer(tmp_path / "run", keep=2)
     for step in (1, 2, 3):
         writer.save(step, state._replace(step=np.int32(step)))
     writer.close()
-    return tmp_path
+    return tmp_path / "run"
 
 
 def test_what_is_read_is_what_was_saved(state, saved):

@@ -1,0 +1,89 @@
+"""Proves that a run can be repeated: trains it again and compares.
+
+python -m gan_jax.reproduce --workdir=DIR
+
+Prints `identical` and exits with 0, or says at which iteration and in what the repetition differs
+first, and what differs in the environment, and exits with 1. DIR itself is not changed.
+"""
+
+import contextlib
+import io
+import pathlib
+import tempfile
+from typing import Any
+
+from gan_jax import cli
+
+
+def first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
+    """Where two lists of metrics lines part: iteration, quantity and both values, or None."""
+    for a, b in zip(old, new, strict=False):
+        for name in a.keys() | b.keys():
+            if a.get(name) != b.get(name):
+                return f"iteration {a['step']}, {name}: {a.get(name)} recorded, {b.get(name)} now"
+    if len(old) != len(new):
+        return f"{len(old)} lines of metrics recorded, {len(new)} now"
+    return None
+
+
+def environment_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What run.json records of versions, device, data and commit, where that is not the same."""
+    names = ("git_commit", "git_dirty", "versions", "device", "dataset")
+    return [
+        f"{name}: {old.get(name)} recorded, {new.get(name)} now"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def reproduce(directory: pathlib.Path) -> int:
+    """Trains a run again, beside it, and returns the exit status.
+
+    Raises:
+      InputError: the directory is not a run, or has not come as far as its first record.
+    """
+    from gan_jax import data, train, workdir
+    from gan_jax.errors import InputError
+    from gan_jax.writers import read_metrics
+
+    config = workdir.read_config(directory)
+    recorded = workdir.read_json(directory / "run.json")
+    metrics = directory / "metrics.jsonl"
+    lines = read_metrics(metrics) if metrics.exists() else []
+    if not lines:
+        raise InputError(f"{directory} has no metrics yet to compare with")
+    config.num_steps = recorded.get("step", lines[-1]["step"])
+    print(f"{directory}: training its {config.num_steps} iterations again")
+    data.cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data.cache_dir(), prefix="reproduce-") as name:
+        again = pathlib.Path(name, "run")
+        with contextlib.redirect_stdout(io.StringIO()):
+            status = train.run(config, again, again.name)
+        if status >= 128:  # interrupted
+            return status
+        repeated = workdir.read_json(again / "run.json")
+        steps = {line["step"] for line in lines}
+        new_lines = [
+            line for line in read_metrics(again / "metrics.jsonl") if line["step"] in steps
+        ]
+    difference = first_difference(lines, new_lines)
+    sha = "params_sha256"
+    if not difference and sha in recorded and recorded[sha] != repeated[sha]:
+        difference = f"{sha}: {recorded[sha]} recorded, {repeated[sha]} now"
+    if not difference:
+        print(f"identical: {len(lines)} lines of metrics" + (f" and {sha}" * (sha in recorded)))
+        return 0
+    print(f"differs first at {difference}")
+    for text in environment_differences(recorded, repeated) or ["nothing recorded"]:
+        print(f"the environment differs in {text}")
+    return 1
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
+    return reproduce(parser.parse_args().workdir)
+
+
+if __name__ == "__main__":
+    cli.run(main)
