@@ -84,9 +84,10 @@ class Writer:
             self._delete(_path(self._directory, old))
 
     def _delete(self, path: pathlib.Path) -> None:
+        doomed = self._directory / "doomed"  # half of a checkpoint must not stand under its name
+        shutil.rmtree(doomed, ignore_errors=True)
         if path.exists():
-            doomed = path.rename(self._directory / "doomed")  # never half of one under its name
-            shutil.rmtree(doomed)
+            shutil.rmtree(path.rename(doomed))
 
     def wait(self) -> None:
         """Returns when the last save is complete on disk.
