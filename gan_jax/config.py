@@ -4,7 +4,6 @@ import ast
 import difflib
 import importlib.util
 import json
-import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +16,9 @@ from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Rates
+
+
+_FLOAT32_MAX = 3.4e38  # numbers are computed with in float32
 
 
 class Rule(NamedTuple):
@@ -32,7 +34,7 @@ def _integer(low: int, high: int = 2**31 - 1) -> Rule:
 
 
 def _real(allowed: str, ok: Callable[[float], bool] = lambda v: True) -> Rule:
-    return Rule(float, allowed, lambda v: math.isfinite(v) and ok(v))
+    return Rule(float, allowed, lambda v: abs(v) <= _FLOAT32_MAX and ok(v))
 
 
 def _choice(options: Iterable[str]) -> Rule:
@@ -58,7 +60,7 @@ _NETWORK = {
     "widths": _integers(None, 1),
     "activation": _choice(ACTIVATIONS),
     "initializer": _choice(INITIALIZERS),
-    "init_scale": _POSITIVE,
+    "init_scale": _real("a number above 0, at most 1000", lambda v: 0 < v <= 1000),
 }
 _OPTIMIZER = {
     "name": _choice(OPTIMIZERS),
