@@ -17,7 +17,6 @@ from gan_jax.losses import LOSSES
 from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Rates
 
-
 _FLOAT32_MAX = 3.4e38  # numbers are computed with in float32
 
 
