@@ -66,6 +66,10 @@ def indices(key: jax.Array, batch: jax.Array | int, batch_size: int, n: int) -> 
     position = jnp.uint32(batch) * batch_size + jnp.arange(batch_size, dtype=jnp.uint32)
     first = position[0] // n  # a minibatch no larger than the data set spans two epochs at most
     keys = jnp.stack(
-        [jax.random.bits(jax.random.fold_in(key, first + e), (_ROUNDS,)) for e in range(2)], axis=1
+        [
+            jax.random.bits(jax.random.fold_in(key, first + e), (_ROUNDS,), jnp.uint32)
+            for e in range(2)
+        ],
+        axis=1,
     )
     return permute(keys[:, position // n - first], position % n, n).astype(jnp.int32)

@@ -39,14 +39,17 @@ OPTIMIZERS: dict[str, Callable[[Rates], optax.GradientTransformation]] = {
     "sgd": lambda r: optax.sgd(r.learning_rate),
     "momentum": lambda r: optax.sgd(r.learning_rate, momentum=r.b1),
     "adam": lambda r: optax.adam(r.learning_rate, b1=r.b1, b2=r.b2, eps=r.eps),
-    "rmsprop": lambda r: optax.rmsprop(r.learning_rate, decay=r.b2, eps=r.eps),
+    "rmsprop": lambda r: optax.rmsprop(r.learning_rate, decay=r.b2, eps=r.eps, eps_in_sqrt=False),
 }
 
 SCHEDULES: dict[str, Callable[[Optimizer, jax.Array | float], optax.Schedule]] = {
     "constant": lambda o, rate: optax.constant_schedule(rate),
     "linear": lambda o, rate: optax.linear_schedule(rate, o.end_learning_rate, o.decay_steps),
-    "cosine": lambda o, rate: optax.cosine_decay_schedule(
-        rate, o.decay_steps, alpha=o.end_learning_rate / rate
+    "cosine": lambda o, rate: (
+        lambda step: (
+            o.end_learning_rate
+            + (rate - o.end_learning_rate) * optax.cosine_decay_schedule(1.0, o.decay_steps)(step)
+        )
     ),
     "exponential": lambda o, rate: optax.exponential_decay(
         rate, o.decay_steps, o.decay_rate, end_value=o.end_learning_rate

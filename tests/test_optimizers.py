@@ -44,18 +44,7 @@ ADAM = [-0.1 * 1.5 / (1.5 + 0.5), 0.1 / 6 / (math.sqrt(0.671875 / 0.4375) + 0.5)
         ("sgd", RATES, [-0.15, 0.1]),
         ("momentum", RATES, [-0.15, -0.1 * (0.5 * 1.5 - 1.0)]),
         ("adam", RATES, ADAM),
-        ("rmsprop", RATES._replace(eps=0.0), [-0.1 * 1.5 / 0.75, 0.1 / math.sqrt(0.671875)]),
-        pytest.param(
-            "rmsprop",
-            RATES,
-            [-0.1 * 1.5 / (0.75 + 0.5), 0.1 / (math.sqrt(0.671875) + 0.5)],
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="Rates says that eps is added to the root; optax.rmsprop adds it inside,"
-                " unless eps_in_sqrt=False",
-            ),
-            id="rmsprop-eps-outside-the-root",
-        ),
+        ("rmsprop", RATES, [-0.1 * 1.5 / (0.75 + 0.5), 0.1 / (math.sqrt(0.671875) + 0.5)]),
     ],
 )
 def test_first_two_updates_by_hand(name, rates, expected):
@@ -161,3 +150,14 @@ def test_every_schedule_drives_every_optimizer(schedule):
 
     ratio = 1.0 if schedule == "constant" else 0.02 / 0.1  # of the schedule's end to its start
     np.testing.assert_allclose(updates(1000), ratio * np.array(updates(0)), rtol=1e-5)
+
+
+def test_a_player_at_rate_zero_stands_still_under_every_schedule():
+    for schedule in SCHEDULES:
+        optimizer = Optimizer("sgd", schedule, decay_steps=100)
+        update = jax.jit(
+            lambda rate, optimizer=optimizer: optimizer.transformation(
+                RATES._replace(learning_rate=rate), 50
+            ).update(jnp.float32(1.0), optimizer.transformation(RATES, 0).init(0.0))[0]
+        )
+        assert update(0.0) == 0

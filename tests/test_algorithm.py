@@ -1,0 +1,496 @@
+"""Tests of gan_jax.algorithm: conformance to Algorithm 1 by plain NumPy, and what the steps are."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import io_callback
+
+from gan_jax import algorithm, losses, networks
+from gan_jax.algorithm import Game, HParams, Prior, Role, State, train_chunk
+from gan_jax.networks import MLP
+from gan_jax.optimizers import Optimizer, Rates
+
+N, BATCH, SHAPE = 20, 8, (4, 4, 1)  # 8 does not divide 20
+RATES = Rates(0.01, 0.5, 0.9, 1e-8)
+HPARAMS = HParams(RATES, RATES._replace(learning_rate=0.02))
+
+
+def game(optimizer: str = "adam", **changes) -> Game:
+    fields = {
+        "loss": "non_saturating",
+        "k": 1,
+        "batch_size": BATCH,
+        "z_dim": 3,
+        "prior": Prior("uniform"),
+        "generator": MLP((5,), SHAPE, "relu", "sigmoid", "uniform", 0.5),
+        "discriminator": MLP((6,), (), "relu", "linear", "uniform", 0.5),
+        "d_optimizer": Optimizer(optimizer),
+        "g_optimizer": Optimizer(optimizer),
+    }
+    return Game(**fields | changes)
+
+
+def images() -> jax.Array:
+    return jnp.float32(np.random.default_rng(0).uniform(size=(N, *SHAPE)))
+
+
+def assert_equal(actual, expected) -> None:
+    """Two pytrees have the same bits."""
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def assert_all_differ(actual, expected) -> None:
+    """No array of one pytree is that of the other."""
+    same = jax.tree.map(lambda a, b: np.array_equal(a, b), actual, expected)
+    assert not any(jax.tree.leaves(same)), same
+
+
+# Algorithm 1 in plain NumPy. A player is a list of its layers' kernels and biases in turn.
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def norm(arrays: list) -> np.ndarray:
+    return np.sqrt(sum(np.sum(x**2) for x in arrays))
+
+
+def forward(params: list, x: np.ndarray) -> tuple[np.ndarray, list]:
+    """The last layer's output, and the input of every layer."""
+    inputs, x = [], x.reshape(len(x), -1)
+    for i in range(0, len(params), 2):
+        inputs.append(x)
+        x = x @ params[i] + params[i + 1]
+        if i + 2 < len(params):
+            x = np.maximum(x, 0)
+    return x, inputs
+
+
+def backward(params: list, inputs: list, grad: np.ndarray) -> tuple[list, np.ndarray]:
+    """Gradients by the parameters and by the input, from that by the last layer's output."""
+    grads = []
+    for i in reversed(range(len(inputs))):
+        grads = [inputs[i].T @ grad, grad.sum(axis=0), *grads]
+        grad = grad @ params[2 * i].T
+        if i:
+            grad = grad * (inputs[i] > 0)
+    return grads, grad
+
+
+def numpy_d(d: list, g: list, real: np.ndarray, noise: np.ndarray) -> tuple[list, dict]:
+    """D's gradient of -(mean log D(x) + mean log(1 - D(G(z)))), and the info."""
+    fake = sigmoid(forward(g, noise)[0])
+    (on_real, real_inputs), (on_fake, fake_inputs) = forward(d, real), forward(d, fake)
+    d_real, d_fake = sigmoid(on_real), sigmoid(on_fake)
+    from_real, _ = backward(d, real_inputs, (d_real - 1) / len(real))
+    from_fake, _ = backward(d, fake_inputs, d_fake / len(fake))
+    grads = [a + b for a, b in zip(from_real, from_fake, strict=True)]
+    return grads, {
+        "d_loss": -np.mean(np.log(d_real)) - np.mean(np.log(1 - d_fake)),
+        "d_real": d_real.mean(),
+        "d_fake": d_fake.mean(),
+        "d_grad_norm": norm(grads),
+    }
+
+
+def numpy_g(loss: str, d: list, g: list, noise: np.ndarray) -> tuple[list, dict]:
+    """G's gradient of mean log(1 - D(G(z))), or of -mean log D(G(z)), and the info."""
+    before, g_inputs = forward(g, noise)
+    fake = sigmoid(before)
+    logits, d_inputs = forward(d, fake)
+    d_fake = sigmoid(logits)
+    g_loss, grad = {
+        "minimax": (np.mean(np.log(1 - d_fake)), -d_fake),
+        "non_saturating": (-np.mean(np.log(d_fake)), d_fake - 1),
+    }[loss]
+    _, grad = backward(d, d_inputs, grad / len(noise))
+    grads, _ = backward(g, g_inputs, grad * fake * (1 - fake))
+    return grads, {"g_loss": g_loss, "g_grad_norm": norm(grads)}
+
+
+def numpy_descend(optimizer: str, params: list, grads: list, memory: dict, rate: float) -> list:
+    """SGD, or Adam, whose moments and count live in `memory`."""
+    if optimizer == "sgd":
+        return [p - rate * x for p, x in zip(params, grads, strict=True)]
+    t = memory["t"] = memory.get("t", 0) + 1
+    old_m, old_v = memory.get("m", [0] * len(grads)), memory.get("v", [0] * len(grads))
+    m = [RATES.b1 * a + (1 - RATES.b1) * x for a, x in zip(old_m, grads, strict=True)]
+    v = [RATES.b2 * a + (1 - RATES.b2) * x**2 for a, x in zip(old_v, grads, strict=True)]
+    memory.update(m=m, v=v)
+    return [
+        p - rate * (a / (1 - RATES.b1**t)) / (np.sqrt(b / (1 - RATES.b2**t)) + RATES.eps)
+        for p, a, b in zip(params, m, v, strict=True)
+    ]
+
+
+# Large enough that in 15 steps the parameters move by a tenth of their size.
+RATE = {"sgd": 0.3, "adam": 0.02}
+
+
+def as_list(params) -> list:
+    """The parameters of flax as layers in turn, in float64."""
+    layers = [params[f"Dense_{i}"] for i in range(len(params))]
+    return [np.asarray(layer[x], np.float64) for layer in layers for x in ("kernel", "bias")]
+
+
+@functools.cache
+def draws(k: int, steps: int) -> list[np.ndarray]:
+    """For each step, by gan_jax's own numbers: k minibatches, k noises for D, and G's noise."""
+    structure, data = game(k=k), images()
+    state = algorithm.init(structure, HPARAMS, 0)
+
+    def noise(role: Role, number: jax.Array) -> jax.Array:
+        key = algorithm.role_key(state.key, role, number)
+        return algorithm.sample_noise(structure, key, BATCH)
+
+    real = jax.vmap(lambda number: algorithm.draw_real(structure, state, data, number))
+    d_noise, g_noise = (jax.vmap(functools.partial(noise, r)) for r in (Role.NOISE_D, Role.NOISE_G))
+    numbers = jnp.arange(steps * k)
+    out = [jax.jit(real)(numbers), jax.jit(d_noise)(numbers), jax.jit(g_noise)(jnp.arange(steps))]
+    reals, d_noises, g_noises = (np.asarray(x, np.float64) for x in out)
+    return list(zip(np.split(reals, steps), np.split(d_noises, steps), g_noises, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("loss", "k", "d_optimizer", "g_optimizer"),
+    [
+        ("minimax", 1, "adam", "sgd"),
+        ("minimax", 3, "sgd", "adam"),
+        ("non_saturating", 1, "sgd", "adam"),
+        ("non_saturating", 3, "adam", "sgd"),
+    ],
+)
+def test_training_is_algorithm_1_step_by_step(loss, k, d_optimizer, g_optimizer):
+    structure = game(
+        loss=loss,
+        k=k,
+        # The schedule counts iterations, whatever k is.
+        d_optimizer=Optimizer(d_optimizer, "linear", decay_steps=20),
+        g_optimizer=Optimizer(g_optimizer, "linear", decay_steps=20),
+    )
+    hparams = HParams(
+        *(RATES._replace(learning_rate=RATE[name]) for name in (d_optimizer, g_optimizer))
+    )
+    state, data = algorithm.init(structure, hparams, 0), images()
+    d, g = as_list(state.d.params), as_list(state.g.params)
+    d_memory, g_memory = {}, {}
+    jax_state = state
+    for step, (reals, d_noises, g_noise) in enumerate(draws(k, 15)):
+        decay = 1 - step / 20
+        for real, noise in zip(reals, d_noises, strict=True):
+            grads, d_info = numpy_d(d, g, real, noise)
+            rate = decay * hparams.d.learning_rate
+            d = numpy_descend(d_optimizer, d, grads, d_memory, rate)
+        grads, g_info = numpy_g(loss, d, g, g_noise)
+        g = numpy_descend(g_optimizer, g, grads, g_memory, decay * hparams.g.learning_rate)
+
+        jax_state, info = train_chunk(structure, hparams, jax_state, data, 1)
+        # NumPy is in float64: the difference is float32's rounding, 1e-7 a sum, gathered over at
+        # most 60 updates, and Adam's quotient magnifies it where a gradient all but cancels.
+        close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
+        jax.tree.map(close, as_list(jax_state.d.params), d)
+        jax.tree.map(close, as_list(jax_state.g.params), g)
+        expected = {"step": step + 1, **d_info, **g_info}
+        expected |= {"d_param_norm": norm(d), "g_param_norm": norm(g)}
+        assert info.keys() == expected.keys()
+        for name, value in expected.items():
+            close(info[name], value, err_msg=name)
+    assert max(np.abs(a - b).max() for a, b in zip(d, as_list(state.d.params), strict=True)) > 0.05
+    assert max(np.abs(a - b).max() for a, b in zip(g, as_list(state.g.params), strict=True)) > 0.05
+
+
+# What a step sees.
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["k=1", "k=3"])
+def record(request) -> tuple[int, list]:
+    """Every call of d_step and g_step in training, in order: k, and (role, state, inputs, new)."""
+    k, calls = request.param, []
+    d_step, g_step = algorithm.d_step, algorithm.g_step
+
+    def d_recorded(game, hparams, state, real, noise):
+        new, info = d_step(game, hparams, state, real, noise)
+        io_callback(
+            lambda *x: calls.append(("d", *x)), None, state, (real, noise), new, ordered=True
+        )
+        return new, info
+
+    def g_recorded(game, hparams, state, noise):
+        new, info = g_step(game, hparams, state, noise)
+        io_callback(lambda *x: calls.append(("g", *x)), None, state, (noise,), new, ordered=True)
+        return new, info
+
+    structure = game(k=k)
+    # Each image is its own index, so that what was drawn can be read off.
+    data = jnp.broadcast_to(jnp.arange(N, dtype=jnp.float32)[:, None, None, None], (N, *SHAPE))
+    state = algorithm.init(structure, HPARAMS, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(algorithm, "d_step", d_recorded)
+        patch.setattr(algorithm, "g_step", g_recorded)
+        step = jax.jit(functools.partial(algorithm.train_step, structure))
+        for _ in range(15):
+            state, _ = step(HPARAMS, state, data)
+        jax.block_until_ready(state)
+        jax.effects_barrier()
+    return k, [(role, *jax.tree.map(np.asarray, rest)) for role, *rest in calls]
+
+
+def test_an_iteration_is_k_discriminator_steps_and_then_one_of_the_generator(record):
+    k, calls = record
+    assert "".join(role for role, *_ in calls) == ("d" * k + "g") * 15
+
+
+def test_each_step_starts_from_what_the_step_before_left(record):
+    # In particular G's step sees the D just updated, and all k of D's steps the same G.
+    _, calls = record
+    for (_, _, _, before), (_, state, _, _) in itertools.pairwise(calls):
+        assert_equal((state.d, state.g), (before.d, before.g))
+
+
+def test_steps_carry_the_number_of_their_iteration(record):
+    k, calls = record
+    steps = [int(state.step) for _, state, _, _ in calls]
+    assert steps == [i // (k + 1) for i in range(len(calls))]
+
+
+def test_every_discriminator_step_gets_a_fresh_minibatch_and_an_epoch_sees_each_image_once(record):
+    k, calls = record
+    minibatches = np.array([x[0][:, 0, 0, 0] for role, _, x, _ in calls if role == "d"])
+    assert minibatches.shape == (15 * k, BATCH)
+    assert len(np.unique(minibatches, axis=0)) == 15 * k
+    epochs = minibatches.reshape(-1, N)  # 120 or 360 examples: six epochs or eighteen
+    np.testing.assert_array_equal(np.sort(epochs), np.broadcast_to(np.arange(N), epochs.shape))
+    assert len(np.unique(epochs, axis=0)) == len(epochs)
+
+
+def test_no_noise_vector_is_used_twice_across_roles_steps_and_k(record):
+    k, calls = record
+    noise = np.array([x[-1] for _, _, x, _ in calls])
+    assert noise.shape == (15 * (k + 1), BATCH, 3)
+    vectors = noise.reshape(-1, 3)
+    assert len(np.unique(vectors, axis=0)) == len(vectors)
+
+
+def test_every_role_and_number_has_a_key_of_its_own():
+    root = algorithm.init(game(), HPARAMS, 0).key
+    role, number = (x.ravel() for x in jnp.meshgrid(jnp.array(list(Role)), jnp.arange(50)))
+    keys = jax.vmap(functools.partial(algorithm.role_key, root))(role, number)
+    assert len(np.unique(jax.random.key_data(keys), axis=0)) == 50 * len(Role.__members__)
+
+
+@pytest.mark.parametrize(
+    ("prior", "mean", "std"),
+    [
+        (Prior("uniform"), 0.0, 2 / np.sqrt(12)),
+        (Prior("uniform", 2.0, 3.0), 2.5, 1 / np.sqrt(12)),
+        (Prior("normal"), 0.0, 1.0),
+    ],
+)
+def test_noise_has_the_distribution_of_the_prior(prior, mean, std):
+    z = np.asarray(algorithm.sample_noise(game(prior=prior), jax.random.key(0), 10_000))
+    assert z.shape == (10_000, 3)
+    np.testing.assert_allclose(z.mean(axis=0), mean, atol=5 * std / 100)
+    np.testing.assert_allclose(z.std(axis=0), std, rtol=5 / np.sqrt(20_000))
+    np.testing.assert_allclose(np.corrcoef(z.T) - np.eye(3), 0, atol=0.05)
+    if prior.name == "uniform":
+        assert prior.low <= z.min() < z.max() < prior.high
+
+
+def test_bytes_become_numbers_from_0_to_1_and_numbers_stay_as_they_are():
+    state = algorithm.init(game(), HPARAMS, 0)
+    data = np.arange(N * 16, dtype=np.uint8).reshape(N, *SHAPE)
+    from_bytes = algorithm.draw_real(game(), state, jnp.asarray(data), 3)
+    from_floats = algorithm.draw_real(game(), state, jnp.asarray(data, jnp.float32), 3)
+    assert from_bytes.dtype == jnp.float32
+    np.testing.assert_allclose(from_bytes, np.asarray(from_floats) / 255, rtol=1e-6)
+
+
+# One step alone.
+
+
+@pytest.fixture(scope="module")
+def fixed():
+    """A game played with SGD, its state, and a fixed minibatch."""
+    structure = game("sgd")
+    noise = algorithm.sample_noise(structure, jax.random.key(5), BATCH)
+    return structure, algorithm.init(structure, HPARAMS, 0), images()[:BATCH], noise
+
+
+def test_d_step_changes_nothing_but_the_discriminator(fixed):
+    _, _, real, noise = fixed
+    state = algorithm.init(game(), HPARAMS, 0)
+    new, _ = algorithm.d_step(game(), HPARAMS, state, real, noise)
+    assert_equal(new._replace(d=state.d), state)
+    assert_all_differ(new.d, state.d)
+
+
+def test_g_step_changes_nothing_but_the_generator(fixed):
+    noise = fixed[3]
+    state = algorithm.init(game(), HPARAMS, 0)
+    new, _ = algorithm.g_step(game(), HPARAMS, state, noise)
+    assert_equal(new._replace(g=state.g), state)
+    assert_all_differ(new.g, state.g)
+
+
+def rates(learning_rate: float) -> HParams:
+    return HParams(*[RATES._replace(learning_rate=learning_rate)] * 2)
+
+
+def test_a_small_d_step_raises_the_value_by_rate_times_squared_gradient(fixed):
+    structure, state, real, noise = fixed
+    fake = algorithm.generate(structure, state.g.params, noise)
+
+    def value(state: State) -> float:
+        logits = [networks.apply(structure.discriminator, state.d.params, x) for x in (real, fake)]
+        return float(losses.value(*logits))
+
+    new, info = algorithm.d_step(structure, rates(1e-2), state, real, noise)
+    np.testing.assert_allclose(info["d_loss"], -value(state), rtol=1e-5)
+    # To first order; the second is in the rate, and a fifth leaves it room.
+    np.testing.assert_allclose(value(new) - value(state), 1e-2 * info["d_grad_norm"] ** 2, rtol=0.2)
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_a_small_g_step_lowers_its_loss_by_rate_times_squared_gradient(fixed, loss):
+    structure, state, _, noise = fixed
+    structure = structure._replace(loss=loss)
+    new, info = algorithm.g_step(structure, rates(1e-1), state, noise)
+    _, after = algorithm.g_step(structure, rates(1e-1), new, noise)
+    fall = info["g_loss"] - after["g_loss"]
+    np.testing.assert_allclose(fall, 1e-1 * info["g_grad_norm"] ** 2, rtol=0.2)
+
+
+def test_info_is_measured_before_the_update(fixed):
+    structure, state, real, noise = fixed
+    _, info = algorithm.d_step(structure, rates(1.0), state, real, noise)
+    _, frozen = algorithm.d_step(structure, rates(0.0), state, real, noise)
+    assert_equal(info, frozen)
+
+
+# Purity and structure.
+
+
+def test_chunks_join_bit_for_bit():
+    data = images()
+    run = functools.partial(train_chunk, game(k=3), HPARAMS)
+    start = algorithm.init(game(k=3), HPARAMS, 0)
+    whole = run(start, data, 7)
+    assert_equal(run(run(start, data, 3)[0], data, 4), whole)
+    state = start
+    for _ in range(7):
+        state, info = run(state, data, 1)
+    assert_equal((state, info), whole)
+    assert int(state.step) == 7
+    assert_equal(state.key, start.key)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_gives_others():
+    def run(seed: int) -> State:
+        state, _ = train_chunk(game(), HPARAMS, algorithm.init(game(), HPARAMS, seed), images(), 3)
+        return state
+
+    assert_equal(run(1), run(1))
+    one, two = run(1), run(2)
+    assert_all_differ((one.key, one.d.params, one.g.params), (two.key, two.d.params, two.g.params))
+
+
+def test_players_start_from_different_draws():
+    twins = game(
+        generator=MLP((5,), (3,), "relu", "linear", "uniform", 1.0),
+        discriminator=MLP((5,), (3,), "relu", "linear", "uniform", 1.0),
+    )
+    state = algorithm.init(twins, HPARAMS, 0)
+    kernels = [x["Dense_0"]["kernel"] for x in (state.d.params, state.g.params)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 0.1
+
+
+def test_numbers_compile_nothing_and_structure_compiles_once():
+    data, structure = images(), game(z_dim=2)  # a game that no other test plays
+
+    def run(structure: Game, hparams: HParams, seed: int = 0, num_steps: int = 1) -> int:
+        state = algorithm.init(structure, hparams, seed)
+        state, _ = train_chunk(structure, hparams, state, data, num_steps)
+        train_chunk(structure, hparams, state, data, num_steps)  # from its own output
+        return train_chunk._cache_size()
+
+    size = run(structure, HPARAMS)
+    for other in (
+        rates(0.5),
+        HPARAMS._replace(d=Rates(1e-4, 0.1, 0.99, 1e-6)),
+        HPARAMS._replace(g=Rates(1e-4, 0.1, 0.99, 1e-6)),
+    ):
+        assert run(structure, other) == size
+    assert run(structure, HPARAMS, seed=9, num_steps=4) == size
+    assert run(structure._replace(loss="minimax"), HPARAMS) == size + 1
+    assert run(structure._replace(loss="minimax"), rates(0.5)) == size + 1
+
+
+def test_a_population_of_seeds_and_rates_runs_as_its_members_do_alone():
+    data = images()
+
+    def run(state: State, rate: jax.Array) -> tuple[State, dict]:
+        return train_chunk(game(), rates(rate), state, data, 5)
+
+    starts = [algorithm.init(game(), HPARAMS, seed) for seed in range(3)]
+    learning_rates = [1e-3, 1e-2, 3e-2]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *starts)
+    population = jax.vmap(run)(stacked, jnp.array(learning_rates))
+    for i in range(3):
+        alone = run(starts[i], learning_rates[i])
+        member = jax.tree.map(lambda x, i=i: x[i], population)
+        # Batched products are summed in another order.
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+        jax.tree.map(close, member, alone)
+
+
+# Divergence.
+
+
+def is_finite(info: dict) -> bool:
+    return all(np.isfinite(x) for x in info.values())
+
+
+def test_info_of_a_chunk_freezes_at_the_first_step_that_is_not_finite():
+    # Unbounded players at an absurd rate: they outgrow float32 in a few steps.
+    structure = game(
+        "sgd",
+        k=3,
+        generator=MLP((5,), SHAPE, "leaky_relu", "linear", "uniform", 1.0),
+        discriminator=MLP((6,), (), "leaky_relu", "linear", "uniform", 1.0),
+    )
+    data, hparams = images(), rates(30.0)
+    start = state = algorithm.init(structure, hparams, 0)
+    infos = []
+    for _ in range(12):
+        state, info = train_chunk(structure, hparams, state, data, 1)
+        infos.append({name: x for name, x in info.items() if "param_norm" not in name})
+    first = next(i for i, info in enumerate(infos) if not is_finite(info))
+    assert 0 < first < 11  # neither at once nor at the end, or nothing is shown
+    end, info = train_chunk(structure, hparams, start, data, 12)
+    assert_equal({name: info[name] for name in infos[0]}, infos[first])
+    assert int(info["step"]) == first + 1
+    assert int(end.step) == 12
+    # up to the step before, nothing is wrong yet
+    _, info = train_chunk(structure, hparams, start, data, first)
+    assert_equal({name: info[name] for name in infos[0]}, infos[first - 1])
+
+
+@pytest.mark.parametrize("player", ["d", "g"])
+def test_a_nan_in_the_parameters_is_reported_at_once_and_not_replaced(player):
+    structure, data = game(), images()
+    state, _ = train_chunk(structure, HPARAMS, algorithm.init(structure, HPARAMS, 0), data, 2)
+    broken = getattr(state, player)
+    params = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(jnp.nan), broken.params)
+    state, info = train_chunk(
+        structure, HPARAMS, state._replace(**{player: broken._replace(params=params)}), data, 5
+    )
+    assert int(info["step"]) == 3
+    assert np.isnan(info["g_loss"])
+    assert np.isnan(info["d_loss"])
+    assert np.isnan(info[f"{player}_param_norm"])
+    assert int(state.step) == 7
