@@ -5,9 +5,11 @@ and is read only if every file of it is as it was written.
 """
 
 import concurrent.futures
+import errno
 import hashlib
 import json
 import logging
+import os
 import pathlib
 import shutil
 from typing import Any, TypeVar
@@ -22,8 +24,10 @@ Tree = TypeVar("Tree")
 
 _HASHES = "sha256.json"  # of every other file in a checkpoint, by its relative path
 
-# Orbax tells its progress as absl warnings; its failures are exceptions.
-logging.getLogger("absl").setLevel(logging.ERROR)
+_MARGIN = 2**20  # bytes of disk that a checkpoint takes beyond its arrays, rounded up
+
+# Orbax tells its progress as absl warnings, and its failures as exceptions as well.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def sha256(tree: Any) -> str:
@@ -71,9 +75,14 @@ class Writer:
         self._pending = self._thread.submit(self._save, step, jax.device_get(tree))
 
     def _save(self, step: int, tree: Any) -> None:
-        self._directory.stat()  # orbax would make it anew under a run that somebody has removed
+        # Asked before orbax is: it would make the directory anew under a run that somebody has
+        # removed, and leave its threads in disorder on a disk that fills up under it.
+        need = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _MARGIN
+        if shutil.disk_usage(self._directory).free < need:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory))
+        for leftover in self._directory.glob("unfinished*"):
+            shutil.rmtree(leftover)
         unfinished = self._directory / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save(unfinished, tree)
         (unfinished / _HASHES).write_text(json.dumps(_hash_files(unfinished), indent=2))
@@ -99,8 +108,10 @@ class Writer:
         if pending is not None:
             try:
                 pending.result()
-            except Exception as e:  # tensorstore tells a full disk as a ValueError
-                raise OSError(f"no checkpoint could be written: {brief(e)}") from e
+            except Exception as e:  # tensorstore has its own
+                full = os.strerror(errno.ENOSPC)  # which stands at the end of its pages of text
+                why = full if full in str(e) else brief(e)
+                raise OSError(f"no checkpoint could be written: {why}") from e
 
     def close(self) -> None:
         try:

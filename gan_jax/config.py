@@ -172,10 +172,10 @@ def _build(fields: dict[str, Any]) -> ConfigDict:
             f"config.prior.low is {config.prior.low}, but must be below prior.high, "
             f"{config.prior.high}"
         )
-    if config.num_steps * config.k * config.batch_size >= 2**32:
+    if config.num_steps * config.k * config.batch_size >= 2**31:
         raise InputError(
             f"config.num_steps is {config.num_steps}, but num_steps * k * batch_size must be "
-            "below 2^32"
+            "below 2^31"
         )
     return config
 
