@@ -66,5 +66,6 @@ def get_config() -> ConfigDict:
     c.sample_grid = (4, 4)  # rows and columns of a sample grid
     c.checkpoint_every = 2_000  # between checkpoints
     c.keep_checkpoints = 3  # how many of the newest are kept
+    c.keep_best = "none"  # a quantity of metrics.jsonl: the checkpoint of its lowest is kept too
     c.tensorboard = False  # also write TensorBoard scalars and images (extra: tensorboard)
     return c

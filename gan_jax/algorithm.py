@@ -23,7 +23,8 @@ from gan_jax.losses import LOSSES
 from gan_jax.networks import MLP, Params
 from gan_jax.optimizers import Optimizer, Rates
 
-Info = dict[str, jax.Array]  # scalars measured during a step
+Info = dict[str, jax.Array]  # scalars measured during a step: "step" and those of STEP_INFO
+STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
 
 
 class Prior(NamedTuple):

@@ -1,4 +1,4 @@
-"""Checkpoints of any pytree of arrays, through orbax, each with the hashes of its files.
+"""Checkpoints of any pytree of arrays, through orbax, each with its score and its files' hashes.
 
 A checkpoint is a directory step_NNNNNNN, which appears under this name only when it is complete,
 and is read only if every file of it is as it was written.
@@ -22,7 +22,7 @@ from gan_jax.errors import InputError, brief
 
 Tree = TypeVar("Tree")
 
-_HASHES = "sha256.json"  # of every other file in a checkpoint, by its relative path
+_MANIFEST = "manifest.json"  # {"score": ..., "sha256": {relative path of a file: its hash}}
 
 _MARGIN = 2**20  # bytes of disk that a checkpoint takes beyond its arrays, rounded up
 
@@ -50,13 +50,22 @@ def steps(directory: pathlib.Path) -> list[int]:
     return sorted(int(number) for _, _, number in names if number.isdecimal())
 
 
+def _manifest(path: pathlib.Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; empty where that cannot be read."""
+    try:
+        manifest = json.loads((path / _MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        manifest = None
+    return manifest if isinstance(manifest, dict) else {}
+
+
 def _hash_files(path: pathlib.Path) -> dict[str, str]:
-    files = sorted(f for f in path.rglob("*") if f.is_file() and f != path / _HASHES)
+    files = sorted(f for f in path.rglob("*") if f.is_file() and f != path / _MANIFEST)
     return {str(f.relative_to(path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 class Writer:
-    """Saves in the background, one checkpoint at a time, and keeps the newest few."""
+    """Saves in the background, one at a time; keeps the newest few and that of lowest score."""
 
     def __init__(self, directory: pathlib.Path, keep: int):
         directory.mkdir(exist_ok=True)
@@ -65,16 +74,21 @@ class Writer:
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future[None] | None = None
 
-    def save(self, step: int, tree: Any) -> None:
+    def save(self, step: int, tree: Any, score: float | None = None) -> None:
         """Copies the tree off the device and returns; the files are written meanwhile.
+
+        Args:
+          step: that names the checkpoint; one of that name is replaced.
+          tree: arrays.
+          score: what makes it the best to keep, the lower the better; None for no opinion.
 
         Raises:
           OSError: the save before this one failed.
         """
         self.wait()
-        self._pending = self._thread.submit(self._save, step, jax.device_get(tree))
+        self._pending = self._thread.submit(self._save, step, jax.device_get(tree), score)
 
-    def _save(self, step: int, tree: Any) -> None:
+    def _save(self, step: int, tree: Any, score: float | None) -> None:
         # Asked before orbax is: it would make the directory anew under a run that somebody has
         # removed, and leave its threads in disorder on a disk that fills up under it.
         need = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _MARGIN
@@ -85,12 +99,18 @@ class Writer:
         unfinished = self._directory / "unfinished"
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save(unfinished, tree)
-        (unfinished / _HASHES).write_text(json.dumps(_hash_files(unfinished), indent=2))
+        manifest = {"score": score, "sha256": _hash_files(unfinished)}
+        (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=2))
         path = _path(self._directory, step)
         self._delete(path)
         unfinished.rename(path)
-        for old in steps(self._directory)[: -self._keep]:
-            self._delete(_path(self._directory, old))
+        present = steps(self._directory)
+        scores = {old: _manifest(_path(self._directory, old)).get("score") for old in present}
+        scored = [old for old in present if isinstance(scores[old], float)]
+        best = min(scored, key=lambda old: (scores[old], old), default=None)
+        for old in present[: -self._keep]:
+            if old != best:
+                self._delete(_path(self._directory, old))
 
     def _delete(self, path: pathlib.Path) -> None:
         doomed = self._directory / "doomed"  # half of a checkpoint must not stand under its name
@@ -135,11 +155,7 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
     if not path.is_dir():
         found = ", ".join(map(str, steps(directory))) or "none"
         raise InputError(f"{directory} has no checkpoint of step {step}; it has: {found}")
-    try:
-        expected = json.loads((path / _HASHES).read_bytes())
-    except (OSError, ValueError):
-        expected = None
-    if expected != _hash_files(path):
+    if _manifest(path).get("sha256") != _hash_files(path):
         raise InputError(f"{path} is damaged: its files are not as they were written")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     try:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from gan_jax.algorithm import Game, HParams, Prior
+from gan_jax.algorithm import STEP_INFO, Game, HParams, Prior
 from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS
@@ -108,6 +108,7 @@ FIELDS: dict[str, Rule] = {
     "sample_grid": _integers(2, 1),
     "checkpoint_every": _integer(1),
     "keep_checkpoints": _integer(1),
+    "keep_best": _choice(("none", *STEP_INFO)),
     "tensorboard": _FLAG,
 }
 
@@ -119,6 +120,7 @@ FREE = (
     "sample_grid",
     "checkpoint_every",
     "keep_checkpoints",
+    "keep_best",
     "tensorboard",
 )
 

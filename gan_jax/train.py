@@ -184,7 +184,7 @@ def _train(
                 write_samples()
             if received or _due(step, config.checkpoint_every, config):
                 metrics.flush()
-                saver.save(step, state)
+                saver.save(step, state, info.get(config.keep_best))
             if received:
                 break
     if record["status"] == "running":

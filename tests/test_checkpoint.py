@@ -34,6 +34,20 @@ def test_the_newest_are_kept(state, saved):
         checkpoint.restore(saved, 1, state)
 
 
+def test_the_best_is_kept_beside_the_newest(state, tmp_path):
+    writer = checkpoint.Writer(tmp_path / "run", keep=1)
+    for step, score in ((1, 0.5), (2, None), (3, 0.2), (4, 0.3)):
+        writer.save(step, state, score)
+    writer.close()
+    assert checkpoint.steps(tmp_path / "run") == [3, 4]
+    writer = checkpoint.Writer(tmp_path / "run", keep=1)  # another process remembers
+    writer.save(5, state, 0.4)
+    writer.save(6, state, 0.1)
+    writer.save(7, state, 0.9)
+    writer.close()
+    assert checkpoint.steps(tmp_path / "run") == [6, 7]
+
+
 def test_the_hash_depends_on_values_names_types_and_shapes():
     trees = [
         {"a": np.zeros(2, np.float32)},

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from gan_jax import cli, main, sample, train
+from gan_jax import cli, config, main, sample, train, workdir
 from gan_jax.errors import InputError
 from tests.conftest import picture, tiny_config
 
@@ -111,6 +111,23 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(kind, tiny, tmp_path
     subprocess.run(command[:-1], cwd=ROOT, check=True, capture_output=True)
     once, twice = tmp_path / "once", tmp_path / "twice"
     assert (once / "metrics.jsonl").read_bytes() == (twice / "metrics.jsonl").read_bytes()
+
+
+def test_a_signal_during_the_first_compilation_saves_and_exits(tiny, tmp_path):
+    (tmp_path / "config.json").write_text(config.to_json(tiny))
+    command = [sys.executable, "-m", "gan_jax.main", f"--config={tmp_path}/config.json"]
+    command += [f"--workdir={tmp_path}/run", "--config.generator.widths=(5,5,5)"]
+    environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout.readline() == f"{tmp_path}/run\n"  # what comes next is compiling
+    process.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    process.communicate(timeout=60)
+    assert time.monotonic() - begun < 10
+    assert process.returncode == 128 + signal.SIGTERM
+    assert workdir.load(tmp_path / "run")[1].step >= 1
 
 
 def test_two_processes_cannot_share_a_workdir(tiny, tmp_path):

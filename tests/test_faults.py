@@ -14,6 +14,7 @@ import pytest
 
 from gan_jax import checkpoint, cli, config, reproduce, train, workdir
 from gan_jax.errors import InputError
+from gan_jax.losses import LOSSES
 from tests.conftest import ROOT
 from tests.test_train import files, sha
 
@@ -59,6 +60,50 @@ def test_a_line_cut_off_by_a_kill_is_written_again(tiny, halfway, undisturbed):
     metrics.write_bytes(metrics.read_bytes()[:-7])
     train.run(tiny, halfway, "digits")
     assert_same_end(halfway, undisturbed)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "widths", "activation", "prior"),
+    [
+        ("sgd", "linear", "()", "relu", "normal"),
+        ("momentum", "exponential", "(4,)", "leaky_relu", "uniform"),
+        ("adam", "constant", "(4,3)", "tanh", "normal"),
+        ("rmsprop", "cosine", "(3,)", "relu", "uniform"),
+    ],
+)
+@pytest.mark.slow
+def test_resuming_is_exact_in_every_game(
+    k, loss, optimizer, schedule, widths, activation, prior, tiny, tmp_path
+):
+    settings = [f"--config.k={k}", f"--config.loss={loss}", f"--config.prior.name={prior}"]
+    for player, network in (("d", "discriminator"), ("g", "generator")):
+        settings += [
+            f"--config.{player}_optimizer.name={optimizer}",
+            f"--config.{player}_optimizer.schedule={schedule}",
+            f"--config.{player}_optimizer.decay_steps=9",
+            f"--config.{player}_optimizer.decay_rate=0.5",
+            f"--config.{network}.widths={widths}",
+            f"--config.{network}.activation={activation}",
+        ]
+    c = config.override(tiny, settings)
+    train.run(c, tmp_path / "whole", "digits")
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    shutil.rmtree(tmp_path / "killed/checkpoints/step_0000012")
+    (tmp_path / "killed/run.json").unlink()
+    train.run(c, tmp_path / "killed", "digits")
+    assert resumed_from(tmp_path / "killed") == 8
+    assert_same_end(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_five_kills():
+    command = [sys.executable, "benchmarks/chaos.py", "--kills=5", "--num_steps=20000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "5 kills" in done.stdout
+    assert "identical" in done.stdout
+    assert done.returncode == 0
 
 
 def truncate(path: pathlib.Path) -> None:
@@ -112,11 +157,11 @@ class _Evil:
 def test_a_checkpoint_of_pickled_objects_is_refused(halfway, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in halfway.rglob("checkpoints/*/**/*"):
-        if path.is_file() and path.name != "sha256.json":
+        if path.is_file() and path.name != "manifest.json":
             path.write_bytes(pickle.dumps(_Evil()))
     for path in (halfway / "checkpoints").iterdir():  # as one would who has forged the hashes too
-        (path / "sha256.json").write_text(json.dumps(checkpoint._hash_files(path)))
-    shutil.copy(halfway.parent / "halfway/config.json", tmp_path)
+        manifest = {"score": None, "sha256": checkpoint._hash_files(path)}
+        (path / "manifest.json").write_text(json.dumps(manifest))
     (halfway / "run.json").write_text('{"dataset": {"shape": [1500, 8, 8, 1]}}')
     with pytest.raises(InputError):
         workdir.load(halfway)
@@ -203,9 +248,9 @@ def test_a_second_signal_ends_the_process_at_once_and_the_checkpoint_is_whole(ti
         "import pathlib, time\n"
         "from gan_jax import checkpoint, cli, config, train\n"
         "save = checkpoint.Writer._save\n"
-        "def slow(self, step, tree):\n"
+        "def slow(self, step, *rest):\n"
         "    if step == 8: print('saving', flush=True); time.sleep(60)\n"
-        "    save(self, step, tree)\n"
+        "    save(self, step, *rest)\n"
         "checkpoint.Writer._save = slow\n"
         f"c = config.load({str(tmp_path / 'config.json')!r})\n"
         f"cli.run(lambda: train.run(c, pathlib.Path({str(tmp_path / 'run')!r}), 'x'))\n"
