@@ -12,6 +12,7 @@ import argparse
 import json
 import pathlib
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ def wait_until_saving(directory: pathlib.Path, process: subprocess.Popen[bytes])
     return False
 
 
-def chaos(kills: int, seed: int, settings: dict[str, int]) -> int:
+def chaos(kills: int, seed: int, settings: dict[str, int], out: pathlib.Path | None) -> int:
     """Runs the whole comparison and returns the exit status."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
@@ -77,8 +78,11 @@ def chaos(kills: int, seed: int, settings: dict[str, int]) -> int:
             done, aimed = done + 1, aimed + at_save
         status = start(root / "storm").wait()
         bad = compare(root / "calm", root / "storm") if status == 0 else [f"exit status {status}"]
-    print(f"{done} kills ({aimed} while a checkpoint was written), {resumes} resumes: ", end="")
-    print("identical" if not bad else "these differ: " + ", ".join(bad))
+    outcome = "identical" if not bad else "these differ: " + ", ".join(bad)
+    text = f"{done} kills ({aimed} while a checkpoint was written), {resumes} resumes: {outcome}"
+    print(text)
+    if out is not None:
+        out.write_text(f"{shlex.join(['python', 'benchmarks/chaos.py', *sys.argv[1:]])}\n{text}\n")
     return bool(bad) or done < kills
 
 
@@ -89,8 +93,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--num_steps", type=int, default=SETTINGS["num_steps"])
+    parser.add_argument("--out", type=pathlib.Path, help="a file for the result")
     args = parser.parse_args()
-    return chaos(args.kills, args.seed, SETTINGS | {"num_steps": args.num_steps})
+    return chaos(args.kills, args.seed, SETTINGS | {"num_steps": args.num_steps}, args.out)
 
 
 if __name__ == "__main__":

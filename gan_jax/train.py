@@ -45,6 +45,8 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
         return 0
     device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
     dataset = data.load(config.dataset, config.split, config.image_size)
+    if directory is not None:
+        workdir.check_data(directory, dataset.sha256)
     n, *shape = dataset.images.shape
     if n < config.batch_size:
         raise InputError(

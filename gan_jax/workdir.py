@@ -112,6 +112,20 @@ def load(workdir: pathlib.Path, step: int | None = None) -> tuple[Game, State]:
     return game, state
 
 
+def check_data(workdir: pathlib.Path, sha256: str) -> None:
+    """Refuses to go on with a run on other data than those it began with.
+
+    Raises:
+      InputError: run.json names another hash.
+    """
+    path = workdir / "run.json"
+    recorded = read_json(path).get("dataset") if path.exists() else None
+    if isinstance(recorded, dict) and recorded.get("sha256") != sha256:
+        raise InputError(
+            f"{workdir} was trained on other data: {recorded.get('name')} has changed since"
+        )
+
+
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the directory for this process alone; the lock of a dead process does not count.

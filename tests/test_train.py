@@ -142,3 +142,14 @@ def test_tensorboard_has_the_scalars_and_pictures(tiny, tmp_path):
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"d_loss" in events.read_bytes()
     assert b"samples" in events.read_bytes()
+
+
+def test_data_that_changed_under_a_run_are_refused(tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    tiny.dataset = f"npy:{tmp_path}/images.npy"
+    np.save(tmp_path / "images.npy", rng.integers(0, 256, (20, 8, 8), np.uint8))
+    train.run(tiny, tmp_path / "run", "x")
+    np.save(tmp_path / "images.npy", rng.integers(0, 256, (20, 8, 8), np.uint8))
+    tiny.num_steps = 20
+    with pytest.raises(InputError, match="has changed since"):
+        train.run(tiny, tmp_path / "run", "x")
