@@ -1,7 +1,8 @@
-"""Checkpoints of any pytree of arrays, through orbax, each with its score and its files' hashes.
+"""Checkpoints of any pytree of arrays, through orbax, each with the hashes of its files.
 
 A checkpoint is a directory step_NNNNNNN, which appears under this name only when it is complete,
-and is read only if every file of it is as it was written.
+and is read only if every file of it is as it was written. Orbax's own CheckpointManager looks at
+neither the content of files nor the space on the disk.
 """
 
 import concurrent.futures
@@ -22,7 +23,7 @@ from gan_jax.errors import InputError, brief
 
 Tree = TypeVar("Tree")
 
-_MANIFEST = "manifest.json"  # {"score": ..., "sha256": {relative path of a file: its hash}}
+_MANIFEST = "manifest.json"  # {"best_by": {name: value}, "sha256": {path of a file: its hash}}
 
 _MARGIN = 2**20  # bytes of disk that a checkpoint takes beyond its arrays, rounded up
 
@@ -51,12 +52,13 @@ def steps(directory: pathlib.Path) -> list[int]:
 
 
 def _manifest(path: pathlib.Path) -> dict[str, Any]:
-    """What a checkpoint says of itself; empty where that cannot be read."""
+    """What a checkpoint says of itself; nothing where that cannot be read."""
+    empty: dict[str, Any] = {"best_by": {}, "sha256": None}
     try:
         manifest = json.loads((path / _MANIFEST).read_bytes())
     except (OSError, ValueError):
-        manifest = None
-    return manifest if isinstance(manifest, dict) else {}
+        return empty
+    return manifest if isinstance(manifest, dict) and manifest.keys() == empty.keys() else empty
 
 
 def _hash_files(path: pathlib.Path) -> dict[str, str]:
@@ -65,7 +67,7 @@ def _hash_files(path: pathlib.Path) -> dict[str, str]:
 
 
 class Writer:
-    """Saves in the background, one at a time; keeps the newest few and that of lowest score."""
+    """Saves in the background, one at a time; keeps the newest few, and the best one."""
 
     def __init__(self, directory: pathlib.Path, keep: int):
         directory.mkdir(exist_ok=True)
@@ -74,21 +76,21 @@ class Writer:
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future[None] | None = None
 
-    def save(self, step: int, tree: Any, score: float | None = None) -> None:
+    def save(self, step: int, tree: Any, best_by: dict[str, float] | None = None) -> None:
         """Copies the tree off the device and returns; the files are written meanwhile.
 
         Args:
           step: that names the checkpoint; one of that name is replaced.
           tree: arrays.
-          score: what makes it the best to keep, the lower the better; None for no opinion.
+          best_by: a quantity by its name: of all checkpoints that name it, the lowest is kept.
 
         Raises:
           OSError: the save before this one failed.
         """
         self.wait()
-        self._pending = self._thread.submit(self._save, step, jax.device_get(tree), score)
+        self._pending = self._thread.submit(self._save, step, jax.device_get(tree), best_by or {})
 
-    def _save(self, step: int, tree: Any, score: float | None) -> None:
+    def _save(self, step: int, tree: Any, best_by: dict[str, float]) -> None:
         # Asked before orbax is: it would make the directory anew under a run that somebody has
         # removed, and leave its threads in disorder on a disk that fills up under it.
         need = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _MARGIN
@@ -99,18 +101,19 @@ class Writer:
         unfinished = self._directory / "unfinished"
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save(unfinished, tree)
-        manifest = {"score": score, "sha256": _hash_files(unfinished)}
+        manifest = {"best_by": best_by, "sha256": _hash_files(unfinished)}
         (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=2))
         path = _path(self._directory, step)
         self._delete(path)
         unfinished.rename(path)
         present = steps(self._directory)
-        scores = {old: _manifest(_path(self._directory, old)).get("score") for old in present}
-        scored = [old for old in present if isinstance(scores[old], float)]
-        best = min(scored, key=lambda old: (scores[old], old), default=None)
-        for old in present[: -self._keep]:
-            if old != best:
-                self._delete(_path(self._directory, old))
+        manifests = {old: _manifest(_path(self._directory, old)) for old in present}
+        kept = set(present[-self._keep :])
+        for name in best_by:  # as another quantity may have been chosen before
+            values = {s: m["best_by"][name] for s, m in manifests.items() if name in m["best_by"]}
+            kept.add(min(values, key=lambda s: (values[s], s)))
+        for old in set(present) - kept:
+            self._delete(_path(self._directory, old))
 
     def _delete(self, path: pathlib.Path) -> None:
         doomed = self._directory / "doomed"  # half of a checkpoint must not stand under its name
@@ -155,7 +158,7 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
     if not path.is_dir():
         found = ", ".join(map(str, steps(directory))) or "none"
         raise InputError(f"{directory} has no checkpoint of step {step}; it has: {found}")
-    if _manifest(path).get("sha256") != _hash_files(path):
+    if _manifest(path)["sha256"] != _hash_files(path):
         raise InputError(f"{path} is damaged: its files are not as they were written")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     try:

@@ -138,7 +138,7 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 def _unknown(field: str) -> InputError:
     near = difflib.get_close_matches(field, FIELDS, n=1, cutoff=0.5)
-    hint = f"; did you mean config.{near[0]}?" if near else ""
+    hint = f"; did you mean config.{near[0]}?" if near else "."
     return InputError(f"config.{field} is not a field{hint} The fields are: {', '.join(FIELDS)}")
 
 
@@ -303,7 +303,3 @@ def differences(old: ConfigDict, new: ConfigDict) -> dict[str, str]:
     """The fields that differ between two validated configs, each with its 'old -> new'."""
     a, b = flatten(old), flatten(new)
     return {field: f"{a[field]!r} -> {b[field]!r}" for field in FIELDS if a[field] != b[field]}
-
-
-def to_json(config: ConfigDict) -> str:
-    return json.dumps(config.to_dict(), indent=2) + "\n"

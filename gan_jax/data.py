@@ -56,7 +56,9 @@ def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
     """
     match = re.fullmatch(r"(\w[\w-]*)(?:\[(\d*):(\d*)\])?", split)
     if not match:
-        raise InputError(f"split {split!r}: want NAME or NAME[a:b], such as train[:50000]")
+        raise InputError(
+            f"config.split is {split!r}, but must be NAME or NAME[a:b], such as train[:50000]"
+        )
     if image_size < 0:
         raise InputError(f"image_size {image_size}: want pixels, or 0 for images as they are")
     kind, _, path = name.partition(":")
@@ -71,7 +73,9 @@ def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
     n = len(dataset.images)
     start, stop = int(match[2] or 0), int(match[3] or n)
     if not start < stop <= n:
-        raise InputError(f"split {split!r}: {name} has {n} examples, so want 0 <= a < b <= {n}")
+        raise InputError(
+            f"config.split is {split!r}, but {name} has {n} examples: want 0 <= a < b <= {n}"
+        )
     if (start, stop) == (0, n):
         return dataset
     labels = None if dataset.labels is None else dataset.labels[start:stop]

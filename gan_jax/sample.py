@@ -21,7 +21,7 @@ _BLOCK = 1000  # samples generated at a time, which bounds the memory
 
 
 def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
-    """Walks from each latent point to the next one's partner.
+    """Walks between latent points: walk i leads from z[0, i] to z[1, i].
 
     Args:
       z: ends of the walks, shape (2, walks, z_dim).
@@ -40,11 +40,21 @@ def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
         return (1 - t) * a + t * b
     norms = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1)
     angle = jnp.arccos(jnp.clip(jnp.sum(a * b, axis=-1) / norms, -1, 1))[..., None]
-    return (jnp.sin((1 - t) * angle) * a + jnp.sin(t * angle) * b) / jnp.sin(angle)
+    # Between parallel points, as all are that have one component, there is only the straight way.
+    parallel = jnp.sin(angle) < 1e-6
+    sine = jnp.where(parallel, 1, jnp.sin(angle))
+    slerp = (jnp.sin((1 - t) * angle) * a + jnp.sin(t * angle) * b) / sine
+    return jnp.where(parallel, (1 - t) * a + t * b, slerp)
 
 
 def draw(
-    directory: pathlib.Path, num: int, seed: int, step: int | None, walk: bool, out: pathlib.Path
+    directory: pathlib.Path,
+    out: pathlib.Path,
+    *,
+    num: int,
+    seed: int,
+    step: int | None,
+    walk: bool,
 ) -> None:
     """Writes `num` samples of a run's checkpoint to a .png or .npz file.
 
@@ -93,7 +103,14 @@ def main() -> int:
     parser.add_argument("--step", type=cli.at_least(0), help="of the checkpoint; default: newest")
     parser.add_argument("--interpolate", action="store_true", help="walk between latent points")
     args = parser.parse_args()
-    draw(args.workdir, args.num, args.seed, args.step, args.interpolate, args.out)
+    draw(
+        args.workdir,
+        args.out,
+        num=args.num,
+        seed=args.seed,
+        step=args.step,
+        walk=args.interpolate,
+    )
     return 0
 
 

@@ -14,15 +14,17 @@ import jax
 import numpy as np
 import psutil
 from ml_collections import ConfigDict
+from PIL import Image
 from tqdm import tqdm
 
 from gan_jax import algorithm, checkpoint, data, device, plots, workdir
 from gan_jax import config as config_lib
 from gan_jax.algorithm import Game, Role, State
 from gan_jax.errors import InputError
-from gan_jax.writers import MetricsWriter, TensorBoard, read_metrics, write_whole
+from gan_jax.writers import Files, TensorBoard, read_metrics, write_json, write_whole
 
 _SHOWN = {"D_loss": "d_loss", "G_loss": "g_loss", "D(x)": "d_real", "D(G(z))": "d_fake"}
+_EVERY = ("log", "metrics", "sample", "checkpoint")  # with the config's fields <name>_every
 _CHUNK_SECONDS = 1.0  # a longer chunk would leave the progress bar, or a signal, waiting
 
 
@@ -39,14 +41,12 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
 
     Raises:
       InputError: data, device, config or directory do not fit; nothing was written.
+      OSError: the machine failed; what was saved is whole.
     """
     if directory is not None and workdir.holds_finished(directory, config):
-        print(f"{directory} holds this run, finished: nothing to do")
-        return 0
+        return _nothing_to_do(directory)
     device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
     dataset = data.load(config.dataset, config.split, config.image_size)
-    if directory is not None:
-        workdir.check_data(directory, dataset.sha256)
     n, *shape = dataset.images.shape
     if n < config.batch_size:
         raise InputError(
@@ -56,14 +56,22 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
     game = config_lib.game(config, tuple(shape))
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), _signals() as received:
+        # Once more: while the data were loading, another process may have been here.
+        if workdir.holds_finished(directory, config):
+            return _nothing_to_do(directory)
+        workdir.check_data(directory, dataset.sha256)
         print(directory, flush=True)
         try:
-            workdir.save_config(directory, config)
             return _train(config, game, dataset, directory, received)
         except OSError as e:
             raise OSError(
-                f"{e} (what was saved is whole: once this is mended, the same --workdir goes on)"
+                f"{e} (what was saved is whole: once the cause is gone, the same --workdir goes on)"
             ) from e
+
+
+def _nothing_to_do(directory: pathlib.Path) -> int:
+    print(f"{directory} holds this run, finished: nothing to do")
+    return 0
 
 
 @contextlib.contextmanager
@@ -85,16 +93,20 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(kind, old)
 
 
-def _due(step: int, every: int, config: ConfigDict) -> bool:
-    return step % every == 0 or step == config.num_steps
+def _due(step: int, config: ConfigDict) -> set[str]:
+    """What is to be written after an iteration: a subset of `_EVERY`."""
+    due = {name for name in _EVERY if step % config[f"{name}_every"] == 0}
+    if step == config.num_steps:
+        return set(_EVERY)
+    return due | {"log", "metrics"} if step == 1 else due
 
 
 def _next_stop(step: int, config: ConfigDict) -> int:
-    """The next iteration after which the host has something to do."""
+    """The next iteration after which something is to be written."""
     if step == 0:
-        return 1  # the first iteration is logged, and tells how long compiling took
-    every = config.log_every, config.metrics_every, config.sample_every, config.checkpoint_every
-    return min(config.num_steps, *((step // n + 1) * n for n in every))
+        return 1  # which also tells how long compiling took
+    periods = [config[f"{name}_every"] for name in _EVERY]
+    return min(config.num_steps, *((step // n + 1) * n for n in periods))
 
 
 def _chunks(
@@ -120,6 +132,22 @@ def _not_finite(info: dict[str, float]) -> str | None:
     return next((name for name, value in info.items() if not math.isfinite(value)), None)
 
 
+def sample_picture(config: ConfigDict, game: Game, state: State) -> Image.Image:
+    """The run's own samples: G of the same noise, whatever the step."""
+    key = algorithm.role_key(state.key, Role.NOISE_SAMPLE)
+    noise = algorithm.sample_noise(game, key, math.prod(config.sample_grid))
+    samples = np.asarray(algorithm.generate(game, state.g.params, noise))
+    return plots.sample_picture(samples, *config.sample_grid)
+
+
+def _start(config: ConfigDict, game: Game, directory: pathlib.Path) -> State:
+    """The state of the newest whole checkpoint, or the seed's where there is none."""
+    init = jax.jit(functools.partial(algorithm.init, game, config_lib.hparams(config)))
+    seed = np.uint32(config.seed)
+    saved = checkpoint.restore_newest(directory / "checkpoints", jax.eval_shape(init, seed))
+    return init(seed) if saved is None else jax.device_put(saved)
+
+
 def _train(
     config: ConfigDict,
     game: Game,
@@ -127,46 +155,38 @@ def _train(
     directory: pathlib.Path,
     received: list[int],
 ) -> int:
-    init = jax.jit(functools.partial(algorithm.init, game, config_lib.hparams(config)))
-    seed = np.uint32(config.seed)
-    saved = checkpoint.restore_newest(directory / "checkpoints", jax.eval_shape(init, seed))
-    state = init(seed) if saved is None else jax.device_put(saved)
+    state = _start(config, game, directory)
     step = begin = int(state.step)
-    record: dict[str, Any] = {
+    record = {
         "status": "running",
         "seed": config.seed,
         **workdir.provenance(),
         "dataset": {
             "name": config.dataset,
             "split": config.split,
-            "shape": dataset.images.shape,
+            "shape": list(dataset.images.shape),
             "sha256": dataset.sha256,
         },
         "resumed_from": begin,
     }
-    workdir.save_run(directory, record)
-    board = TensorBoard(directory / "tensorboard", begin) if config.tensorboard else None
-    key = algorithm.role_key(state.key, Role.NOISE_SAMPLE)
-    noise = algorithm.sample_noise(game, key, math.prod(config.sample_grid))
-
-    def write_samples() -> None:
-        samples = np.asarray(algorithm.generate(game, state.g.params, noise))
-        picture = plots.sample_picture(samples, *config.sample_grid)
-        write_whole(directory / "samples" / f"step_{step:07}.png", plots.png(picture))
-        if board:
-            board.picture(step, picture)
-
-    (directory / "samples").mkdir(exist_ok=True)
-    if begin == 0:
-        write_samples()
-    metrics = MetricsWriter(
-        directory / "metrics.jsonl",
-        keep=lambda s: s <= begin and (s == 1 or _due(s, config.metrics_every, config)),
-    )
-    saver = checkpoint.Writer(directory / "checkpoints", config.keep_checkpoints)
-    bar = tqdm(total=config.num_steps, initial=begin, unit="it", disable=None, dynamic_ncols=True)
-    clock: list[tuple[float, int]] = []  # (time, step) at the end of the first and the last chunk
-    with contextlib.closing(metrics), contextlib.closing(saver), contextlib.closing(bar):
+    write_json(directory / "config.json", config.to_dict())
+    write_json(directory / "run.json", record)
+    with contextlib.ExitStack() as stack:
+        files = Files(directory, keep=lambda s: s <= begin and "metrics" in _due(s, config))
+        writers: list[Files | TensorBoard] = [stack.enter_context(contextlib.closing(files))]
+        if config.tensorboard:
+            board = TensorBoard(directory / "tensorboard", begin)
+            writers.append(stack.enter_context(contextlib.closing(board)))
+        saver = checkpoint.Writer(directory / "checkpoints", config.keep_checkpoints)
+        stack.enter_context(contextlib.closing(saver))
+        bar = tqdm(
+            total=config.num_steps, initial=begin, unit="it", disable=None, dynamic_ncols=True
+        )
+        stack.enter_context(contextlib.closing(bar))
+        if begin == 0:
+            for writer in writers:
+                writer.picture(0, sample_picture(config, game, state))
+        clock: list[tuple[float, int]] = []  # (time, step) at the first chunk's end and the last's
         chunks = _chunks(config, game, state, jax.device_put(dataset.images))
         for state, info in chunks:
             step = info["step"]
@@ -174,34 +194,36 @@ def _train(
             if quantity := _not_finite(info):
                 record |= {"status": "diverged", "diverged": {"step": step, "in": quantity}}
                 break
+            due = _due(step, config)
             bar.update(step - bar.n)
             bar.set_postfix({name: f"{info[key]:.3g}" for name, key in _SHOWN.items()})
-            if step == 1 or _due(step, config.metrics_every, config):
-                metrics.write(info)
-                if board:
-                    board.scalars(step, info)
-            if step == 1 or _due(step, config.log_every, config):
+            if "log" in due:
                 bar.write(f"Iter: {step} D_loss: {info['d_loss']:.4}, G_loss: {info['g_loss']:.4}")
-            if _due(step, config.sample_every, config):
-                write_samples()
-            if received or _due(step, config.checkpoint_every, config):
-                metrics.flush()
-                saver.save(step, state, info.get(config.keep_best))
+            for writer in writers:
+                if "metrics" in due:
+                    writer.scalars(step, info)
+                if "sample" in due:
+                    writer.picture(step, sample_picture(config, game, state))
+            if received or "checkpoint" in due:
+                files.flush()
+                best_by = {name: info[name] for name in info if name == config.keep_best}
+                saver.save(step, state, best_by)
             if received:
                 break
-    if record["status"] == "running":
+    record["step"] = step
+    if record["status"] != "diverged":  # whose parameters are those of the chunk's end, not step's
         record["status"] = "finished" if step == config.num_steps else "interrupted"
-    players = {"d": state.d.params, "g": state.g.params}
-    record |= {"step": step, "params_sha256": checkpoint.sha256(players)}
+        players = {"d": state.d.params, "g": state.g.params}
+        record["params_sha256"] = checkpoint.sha256(players)
     if clock:
         (t0, s0), (t1, s1) = clock[0], clock[-1]
         record["seconds_to_first_step"] = round(t0 - psutil.Process().create_time(), 2)
         record["steps_per_second"] = round((s1 - s0) / (t1 - t0), 1) if s1 > s0 else None
-    workdir.save_run(directory, record)
-    return _close(config, directory, record, received)
+    write_json(directory / "run.json", record)
+    return _report(config, directory, record, received)
 
 
-def _close(
+def _report(
     config: ConfigDict, directory: pathlib.Path, record: dict[str, Any], received: list[int]
 ) -> int:
     """Draws the pictures of the whole run, says where things are, and returns the exit status."""
@@ -214,10 +236,10 @@ def _close(
     lines = read_metrics(directory / "metrics.jsonl")
     write_whole(directory / "curves.png", plots.curves(lines, f"{config.dataset}, {config.loss}"))
     if record["status"] == "diverged":
-        at = record["diverged"]
+        saved = max(checkpoint.steps(directory / "checkpoints"), default=0)
         print(
-            f"error: {at['in']} is not finite at iteration {at['step']}; the last checkpoint is "
-            f"that of {max(checkpoint.steps(directory / 'checkpoints'), default=0)}",
+            f"error: {record['diverged']['in']} is not finite at iteration {step}; "
+            + (f"the last checkpoint is of iteration {saved}" if saved else "nothing was saved"),
             file=sys.stderr,
         )
         return 1

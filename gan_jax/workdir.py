@@ -19,7 +19,6 @@ from gan_jax import config as config_lib
 from gan_jax.algorithm import Game, State
 from gan_jax.config import FREE
 from gan_jax.errors import InputError
-from gan_jax.writers import write_json, write_whole
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -85,8 +84,9 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
         raise InputError(
             f"--workdir={workdir} holds a run with another config: {', '.join(refused)}"
         )
-    run = workdir / "run.json"
-    return run.exists() and read_json(run).get("step") == config.num_steps
+    path = workdir / "run.json"
+    record = read_json(path) if path.exists() else {}
+    return record.get("status") == "finished" and record.get("step") == config.num_steps
 
 
 def load(workdir: pathlib.Path, step: int | None = None) -> tuple[Game, State]:
@@ -150,10 +150,6 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def save_config(workdir: pathlib.Path, config: ConfigDict) -> None:
-    write_whole(workdir / "config.json", config_lib.to_json(config).encode())
-
-
 def _git(*arguments: str) -> str | None:
     try:
         return subprocess.run(
@@ -177,7 +173,3 @@ def provenance() -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "device": {"kind": devices[0].device_kind, "count": len(devices)},
     }
-
-
-def save_run(workdir: pathlib.Path, record: dict[str, Any]) -> None:
-    write_json(workdir / "run.json", record)

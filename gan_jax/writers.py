@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gan_jax.plots import png
+
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that whoever looks sees the old content or the new, never a part."""
@@ -28,19 +30,24 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-class MetricsWriter:
-    """metrics.jsonl, an object a line. Floats are written so that reading gives the same bits."""
+class Files:
+    """A run's metrics.jsonl, an object a line, and samples/step_NNNNNNN.png."""
 
-    def __init__(self, path: pathlib.Path, keep: Callable[[int], bool]):
-        """Opens the file to append, after the lines of steps for which keep(step) is true."""
-        if path.exists():
-            lines = [line for line in read_metrics(path) if keep(line["step"])]
-            write_whole(path, "".join(map(_line, lines)).encode())
-        self._path = path
-        self._file = path.open("a")
+    def __init__(self, directory: pathlib.Path, keep: Callable[[int], bool]):
+        """Opens metrics.jsonl to append, after the lines of steps for which keep(step) is true."""
+        self._samples = directory / "samples"
+        self._samples.mkdir(exist_ok=True)
+        self._metrics = directory / "metrics.jsonl"
+        if self._metrics.exists():
+            lines = [line for line in read_metrics(self._metrics) if keep(line["step"])]
+            write_whole(self._metrics, "".join(map(_line, lines)).encode())
+        self._file = self._metrics.open("a")
 
-    def write(self, metrics: dict[str, Any]) -> None:
+    def scalars(self, step: int, metrics: dict[str, Any]) -> None:
         self._file.write(_line(metrics))
+
+    def picture(self, step: int, picture: Image.Image) -> None:
+        write_whole(self._samples / f"step_{step:07}.png", png(picture))
 
     def flush(self) -> None:
         """Before a checkpoint: the lines that lead up to it must outlive the process with it.
@@ -48,7 +55,7 @@ class MetricsWriter:
         Raises:
           OSError: they cannot be written, or somebody has removed the file.
         """
-        self._path.stat()
+        self._metrics.stat()
         self._file.flush()
         os.fsync(self._file.fileno())
 

@@ -36,16 +36,19 @@ def test_the_newest_are_kept(state, saved):
 
 def test_the_best_is_kept_beside_the_newest(state, tmp_path):
     writer = checkpoint.Writer(tmp_path / "run", keep=1)
-    for step, score in ((1, 0.5), (2, None), (3, 0.2), (4, 0.3)):
-        writer.save(step, state, score)
+    for step, value in ((1, 0.5), (2, 0.6), (3, 0.2), (4, 0.3)):
+        writer.save(step, state, {"fid": value})
     writer.close()
     assert checkpoint.steps(tmp_path / "run") == [3, 4]
     writer = checkpoint.Writer(tmp_path / "run", keep=1)  # another process remembers
-    writer.save(5, state, 0.4)
-    writer.save(6, state, 0.1)
-    writer.save(7, state, 0.9)
-    writer.close()
+    for step, value in ((5, 0.4), (6, 0.1), (7, 0.9)):
+        writer.save(step, state, {"fid": value})
+    writer.wait()
     assert checkpoint.steps(tmp_path / "run") == [6, 7]
+    writer.save(8, state, {"kid": 3.0})  # by another quantity: those before have no say
+    writer.save(9, state, {"kid": 4.0})
+    writer.close()
+    assert checkpoint.steps(tmp_path / "run") == [8, 9]
 
 
 def test_the_hash_depends_on_values_names_types_and_shapes():

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from gan_jax import cli, config, main, sample, train, workdir
+from gan_jax import cli, main, sample, train, workdir, writers
 from gan_jax.errors import InputError
 from tests.conftest import picture, tiny_config
 
@@ -114,7 +114,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(kind, tiny, tmp_path
 
 
 def test_a_signal_during_the_first_compilation_saves_and_exits(tiny, tmp_path):
-    (tmp_path / "config.json").write_text(config.to_json(tiny))
+    writers.write_json(tmp_path / "config.json", tiny.to_dict())
     command = [sys.executable, "-m", "gan_jax.main", f"--config={tmp_path}/config.json"]
     command += [f"--workdir={tmp_path}/run", "--config.generator.widths=(5,5,5)"]
     environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
@@ -176,6 +176,12 @@ def test_samples_are_seeded_and_of_the_checkpoint_asked_for(finished, tmp_path, 
     assert steps < 2 * ends  # the middle of a walk lies between its ends
     assert call(sample, monkeypatch, f"--workdir={finished}", f"--out={tmp_path}/a.npz") == 2
     assert "exists" in capfd.readouterr().err
+
+
+def test_interpolation_between_parallel_points_is_straight():
+    z = np.array([[[2.0]], [[-1.0]]])
+    walk = sample.interpolate(z, 4, "normal")
+    np.testing.assert_allclose(walk[0, :, 0], [2, 1, 0, -1], atol=1e-6)
 
 
 def test_interpolation_keeps_ends_and_norms():

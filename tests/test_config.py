@@ -1,10 +1,9 @@
-import json
-
 import pytest
 from ml_collections import ConfigDict
 
 from gan_jax import config
 from gan_jax.errors import InputError
+from gan_jax.writers import write_json
 from tests.conftest import ROOT
 
 
@@ -28,7 +27,7 @@ def test_mnist_is_the_tutorials_configuration():
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
 def test_every_config_is_valid_and_survives_json(path, tmp_path):
     c = config.load(str(path))
-    (tmp_path / "config.json").write_text(config.to_json(c))
+    write_json(tmp_path / "config.json", c.to_dict())
     assert config.load(str(tmp_path / "config.json")) == c
     assert not config.differences(c, config.load(str(tmp_path / "config.json")))
 
@@ -73,7 +72,7 @@ def test_numbers_are_traced_and_structure_is_static(tiny):
 
 @pytest.mark.parametrize("field", config.FIELDS)
 def test_a_field_of_another_type_or_missing_is_refused_by_name(field, tiny):
-    fields = json.loads(config.to_json(tiny))
+    fields = tiny.to_dict()
     *groups, leaf = field.split(".")
     place = fields
     for group in groups:

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from gan_jax import checkpoint, cli, config, reproduce, train, workdir
+from gan_jax import checkpoint, cli, config, reproduce, train, workdir, writers
 from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from tests.conftest import ROOT
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_pickled_objects_is_refused(halfway, tmp_path, monkeypat
         if path.is_file() and path.name != "manifest.json":
             path.write_bytes(pickle.dumps(_Evil()))
     for path in (halfway / "checkpoints").iterdir():  # as one would who has forged the hashes too
-        manifest = {"score": None, "sha256": checkpoint._hash_files(path)}
+        manifest = {"best_by": {}, "sha256": checkpoint._hash_files(path)}
         (path / "manifest.json").write_text(json.dumps(manifest))
     (halfway / "run.json").write_text('{"dataset": {"shape": [1500, 8, 8, 1]}}')
     with pytest.raises(InputError):
@@ -189,8 +189,8 @@ def test_a_full_disk_is_one_line_and_resumes_once_there_is_space(
     ballast = small_disk / "ballast"
     names = {
         "checkpoint": (checkpoint.Writer, "_save"),
-        "metrics": (train.MetricsWriter, "flush"),
-        "picture": (train, "write_whole"),
+        "metrics": (writers.Files, "flush"),
+        "picture": (writers, "write_whole"),
     }
     owner, name = names[what]
     original = getattr(owner, name)
@@ -255,7 +255,7 @@ def test_a_second_signal_ends_the_process_at_once_and_the_checkpoint_is_whole(ti
         f"c = config.load({str(tmp_path / 'config.json')!r})\n"
         f"cli.run(lambda: train.run(c, pathlib.Path({str(tmp_path / 'run')!r}), 'x'))\n"
     )
-    (tmp_path / "config.json").write_text(config.to_json(tiny))
+    writers.write_json(tmp_path / "config.json", tiny.to_dict())
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -283,7 +283,7 @@ def test_a_run_is_reproduced_or_the_first_difference_named(undisturbed, halfway,
     shutil.copy(undisturbed / "run.json", halfway)
     record = workdir.read_json(halfway / "run.json")
     record["versions"]["jax"] = "0.0.1"
-    workdir.save_run(halfway, record)
+    writers.write_json(halfway / "run.json", record)
     assert reproduce.reproduce(halfway) == 1
     out = capsys.readouterr().out
     assert "differs first at iteration 4, d_real" in out

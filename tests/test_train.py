@@ -110,6 +110,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_finite_checkpoint(tiny, tmp
     assert train.run(tiny, tmp_path, "digits") == 1
     record = workdir.read_json(tmp_path / "run.json")
     assert record["status"] == "diverged"
+    assert "params_sha256" not in record
     step = record["diverged"]["step"]
     assert (
         f"{record['diverged']['in']} is not finite at iteration {step}" in capsys.readouterr().err
@@ -118,6 +119,15 @@ def test_divergence_stops_the_run_and_keeps_the_last_finite_checkpoint(tiny, tmp
         assert done < step
         _, state = workdir.load(tmp_path, done)
         assert np.isfinite(state.d.params["Dense_0"]["kernel"]).all()
+
+
+def test_a_run_that_diverged_at_its_end_is_not_a_finished_one(tiny, tmp_path):
+    tiny.d_optimizer.name = "sgd"
+    tiny.d_optimizer.learning_rate = 1e30
+    train.run(tiny, tmp_path / "a", "digits")
+    tiny.num_steps = workdir.read_json(tmp_path / "a/run.json")["step"]
+    for _ in range(2):
+        assert train.run(tiny, tmp_path / "b", "digits") == 1
 
 
 def test_new_runs_are_numbered(tiny, tmp_path, monkeypatch):
