@@ -23,7 +23,7 @@ from gan_jax.errors import InputError, brief
 
 Tree = TypeVar("Tree")
 
-_MANIFEST = "manifest.json"  # {"best_by": {name: value}, "sha256": {path of a file: its hash}}
+_MANIFEST = "manifest.json"  # {"step": n, "best_by": {name: value}, "sha256": {file: hash}}
 
 _MARGIN = 2**20  # bytes of disk that a checkpoint takes beyond its arrays, rounded up
 
@@ -53,10 +53,10 @@ def steps(directory: pathlib.Path) -> list[int]:
 
 def _manifest(path: pathlib.Path) -> dict[str, Any]:
     """What a checkpoint says of itself; nothing where that cannot be read."""
-    empty: dict[str, Any] = {"best_by": {}, "sha256": None}
+    empty: dict[str, Any] = {"step": None, "best_by": {}, "sha256": None}
     try:
         manifest = json.loads((path / _MANIFEST).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return empty
     return manifest if isinstance(manifest, dict) and manifest.keys() == empty.keys() else empty
 
@@ -69,11 +69,18 @@ def _hash_files(path: pathlib.Path) -> dict[str, str]:
 class Writer:
     """Saves in the background, one at a time; keeps the newest few, and the best one."""
 
-    def __init__(self, directory: pathlib.Path, keep: int):
+    def __init__(self, directory: pathlib.Path, keep: int, begin: int = 0):
+        """Opens a directory, and deletes its checkpoints past step `begin`.
+
+        They are damaged if a run begins before them, and must not count among those to keep.
+        """
         directory.mkdir(exist_ok=True)
         self._directory = directory.resolve()
         self._keep = keep
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        for step in steps(directory):
+            if step > begin:
+                self._delete(_path(self._directory, step))
         self._pending: concurrent.futures.Future[None] | None = None
 
     def save(self, step: int, tree: Any, best_by: dict[str, float] | None = None) -> None:
@@ -101,7 +108,7 @@ class Writer:
         unfinished = self._directory / "unfinished"
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save(unfinished, tree)
-        manifest = {"best_by": best_by, "sha256": _hash_files(unfinished)}
+        manifest = {"step": step, "best_by": best_by, "sha256": _hash_files(unfinished)}
         (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=2))
         path = _path(self._directory, step)
         self._delete(path)
@@ -158,7 +165,8 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
     if not path.is_dir():
         found = ", ".join(map(str, steps(directory))) or "none"
         raise InputError(f"{directory} has no checkpoint of step {step}; it has: {found}")
-    if _manifest(path)["sha256"] != _hash_files(path):
+    manifest = _manifest(path)
+    if manifest["step"] != step or manifest["sha256"] != _hash_files(path):
         raise InputError(f"{path} is damaged: its files are not as they were written")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     try:

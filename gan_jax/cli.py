@@ -43,17 +43,20 @@ def run(main: Callable[[], int]) -> NoReturn:
     The status is the command's own; 2, with one line, for what the user got wrong; 1, with one
     line, where the machine failed it (a full disk, a removed directory); 128 + signal.
     """
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for a log or a pipe
+    # To raise from a handler while extension modules are being imported can crash them; until
+    # there is something to save, a signal simply ends the process.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # for a log or pipe
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         status = main()
     except InputError as e:
         status = _fail(e, 2)
     except OSError as e:
         status = _fail(e, 1)
-    except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
     sys.exit(status)
 
 

@@ -4,15 +4,19 @@ import ast
 import difflib
 import importlib.util
 import json
+import math
+import os
 import pathlib
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from gan_jax.algorithm import STEP_INFO, Game, HParams, Prior
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, brief
 from gan_jax.losses import LOSSES
 from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Rates
@@ -33,7 +37,8 @@ def _integer(low: int, high: int = 2**31 - 1) -> Rule:
 
 
 def _real(allowed: str, ok: Callable[[float], bool] = lambda v: True) -> Rule:
-    return Rule(float, allowed, lambda v: abs(v) <= _FLOAT32_MAX and ok(v))
+    # Judged as float32, which is what it is computed with: 0.999999999 is 1, and 1e-60 is 0.
+    return Rule(float, allowed, lambda v: abs(v) <= _FLOAT32_MAX and ok(float(np.float32(v))))
 
 
 def _choice(options: Iterable[str]) -> Rule:
@@ -41,12 +46,11 @@ def _choice(options: Iterable[str]) -> Rule:
     return Rule(str, "one of " + ", ".join(options), lambda v: v in options)
 
 
-def _integers(length: int | None, low: int) -> Rule:
-    count = "any number of" if length is None else str(length)
+def _integers(allowed: str, length: int | None, high: int) -> Rule:
     return Rule(
         tuple,
-        f"a tuple of {count} integers from {low} up",
-        lambda v: all(type(x) is int and x >= low for x in v) and length in (None, len(v)),
+        f"a tuple of integers from 1 to {high}, such as {allowed}",
+        lambda v: all(type(x) is int and 1 <= x <= high for x in v) and length in (None, len(v)),
     )
 
 
@@ -56,7 +60,7 @@ _NON_NEGATIVE = _real("a number, at least 0", lambda v: v >= 0)
 _POSITIVE = _real("a number above 0", lambda v: v > 0)
 _DECAY = _real("a number from 0 to below 1", lambda v: 0 <= v < 1)
 _NETWORK = {
-    "widths": _integers(None, 1),
+    "widths": _integers("(128,), (256,256) or ()", None, 2**16),
     "activation": _choice(ACTIVATIONS),
     "initializer": _choice(INITIALIZERS),
     "init_scale": _real("a number above 0, at most 1000", lambda v: 0 < v <= 1000),
@@ -105,19 +109,18 @@ FIELDS: dict[str, Rule] = {
     "log_every": _integer(1),
     "metrics_every": _integer(1),
     "sample_every": _integer(1),
-    "sample_grid": _integers(2, 1),
+    "sample_grid": _integers("(4,4)", 2, 100),
     "checkpoint_every": _integer(1),
     "keep_checkpoints": _integer(1),
     "keep_best": _choice(("none", *STEP_INFO)),
     "tensorboard": _FLAG,
 }
 
-# Fields that say what is written and when, and nothing of the mathematics.
+# Fields that say what is written and when, and nothing of what: they may change on the way.
 FREE = (
     "log_every",
     "metrics_every",
     "sample_every",
-    "sample_grid",
     "checkpoint_every",
     "keep_checkpoints",
     "keep_best",
@@ -125,14 +128,14 @@ FREE = (
 )
 
 
-def flatten(config: ConfigDict) -> dict[str, Any]:
-    """All fields of a config by their dotted names."""
+def flatten(config: ConfigDict | dict[str, Any]) -> dict[str, Any]:
+    """All fields of a config, or of a dict of dicts, by their dotted names."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, ConfigDict):
+        if isinstance(value, ConfigDict | dict):
             flat |= {f"{name}.{field}": v for field, v in flatten(value).items()}
         else:
-            flat[name] = value
+            flat[str(name)] = value
     return flat
 
 
@@ -146,11 +149,12 @@ def _coerce(field: str, value: Any) -> Any:
     """The value as its field's type, where nothing is lost; otherwise an InputError."""
     rule = FIELDS[field]
     if rule.kind is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < 2**63 else math.inf
     if rule.kind is tuple and isinstance(value, list):
         value = tuple(value)
     if type(value) is not rule.kind or not rule.ok(value):
-        raise InputError(f"config.{field} is {value!r}, but must be {rule.allowed}")
+        shown = textwrap.shorten(repr(value), 60)
+        raise InputError(f"config.{field} is {shown}, but must be {rule.allowed}")
     return value
 
 
@@ -169,11 +173,21 @@ def _build(fields: dict[str, Any]) -> ConfigDict:
             place = place.setdefault(group, {})
         place[leaf] = _coerce(field, fields[field])
     config = ConfigDict(nested)
-    if not config.prior.low < config.prior.high:
+    if not np.float32(config.prior.low) < np.float32(config.prior.high):
         raise InputError(
             f"config.prior.low is {config.prior.low}, but must be below prior.high, "
             f"{config.prior.high}"
         )
+    for name in ("d_optimizer", "g_optimizer"):
+        optimizer = config[name]
+        if (
+            optimizer.schedule != "constant"
+            and optimizer.learning_rate < optimizer.end_learning_rate
+        ):
+            raise InputError(
+                f"config.{name}.end_learning_rate is {optimizer.end_learning_rate}, but must be at "
+                f"most learning_rate, {optimizer.learning_rate}"
+            )
     if config.num_steps * config.k * config.batch_size >= 2**31:
         raise InputError(
             f"config.num_steps is {config.num_steps}, but num_steps * k * batch_size must be "
@@ -194,11 +208,11 @@ def validate(config: ConfigDict) -> ConfigDict:
 def _parse(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {"true": True, "false": False}.get(text, text)
 
 
-def override(config: ConfigDict, settings: Sequence[str]) -> ConfigDict:
+def override(config: ConfigDict | dict[str, Any], settings: Sequence[str]) -> ConfigDict:
     """Applies settings of the form --config.FIELD=VALUE, and validates the result.
 
     Raises:
@@ -229,43 +243,43 @@ def load(path: str, settings: Sequence[str] = ()) -> ConfigDict:
       InputError: no such file, one that cannot be read, or a field that is refused.
     """
     file = pathlib.Path(path)
-    if not file.is_file():
-        raise InputError(f"--config={path}: no such file")
-    config = _load_json(file) if file.suffix == ".json" else _load_python(file)
+    read = {".json": _load_json, ".py": _load_python}.get(file.suffix)
+    if not os.path.isfile(path):
+        raise InputError(f"--config={textwrap.shorten(path, 200)}: no such file")
+    if read is None:
+        raise InputError(f"--config={path}: neither a .py nor a .json file")
+    try:
+        config = read(file)
+    except (Exception, SystemExit) as e:  # whatever a user's code raises is told in one line
+        raise InputError(f"--config={path}: {brief(e)}") from e
     return override(config, settings)
 
 
-def _load_json(file: pathlib.Path) -> ConfigDict:
-    try:
-        fields = json.loads(file.read_text())
-    except (OSError, ValueError) as e:
-        raise InputError(f"--config={file}: not a readable JSON file ({e})") from None
+def _load_json(file: pathlib.Path) -> dict[str, Any]:
+    fields = json.loads(file.read_bytes())
     if not isinstance(fields, dict):
-        raise InputError(f"--config={file}: not a JSON object")
-    return ConfigDict(fields)
+        raise TypeError("not a JSON object")
+    return flatten(fields)
 
 
-def _load_python(file: pathlib.Path) -> ConfigDict:
-    # A variant imports its base as `from configs import mnist`, from wherever it is run.
-    sys.path.append(str(file.resolve().parent.parent))
+def _load_python(file: pathlib.Path) -> dict[str, Any]:
+    # `from configs import mnist` finds what lies beside the file, and what comes with gan_jax.
+    roots = [str(file.resolve().parent.parent), str(pathlib.Path(__file__).parent.parent)]
+    spec = importlib.util.spec_from_file_location("gan_jax_config", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path[:0] = roots
     try:
-        spec = importlib.util.spec_from_file_location("gan_jax_config", file)
-        if spec is None or spec.loader is None:
-            raise InputError(f"--config={file}: neither a .py nor a .json file")
-        module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         if not hasattr(module, "get_config"):
-            raise InputError(f"--config={file}: defines no get_config()")
+            raise AttributeError("defines no get_config()")
         config = module.get_config()
-    except InputError:
-        raise
-    except Exception as e:  # the file is the user's code: whatever it raises is told in one line
-        raise InputError(f"--config={file}: {type(e).__name__}: {e}") from e
+        if not isinstance(config, ConfigDict):
+            raise TypeError("get_config() did not return a ConfigDict")
+        return flatten(config)
     finally:
-        sys.path.pop()
-    if not isinstance(config, ConfigDict):
-        raise InputError(f"--config={file}: get_config() did not return a ConfigDict")
-    return config
+        del sys.path[:2]
 
 
 def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:

@@ -15,8 +15,6 @@ import os
 import pathlib
 import re
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -190,7 +188,7 @@ def _load_folder(path: str, split: str, image_size: int) -> Dataset:
     """PNG and JPEG files in the order of their paths; grey if all are, else RGB without alpha."""
     tfds.want_split(f"folder:{path}", split, ["train"])
     folder = pathlib.Path(path).expanduser().resolve()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"folder:{path}: there is no directory {folder}")
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
@@ -222,7 +220,7 @@ def _read_image(file: pathlib.Path) -> np.ndarray:
             pixels = np.asarray(
                 image.convert("L") if grey else image.convert("RGBA").convert("RGB")
             )
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on damaged files
+    except Exception as error:  # of a damaged file, or one of more pixels than Pillow trusts
         raise InputError(f"{file} cannot be read as an image: {brief(error)}") from error
     if deep:
         raise InputError(f"{file} has more than 8 bits a channel: want 8-bit images")
@@ -238,7 +236,7 @@ def _load_file(path: str, split: str, image_size: int) -> Dataset:
             arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # damage shows in as many ways as there are layers below
         raise InputError(
             f"{path}: want NumPy arrays without pickled objects, found {brief(error)}"
         ) from error
@@ -248,7 +246,7 @@ def _load_file(path: str, split: str, image_size: int) -> Dataset:
     labels = arrays.get("labels")
     if 0 in images.shape:
         raise InputError(f"{path}: want at least one example, found shape {images.shape}")
-    if images.dtype == np.uint8 and images.ndim in (3, 4):
+    if images.dtype == np.uint8 and (images.ndim == 3 or images.shape[3:] in ((1,), (3,))):
         images = images.reshape(*images.shape[:3], -1)
         images = _stack((("", image) for image in images), image_size) if image_size else images
     elif images.dtype in (np.float32, np.float64) and images.ndim == 2 and not image_size:
@@ -257,7 +255,7 @@ def _load_file(path: str, split: str, image_size: int) -> Dataset:
         if not np.isfinite(images).all():
             raise InputError(f"{path}: want finite points, found inf or nan (as float32)")
     else:
-        wanted = "uint8 (n, h, w) or (n, h, w, c) images"
+        wanted = "uint8 (n, h, w) or (n, h, w, 1 or 3) images"
         wanted += " to resize" if image_size else ", or float (n, d) points"
         raise InputError(f"{path}: want {wanted}, found {images.dtype} {images.shape}")
     if labels is not None:
@@ -273,7 +271,11 @@ def _load_tfds(name: str, split: str, image_size: int) -> Dataset:
     plain, version = tfds.parse(name)
     folder = cache_dir() / "data" / plain
     file = f"{split}-{image_size}.npz"
-    entries = folder.glob(f"{version or '*'}/{file}")
+    entries = (
+        entry
+        for entry in folder.glob(f"{version or '*'}/{file}")
+        if re.fullmatch(r"\d+(\.\d+)*", entry.parent.name)
+    )
     for entry in sorted(entries, key=lambda e: [*map(int, e.parent.name.split("."))], reverse=True):
         if dataset := _read_cache(entry):
             return dataset

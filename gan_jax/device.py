@@ -4,7 +4,7 @@ import os
 
 import jax
 
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, brief
 
 
 def setup(accelerator: str, deterministic: bool, cache: os.PathLike[str] | None = None) -> None:
@@ -27,6 +27,9 @@ def setup(accelerator: str, deterministic: bool, cache: os.PathLike[str] | None 
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", os.fspath(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    found = jax.default_backend()
+    try:
+        found = jax.default_backend()
+    except RuntimeError as e:  # JAX_PLATFORMS names one that is not there
+        raise InputError(f"JAX finds no device: {brief(e)}") from e
     if accelerator not in ("auto", found):
         raise InputError(f"config.accelerator is {accelerator!r}, but this machine has: {found}")

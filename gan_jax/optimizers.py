@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -51,7 +52,10 @@ SCHEDULES: dict[str, Callable[[Optimizer, jax.Array | float], optax.Schedule]] =
             + (rate - o.end_learning_rate) * optax.cosine_decay_schedule(1.0, o.decay_steps)(step)
         )
     ),
-    "exponential": lambda o, rate: optax.exponential_decay(
-        rate, o.decay_steps, o.decay_rate, end_value=o.end_learning_rate
+    # Not by optax's end_value, which is a ceiling where decay_rate is 1.
+    "exponential": lambda o, rate: (
+        lambda step: jnp.maximum(
+            optax.exponential_decay(rate, o.decay_steps, o.decay_rate)(step), o.end_learning_rate
+        )
     ),
 }

@@ -48,11 +48,14 @@ def reproduce(directory: pathlib.Path) -> int:
 
     config = workdir.read_config(directory)
     recorded = workdir.read_json(directory / "run.json")
-    metrics = directory / "metrics.jsonl"
-    lines = read_metrics(metrics) if metrics.exists() else []
+    lines = read_metrics(directory / "metrics.jsonl")
     if not lines:
         raise InputError(f"{directory} has no metrics yet to compare with")
     config.num_steps = recorded.get("step", lines[-1]["step"])
+    if type(config.num_steps) is not int or config.num_steps < lines[-1]["step"]:
+        raise InputError(
+            f"{directory / 'run.json'} and metrics.jsonl do not agree on the last step"
+        )
     print(f"{directory}: training its {config.num_steps} iterations again")
     data.cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.cache_dir(), prefix="reproduce-") as name:
@@ -62,16 +65,20 @@ def reproduce(directory: pathlib.Path) -> int:
         if status >= 128:  # interrupted
             return status
         repeated = workdir.read_json(again / "run.json")
-        steps = {line["step"] for line in lines}
-        new_lines = [
-            line for line in read_metrics(again / "metrics.jsonl") if line["step"] in steps
-        ]
-    difference = first_difference(lines, new_lines)
+        new_lines = read_metrics(again / "metrics.jsonl")
+        if new_lines[-1]["step"] > lines[-1]["step"]:
+            new_lines.pop()  # every run logs its end, which for the old one lay further on
+        difference = first_difference(lines, new_lines)
+        for picture in sorted((directory / "samples").glob("step_*.png")):
+            new = again / "samples" / picture.name
+            if not difference and new.exists() and new.read_bytes() != picture.read_bytes():
+                difference = f"samples/{picture.name}"
     sha = "params_sha256"
     if not difference and sha in recorded and recorded[sha] != repeated[sha]:
         difference = f"{sha}: {recorded[sha]} recorded, {repeated[sha]} now"
     if not difference:
-        print(f"identical: {len(lines)} lines of metrics" + (f" and {sha}" * (sha in recorded)))
+        hashed = sha if sha in recorded else f"no {sha}, as none was recorded"
+        print(f"identical: {len(lines)} lines of metrics, samples, {hashed}")
         return 0
     print(f"differs first at {difference}")
     for text in environment_differences(recorded, repeated) or ["nothing recorded"]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import math
 import pathlib
 import signal
@@ -53,6 +54,15 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
             f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
             f"only {n} examples"
         )
+    if dataset.images.dtype != np.uint8 and config.generator.output == "sigmoid":
+        low, high = dataset.images.min(), dataset.images.max()
+        if low < 0 or high > 1:
+            raise InputError(
+                f"config.generator.output is 'sigmoid', from 0 to 1, but {config.dataset} reaches "
+                f"from {low:.3g} to {high:.3g}: use --config.generator.output=linear"
+            )
+    if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise InputError("config.tensorboard needs: pip install 'gan_jax[tensorboard]'")
     game = config_lib.game(config, tuple(shape))
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), _signals() as received:
@@ -172,12 +182,12 @@ def _train(
     write_json(directory / "config.json", config.to_dict())
     write_json(directory / "run.json", record)
     with contextlib.ExitStack() as stack:
-        files = Files(directory, keep=lambda s: s <= begin and "metrics" in _due(s, config))
+        files = Files(directory, begin, keep_begin="metrics" in _due(begin, config))
         writers: list[Files | TensorBoard] = [stack.enter_context(contextlib.closing(files))]
         if config.tensorboard:
             board = TensorBoard(directory / "tensorboard", begin)
             writers.append(stack.enter_context(contextlib.closing(board)))
-        saver = checkpoint.Writer(directory / "checkpoints", config.keep_checkpoints)
+        saver = checkpoint.Writer(directory / "checkpoints", config.keep_checkpoints, begin)
         stack.enter_context(contextlib.closing(saver))
         bar = tqdm(
             total=config.num_steps, initial=begin, unit="it", disable=None, dynamic_ncols=True

@@ -18,7 +18,7 @@ from gan_jax import algorithm, checkpoint
 from gan_jax import config as config_lib
 from gan_jax.algorithm import Game, State
 from gan_jax.config import FREE
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, brief
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -48,8 +48,8 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path.parent} is not the directory of a run: no {path.name}") from None
-    except (OSError, ValueError) as e:
-        raise InputError(f"{path} cannot be read: {e}") from None
+    except (OSError, ValueError, RecursionError) as e:
+        raise InputError(f"{path} cannot be read: {brief(e)}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} is not a JSON object")
     return value
@@ -57,7 +57,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def read_config(workdir: pathlib.Path) -> ConfigDict:
     """The validated config of a run."""
-    return config_lib.validate(ConfigDict(read_json(workdir / "config.json")))
+    return config_lib.override(read_json(workdir / "config.json"), [])
 
 
 def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
@@ -66,7 +66,10 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
     Raises:
       InputError: it cannot be written, or holds something else, or another config's run.
     """
-    existing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    try:
+        existing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    except OSError as e:  # a name that is too long
+        raise InputError(f"--workdir: {e.strerror}") from None
     if not existing.is_dir():
         raise InputError(f"--workdir={workdir}: {existing} is not a directory")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -82,11 +85,16 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
     refused = [f"{field} ({text})" for field, text in changed.items() if field not in FREE]
     if refused:
         raise InputError(
-            f"--workdir={workdir} holds a run with another config: {', '.join(refused)}"
+            f"--workdir={workdir} holds a run with another config: {', '.join(refused)}; only "
+            "num_steps may be raised"
         )
     path = workdir / "run.json"
     record = read_json(path) if path.exists() else {}
     return record.get("status") == "finished" and record.get("step") == config.num_steps
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def load(workdir: pathlib.Path, step: int | None = None) -> tuple[Game, State]:
@@ -97,11 +105,11 @@ def load(workdir: pathlib.Path, step: int | None = None) -> tuple[Game, State]:
     """
     config = read_config(workdir)
     run = read_json(workdir / "run.json")
-    try:
-        _, *shape = run["dataset"]["shape"]
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{workdir / 'run.json'} does not name the shape of the data") from None
-    game = config_lib.game(config, tuple(shape))
+    dataset = run.get("dataset")
+    shape = dataset.get("shape") if isinstance(dataset, dict) else None
+    if not isinstance(shape, list) or len(shape) not in (2, 4) or not all(map(_is_count, shape)):
+        raise InputError(f"{workdir / 'run.json'} does not name the shape of the data")
+    game = config_lib.game(config, tuple(shape[1:]))
     like = jax.eval_shape(partial(algorithm.init, game, config_lib.hparams(config)), 0)
     directory = workdir / "checkpoints"
     if step is not None:

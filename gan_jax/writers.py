@@ -3,12 +3,12 @@
 import json
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from gan_jax.errors import InputError
 from gan_jax.plots import png
 
 
@@ -33,13 +33,24 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 class Files:
     """A run's metrics.jsonl, an object a line, and samples/step_NNNNNNN.png."""
 
-    def __init__(self, directory: pathlib.Path, keep: Callable[[int], bool]):
-        """Opens metrics.jsonl to append, after the lines of steps for which keep(step) is true."""
+    def __init__(self, directory: pathlib.Path, begin: int, keep_begin: bool):
+        """Opens metrics.jsonl to append, after the lines up to step `begin`.
+
+        Args:
+          directory: of the run.
+          begin: the step to go on from.
+          keep_begin: whether to keep that step's own line, which is there if a run ended with it.
+
+        Raises:
+          InputError: there is a past, but its lines are missing or damaged.
+        """
         self._samples = directory / "samples"
         self._samples.mkdir(exist_ok=True)
         self._metrics = directory / "metrics.jsonl"
-        if self._metrics.exists():
-            lines = [line for line in read_metrics(self._metrics) if keep(line["step"])]
+        if begin > 0 or self._metrics.exists():
+            lines = [
+                line for line in read_metrics(self._metrics) if line["step"] < begin + keep_begin
+            ]
             write_whole(self._metrics, "".join(map(_line, lines)).encode())
         self._file = self._metrics.open("a")
 
@@ -90,9 +101,22 @@ def _line(metrics: dict[str, Any]) -> str:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The complete lines of a metrics.jsonl; a last one cut off by a kill is passed over."""
+    """The complete lines of a metrics.jsonl; a last one cut off by a kill is passed over.
+
+    Raises:
+      InputError: no such file, or a complete line that no run has written.
+    """
+    try:
+        *complete, _ = path.read_bytes().split(b"\n")
+    except OSError as e:
+        raise InputError(f"{path} cannot be read: {e.strerror}") from None
     lines = []
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            lines.append(json.loads(line))
+    for number, text in enumerate(complete, 1):
+        try:
+            line = json.loads(text)
+            if not {"step", "d_loss", "g_loss", "d_real", "d_fake"} <= line.keys():
+                raise ValueError
+        except (ValueError, AttributeError, RecursionError):
+            raise InputError(f"{path} is damaged in line {number}") from None
+        lines.append(line)
     return lines

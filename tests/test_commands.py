@@ -1,5 +1,6 @@
 """The commands as a user meets them: exit statuses, one-line errors, nothing lost."""
 
+import json
 import os
 import pathlib
 import signal
@@ -47,6 +48,22 @@ def call(command, monkeypatch, *arguments: str) -> int:
         ([DIGITS, "--config.generator.widths=(0,)"], "generator.widths"),
         ([DIGITS, "--config.generator.widths=7"], "a tuple"),
         ([DIGITS, "--config.prior.low=2"], "below prior.high"),
+        ([DIGITS, "--config.prior.low=0.999999999"], "below prior.high"),
+        ([DIGITS, "--config.d_optimizer.b1=0.999999999"], "from 0 to below 1"),
+        ([DIGITS, "--config.d_optimizer.eps=1e-60"], "above 0"),
+        ([DIGITS, "--config.d_optimizer.learning_rate=1" + 400 * "0"], "at least 0"),
+        ([DIGITS, "--config.k={[]:1}"], "config.k is '{[]:1}'"),
+        ([DIGITS, "--config.k=" + 20_000 * "-"], "config.k is"),
+        ([DIGITS, "--config.generator.widths=(10000000,)"], "to 65536"),
+        (
+            [
+                DIGITS,
+                *(f"--config.d_optimizer.{x}" for x in ("schedule=cosine", "end_learning_rate=1")),
+            ],
+            "d_optimizer.end_learning_rate is 1.0",
+        ),
+        ([f"--config={5000 * 'x'}"], "no such file"),
+        ([DIGITS, f"--workdir={5000 * 'x'}"], "File name too long"),
         ([DIGITS, "--config.num_steps=2000000000", "--config.k=3"], "num_steps"),
         ([DIGITS, "--config.accelerator=tpu"], "but this machine has: "),
         ([DIGITS, "--config.accelerator=abacus"], "one of auto, cpu, gpu, tpu"),
@@ -77,12 +94,43 @@ def test_an_error_in_a_config_file_is_one_line(monkeypatch, capfd, tmp_path):
         ("def get_config(:", "SyntaxError"),
         ("def get_config(): return {}", "did not return a ConfigDict"),
         ("from ml_collections import ConfigDict as get_config", "config.seed is missing"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("def get_config(): return get_config()", "RecursionError"),
     ):
         (tmp_path / "c.py").write_text(source)
         assert call(main, monkeypatch, f"--config={tmp_path}/c.py") == 2
         err = capfd.readouterr().err
         assert err.count("\n") == 1
         assert words in err
+
+
+def test_an_odd_config_json_is_one_line(monkeypatch, capfd, tmp_path):
+    for text, words in (
+        ("[]", "not a JSON object"),
+        ("{", "JSONDecodeError"),
+        (200_000 * "[", "RecursionError"),
+        ('{"prior.low": 0}', "config.seed is missing"),
+        ('{"seed": {"a": 1}}', "config.seed.a is not a field"),
+    ):
+        (tmp_path / "config.json").write_text(text)
+        assert call(main, monkeypatch, f"--config={tmp_path}/config.json") == 2
+        err = capfd.readouterr().err
+        assert err.count("\n") == 1
+        assert words in err
+
+
+def test_a_variant_finds_its_base_from_anywhere(monkeypatch, tmp_path):
+    """Also where the current directory has configs of its own, of the same name."""
+    (tmp_path / "here/configs").mkdir(parents=True)
+    (tmp_path / "here/configs/mnist.py").write_text("raise RuntimeError('not this one')")
+    (tmp_path / "mine.py").write_text(
+        "from configs import digits\n"
+        "def get_config():\n c = digits.get_config()\n c.k = 3\n return c\n"
+    )
+    code = "from gan_jax import config; print(config.load('../mine.py').k, end='')"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path / "here", capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("3", "")
 
 
 def test_a_run_of_a_config_json_is_the_same_run(tiny, tmp_path, monkeypatch):
@@ -108,8 +156,15 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(kind, tiny, tmp_path
     assert process.returncode == 128 + kind
     assert time.monotonic() - begun < 10
     assert "goes on from there" in out
-    subprocess.run(command[:-1], cwd=ROOT, check=True, capture_output=True)
     once, twice = tmp_path / "once", tmp_path / "twice"
+    saved = workdir.load(twice)[1].step
+    assert 100 <= saved < 800
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert workdir.read_json(twice / "run.json")["resumed_from"] == saved
+    lines = [json.loads(line) for line in (twice / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 801))
+    subprocess.run([*command[:-2], f"--workdir={once}-more", command[-1]], cwd=ROOT, check=True)
+    once = tmp_path / "once-more"
     assert (once / "metrics.jsonl").read_bytes() == (twice / "metrics.jsonl").read_bytes()
 
 

@@ -122,10 +122,12 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
 ):
     largest = max(halfway.glob("checkpoints/step_0000008/**/*"), key=lambda p: p.stat().st_size)
     damage(largest)
-    train.run(tiny, halfway, "digits")
+    train.run(config.override(tiny, ["--config.keep_checkpoints=2"]), halfway, "digits")
     assert "step_0000008 is damaged" in caplog.text
     assert resumed_from(halfway) == 4
-    assert_same_end(halfway, undisturbed)
+    assert checkpoint.steps(halfway / "checkpoints") == [8, 12]  # the damaged one did not count
+    assert sha(halfway) == sha(undisturbed)
+    assert (halfway / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
 
 
 def test_only_damaged_checkpoints_are_status_2_and_nothing_is_lost(tiny, halfway):
@@ -160,7 +162,11 @@ def test_a_checkpoint_of_pickled_objects_is_refused(halfway, tmp_path, monkeypat
         if path.is_file() and path.name != "manifest.json":
             path.write_bytes(pickle.dumps(_Evil()))
     for path in (halfway / "checkpoints").iterdir():  # as one would who has forged the hashes too
-        manifest = {"best_by": {}, "sha256": checkpoint._hash_files(path)}
+        manifest = {
+            "step": int(path.name[5:]),
+            "best_by": {},
+            "sha256": checkpoint._hash_files(path),
+        }
         (path / "manifest.json").write_text(json.dumps(manifest))
     (halfway / "run.json").write_text('{"dataset": {"shape": [1500, 8, 8, 1]}}')
     with pytest.raises(InputError):
@@ -289,3 +295,18 @@ def test_a_run_is_reproduced_or_the_first_difference_named(undisturbed, halfway,
     assert "differs first at iteration 4, d_real" in out
     assert "environment differs in versions" in out
     assert "0.0.1" in out
+
+
+def test_reproduction_compares_parameters_and_pictures(undisturbed, tmp_path, capsys):
+    for name in ("sha", "picture"):
+        shutil.copytree(undisturbed, tmp_path / name)
+    record = workdir.read_json(tmp_path / "sha/run.json")
+    writers.write_json(tmp_path / "sha/run.json", record | {"params_sha256": 64 * "0"})
+    assert reproduce.reproduce(tmp_path / "sha") == 1
+    assert "differs first at params_sha256: 0000" in capsys.readouterr().out
+    flip(tmp_path / "picture/samples/step_0000012.png")
+    assert reproduce.reproduce(tmp_path / "picture") == 1
+    assert "differs first at samples/step_0000012.png" in capsys.readouterr().out
+    (tmp_path / "picture/metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match="no metrics yet"):
+        reproduce.reproduce(tmp_path / "picture")

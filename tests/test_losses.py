@@ -10,6 +10,8 @@ import pytest
 from gan_jax import losses
 from gan_jax.losses import LOSSES
 
+CROSS_ENTROPIES = ("minimax", "non_saturating")  # the games of the 2014 paper
+
 # From 30 on, float32's sigmoid is 1 and a probability's logarithm has lost everything.
 LOGITS = [-1e4, -100.0, -30.0, -1.0, 0.0, 0.5, 30.0, 100.0, 1e4]
 
@@ -71,7 +73,7 @@ def test_the_optimal_discriminator_is_stationary_and_its_value_is_2_jsd_minus_lo
     np.testing.assert_allclose(grad, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", CROSS_ENTROPIES)
 @pytest.mark.parametrize("batch", [1, 8])
 def test_losses_are_means_so_that_a_repeated_batch_changes_nothing(name, batch):
     one = jnp.array([0.3, -1.2])
@@ -93,7 +95,7 @@ def test_generator_gradient_is_exact_at_every_logit(name, expected):
     np.testing.assert_allclose(grad, expected, rtol=1e-5, atol=1e-37)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", CROSS_ENTROPIES)
 def test_discriminator_gradient_is_exact_at_every_logit(name):
     logits = jnp.array(LOGITS)
     real, fake = jax.jit(jax.grad(LOSSES[name].d, argnums=(0, 1)))(logits, logits)
@@ -101,7 +103,7 @@ def test_discriminator_gradient_is_exact_at_every_logit(name):
     np.testing.assert_allclose(fake, sigmoid(LOGITS) / 9, rtol=1e-5, atol=1e-37)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", CROSS_ENTROPIES)
 def test_losses_are_exact_and_finite_at_extreme_logits(name):
     x = jnp.array(LOGITS)[:, None]  # nine batches of one
     log_d, log_not_d = -np.logaddexp(0, -np.array(LOGITS)), -np.logaddexp(0, LOGITS)
@@ -134,8 +136,8 @@ def test_minimax_is_a_zero_sum_game():
 
 
 def test_both_generator_losses_push_equally_at_the_fixed_point_and_never_against_each_other():
-    at_half = [jax.grad(LOSSES[name].g)(jnp.zeros(4)) for name in LOSSES]
+    at_half = [jax.grad(LOSSES[name].g)(jnp.zeros(4)) for name in CROSS_ENTROPIES]
     np.testing.assert_allclose(at_half[0], at_half[1], rtol=1e-6)
     np.testing.assert_allclose(at_half[0], -1 / 8, rtol=1e-6)
-    for name in LOSSES:
+    for name in CROSS_ENTROPIES:
         assert np.all(jax.grad(LOSSES[name].g)(jnp.linspace(-5, 5, 11)) < 0), name

@@ -121,9 +121,10 @@ PAPER_STEPS = (0, 1, 500, 10**5, 10**6, 2_878_000, 10**7)
         ),
         # 400: 0.00625 without the floor
         (EXPONENTIAL, {0: 0.1, 50: 0.1 * math.sqrt(0.5), 100: 0.05, 300: 0.0125, 400: 0.01}),
+        (EXPONENTIAL._replace(decay_rate=1.0), {0: 0.1, 10**6: 0.1}),
         (PAPER, {t: max(0.1 / 1.000004**t, 1e-6) for t in PAPER_STEPS}),
     ],
-    ids=["constant", "linear", "cosine", "exponential", "paper"],
+    ids=["constant", "linear", "cosine", "exponential", "no decay", "paper"],
 )
 def test_schedules_at_start_middle_end_and_floor(optimizer, rates):
     @jax.jit

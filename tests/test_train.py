@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, train, workdir
+from gan_jax import algorithm, checkpoint, plots, train, workdir
 from gan_jax.errors import InputError
 from tests.conftest import picture
 
@@ -49,6 +49,47 @@ def test_a_run_leaves_its_files(tiny, tmp_path, capsys):
     assert out[0] == str(tmp_path)
     printed = [re.fullmatch(r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+", line) for line in out]
     assert [int(m[1]) for m in printed if m] == [1, 5, 10, 12]
+
+
+def test_every_picture_is_of_one_fixed_noise(tiny, tmp_path):
+    train.run(tiny, tmp_path, "digits")
+    for step in (4, 8, 12):
+        game, state = workdir.load(tmp_path, step)
+        key = algorithm.role_key(state.key, algorithm.Role.NOISE_SAMPLE)
+        noise = algorithm.sample_noise(game, key, 6)
+        images = np.asarray(algorithm.generate(game, state.g.params, noise))
+        expected = plots.png(plots.image_grid(images, 2, 3))
+        assert plots.png(train.sample_picture(tiny, game, state)) == expected
+    assert (tmp_path / "samples/step_0000012.png").read_bytes() == expected
+
+
+def test_any_quantity_that_is_not_finite_is_noticed():
+    good = {"step": 3, "d_loss": 0.5, "d_param_norm": 2.0}
+    assert train._not_finite(good) is None
+    for value in (float("nan"), float("inf"), -float("inf")):
+        assert train._not_finite(good | {"d_param_norm": value}) == "d_param_norm"
+
+
+def test_metrics_of_the_past_are_kept_and_must_be_whole(tiny, tmp_path):
+    train.run(tiny, tmp_path / "run", "digits")
+    tiny.num_steps, tiny.metrics_every = 20, 5
+    metrics = tmp_path / "run/metrics.jsonl"
+    whole = metrics.read_bytes()
+    for damaged in (None, whole.replace(b"{", b"(", 1), b"\n" + whole, b'{"step": 1}\n'):
+        metrics.unlink() if damaged is None else metrics.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"metrics\.jsonl"):
+            train.run(tiny, tmp_path / "run", "digits")
+    metrics.write_bytes(whole)
+    train.run(tiny, tmp_path / "run", "digits")
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert steps == [1, 2, 4, 6, 8, 10, 15, 20]
+
+
+def test_points_beyond_the_reach_of_sigmoid_are_refused(tiny, tmp_path):
+    np.save(tmp_path / "points.npy", np.full((20, 2), 1.5, np.float32))
+    tiny.dataset = f"npy:{tmp_path}/points.npy"
+    with pytest.raises(InputError, match=r"generator\.output=linear"):
+        train.run(tiny, tmp_path / "run", "points")
 
 
 def test_a_seed_repeats_a_run_and_another_does_not(tiny, tmp_path):
