@@ -69,7 +69,7 @@ def _hash_files(path: pathlib.Path) -> dict[str, str]:
 class Writer:
     """Saves in the background, one at a time; keeps the newest few, and the best one."""
 
-    def __init__(self, directory: pathlib.Path, keep: int, begin: int = 0):
+    def __init__(self, directory: pathlib.Path, keep: int, begin: int):
         """Opens a directory, and deletes its checkpoints past step `begin`.
 
         They are damaged if a run begins before them, and must not count among those to keep.

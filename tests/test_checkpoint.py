@@ -14,7 +14,7 @@ def state(tiny):
 
 @pytest.fixture
 def saved(state, tmp_path):
-    writer = checkpoint.Writer(tmp_path / "run", keep=2)
+    writer = checkpoint.Writer(tmp_path / "run", keep=2, begin=0)
     for step in (1, 2, 3):
         writer.save(step, state._replace(step=np.int32(step)))
     writer.close()
@@ -35,13 +35,17 @@ def test_the_newest_are_kept(state, saved):
 
 
 def test_the_best_is_kept_beside_the_newest(state, tmp_path):
-    writer = checkpoint.Writer(tmp_path / "run", keep=1)
+    writer = checkpoint.Writer(tmp_path / "run", keep=1, begin=0)
     for step, value in ((1, 0.5), (2, 0.6), (3, 0.2), (4, 0.3)):
         writer.save(step, state, {"fid": value})
     writer.close()
     assert checkpoint.steps(tmp_path / "run") == [3, 4]
-    writer = checkpoint.Writer(tmp_path / "run", keep=1)  # another process remembers
-    for step, value in ((5, 0.4), (6, 0.1), (7, 0.9)):
+    writer = checkpoint.Writer(tmp_path / "run", keep=1, begin=4)  # another process
+    assert checkpoint.steps(tmp_path / "run") == [3, 4]
+    writer.save(5, state, {"fid": 0.4})
+    writer.wait()
+    assert checkpoint.steps(tmp_path / "run") == [3, 5]
+    for step, value in ((6, 0.1), (7, 0.9)):
         writer.save(step, state, {"fid": value})
     writer.wait()
     assert checkpoint.steps(tmp_path / "run") == [6, 7]
@@ -76,3 +80,8 @@ def test_no_checkpoint_is_none_and_only_damaged_ones_are_an_error(state, tmp_pat
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="every checkpoint"):
         checkpoint.restore_newest(saved, state)
+
+
+def test_checkpoints_past_the_step_to_go_on_from_are_deleted(saved):
+    checkpoint.Writer(saved, keep=2, begin=2).close()
+    assert checkpoint.steps(saved) == [2]
