@@ -51,7 +51,7 @@ def want_split(name: str, split: str, splits: Iterable[str]) -> None:
     """Raises an InputError that lists the splits, unless `split` is one."""
     if split not in splits:
         raise InputError(
-            f"config.split is {split!r}, but {name} has no split but: {', '.join(splits)}"
+            f"config.split: {name} has no split {split!r}: want one of {', '.join(splits)}"
         )
 
 
