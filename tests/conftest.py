@@ -1,6 +1,7 @@
 import io
 import os
 import pathlib
+from typing import NoReturn
 
 import pytest
 from ml_collections import ConfigDict
@@ -9,6 +10,23 @@ from PIL import Image
 from gan_jax import config as config_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+_DATA_DIR = os.environ.get("TFDS_DATA_DIR")  # as it was before any test changed it
+
+
+def skip_unless_ci(reason: str) -> NoReturn:
+    """Skips a test for want of MNIST; where everything must be tested, that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> str:
+    """A TFDS data directory in which MNIST is prepared."""
+    if not _DATA_DIR or not pathlib.Path(_DATA_DIR, "mnist").is_dir():
+        skip_unless_ci("TFDS_DATA_DIR has no prepared mnist")
+    return str(pathlib.Path(_DATA_DIR).resolve())
 
 
 def picture(path: pathlib.Path) -> Image.Image:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -13,9 +12,8 @@ import pytest
 
 from gan_jax import cli, main, sample, train, workdir, writers
 from gan_jax.errors import InputError
-from tests.conftest import picture, tiny_config
+from tests.conftest import ROOT, picture, tiny_config
 
-ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = f"--config={ROOT}/configs/digits.py"
 
 

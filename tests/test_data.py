@@ -18,23 +18,11 @@ from PIL import Image
 
 from gan_jax import data, tfds
 from gan_jax.errors import InputError
+from tests.conftest import ROOT, skip_unless_ci
 
-ROOT = pathlib.Path(__file__).parents[1]
-GIVEN_DATA_DIR = os.environ.get("TFDS_DATA_DIR")
 MNIST_FILES = pathlib.Path(
     os.environ.get("GAN_JAX_MNIST_FILES", ROOT.parent / "shared" / "data" / "mnist")
 )
-
-
-@pytest.fixture(scope="session")
-def mnist_dir() -> str:
-    """A TFDS data directory in which MNIST is prepared."""
-    if GIVEN_DATA_DIR and pathlib.Path(GIVEN_DATA_DIR, "mnist").is_dir():
-        return GIVEN_DATA_DIR
-    reason = "TFDS_DATA_DIR has no prepared mnist"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)
@@ -603,7 +591,7 @@ def test_mnist(mnist_test):
 @pytest.mark.slow
 def test_mnist_prepared_from_its_files_equals_the_prepared_one(mnist_test, tmp_path, monkeypatch):
     if not MNIST_FILES.is_dir():
-        pytest.skip(f"no {MNIST_FILES}")
+        skip_unless_ci(f"no {MNIST_FILES}")
     given = {"train": data.load("mnist"), "test": mnist_test}
     manual = tmp_path / "tfds" / "downloads" / "manual"
     manual.mkdir(parents=True)
