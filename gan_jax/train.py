@@ -241,7 +241,8 @@ def _report(
     if record["status"] == "interrupted":
         print(f"Interrupted after iteration {step}, saved; the same --workdir goes on from there")
         return 128 + received[0]
-    frames = sorted((directory / "samples").glob("step_*.png"))
+    # By the number, not the name: its 7 digits become 8 in a very long run.
+    frames = sorted((directory / "samples").glob("step_*.png"), key=lambda p: int(p.stem[5:]))
     write_whole(directory / "samples.gif", plots.gif(frames))
     lines = read_metrics(directory / "metrics.jsonl")
     write_whole(directory / "curves.png", plots.curves(lines, f"{config.dataset}, {config.loss}"))
