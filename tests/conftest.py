@@ -15,7 +15,7 @@ _DATA_DIR = os.environ.get("TFDS_DATA_DIR")  # as it was before any test changed
 
 
 def skip_unless_ci(reason: str) -> NoReturn:
-    """Skips a test for want of MNIST; where everything must be tested, that is a failure."""
+    """Skips a test for want of MNIST or of root; where all must be tested, that is a failure."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -15,7 +15,7 @@ import pytest
 from gan_jax import checkpoint, cli, config, reproduce, train, workdir, writers
 from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
-from tests.conftest import ROOT
+from tests.conftest import ROOT, skip_unless_ci
 from tests.test_train import files, sha
 
 
@@ -181,7 +181,7 @@ def small_disk(tmp_path):
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root")
+        skip_unless_ci("mounting a small disk needs root")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
