@@ -196,15 +196,6 @@ def _build(fields: dict[str, Any]) -> ConfigDict:
     return config
 
 
-def validate(config: ConfigDict) -> ConfigDict:
-    """A copy of the config with every field checked.
-
-    Raises:
-      InputError: a field is missing, unknown, of the wrong type or out of range.
-    """
-    return _build(flatten(config))
-
-
 def _parse(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -216,7 +207,8 @@ def override(config: ConfigDict | dict[str, Any], settings: Sequence[str]) -> Co
     """Applies settings of the form --config.FIELD=VALUE, and validates the result.
 
     Raises:
-      InputError: a setting of another form, or one that `validate` refuses.
+      InputError: a setting of another form, or a field that is missing, unknown, of the wrong type
+        or out of range.
     """
     fields = flatten(config)
     for setting in settings:

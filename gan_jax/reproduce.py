@@ -8,6 +8,7 @@ first, and what differs in the environment, and exits with 1. DIR itself is not 
 
 import contextlib
 import io
+import math
 import pathlib
 import tempfile
 from typing import Any
@@ -51,11 +52,14 @@ def reproduce(directory: pathlib.Path) -> int:
     lines = read_metrics(directory / "metrics.jsonl")
     if not lines:
         raise InputError(f"{directory} has no metrics yet to compare with")
-    config.num_steps = recorded.get("step", lines[-1]["step"])
-    if type(config.num_steps) is not int or config.num_steps < lines[-1]["step"]:
-        raise InputError(
-            f"{directory / 'run.json'} and metrics.jsonl do not agree on the last step"
-        )
+    steps = {line["step"] for line in lines}
+    end = recorded.get("step", max(steps))
+    whole = end == max(steps) if recorded.get("status") == "finished" else True
+    if type(end) is not int or end < max(steps) or not whole:
+        raise InputError(f"run.json and metrics.jsonl of {directory} disagree on the last step")
+    config.num_steps = end
+    # metrics_every may have changed on the way: the same lines again, whatever it was at each.
+    config.metrics_every = math.gcd(*(steps - {1, end})) or config.metrics_every
     print(f"{directory}: training its {config.num_steps} iterations again")
     data.cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data.cache_dir(), prefix="reproduce-") as name:
@@ -65,9 +69,9 @@ def reproduce(directory: pathlib.Path) -> int:
         if status >= 128:  # interrupted
             return status
         repeated = workdir.read_json(again / "run.json")
-        new_lines = read_metrics(again / "metrics.jsonl")
-        if new_lines[-1]["step"] > lines[-1]["step"]:
-            new_lines.pop()  # every run logs its end, which for the old one lay further on
+        new_lines = [
+            line for line in read_metrics(again / "metrics.jsonl") if line["step"] in steps
+        ]
         difference = first_difference(lines, new_lines)
         for picture in sorted((directory / "samples").glob("step_*.png")):
             new = again / "samples" / picture.name

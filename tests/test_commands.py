@@ -24,6 +24,11 @@ def call(command, monkeypatch, *arguments: str) -> int:
     return e.value.code
 
 
+def assert_one_line(err: str, words: str) -> None:
+    assert err.count("\n") == 1
+    assert words in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -80,8 +85,7 @@ def test_a_users_mistake_is_one_line_and_status_2(arguments, words, monkeypatch,
     assert call(main, monkeypatch, *arguments) == 2
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.count("\n") == 1
-    assert words in err
+    assert_one_line(err, words)
     assert not list(tmp_path.iterdir())
 
 
@@ -97,9 +101,7 @@ def test_an_error_in_a_config_file_is_one_line(monkeypatch, capfd, tmp_path):
     ):
         (tmp_path / "c.py").write_text(source)
         assert call(main, monkeypatch, f"--config={tmp_path}/c.py") == 2
-        err = capfd.readouterr().err
-        assert err.count("\n") == 1
-        assert words in err
+        assert_one_line(capfd.readouterr().err, words)
 
 
 def test_an_odd_config_json_is_one_line(monkeypatch, capfd, tmp_path):
@@ -112,9 +114,7 @@ def test_an_odd_config_json_is_one_line(monkeypatch, capfd, tmp_path):
     ):
         (tmp_path / "config.json").write_text(text)
         assert call(main, monkeypatch, f"--config={tmp_path}/config.json") == 2
-        err = capfd.readouterr().err
-        assert err.count("\n") == 1
-        assert words in err
+        assert_one_line(capfd.readouterr().err, words)
 
 
 def test_a_variant_finds_its_base_from_anywhere(monkeypatch, tmp_path):
@@ -267,9 +267,7 @@ def test_mistakes_in_sampling(arguments, words, finished, monkeypatch, capfd, tm
     monkeypatch.chdir(tmp_path)
     arguments = [a.replace("WORKDIR", str(finished)) for a in arguments]
     assert call(sample, monkeypatch, *arguments) == 2
-    err = capfd.readouterr().err
-    assert err.count("\n") == 1
-    assert words in err
+    assert_one_line(capfd.readouterr().err, words)
     assert not list(tmp_path.iterdir())
 
 

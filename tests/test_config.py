@@ -1,5 +1,4 @@
 import pytest
-from ml_collections import ConfigDict
 
 from gan_jax import config
 from gan_jax.errors import InputError
@@ -79,10 +78,10 @@ def test_a_field_of_another_type_or_missing_is_refused_by_name(field, tiny):
         place = place[group]
     place[leaf] = {"nested": 1}
     with pytest.raises(InputError, match=rf"config\.{field}.* is not a field|config\.{field} is "):
-        config.validate(ConfigDict(fields))
+        config.override(fields, [])
     place[leaf] = None
     with pytest.raises(InputError, match=rf"config\.{field} is None, but must be "):
-        config.validate(ConfigDict(fields))
+        config.override(fields, [])
     del place[leaf]
     with pytest.raises(InputError, match=rf"config\.{field} is missing"):
-        config.validate(ConfigDict(fields))
+        config.override(fields, [])

@@ -310,3 +310,12 @@ def test_reproduction_compares_parameters_and_pictures(undisturbed, tmp_path, ca
     (tmp_path / "picture/metrics.jsonl").write_text("")
     with pytest.raises(InputError, match="no metrics yet"):
         reproduce.reproduce(tmp_path / "picture")
+
+
+def test_a_run_whose_metrics_every_changed_on_the_way_is_reproduced(tiny, halfway, capsys):
+    tiny.metrics_every = 3
+    train.run(tiny, halfway, "digits")
+    steps = [line["step"] for line in writers.read_metrics(halfway / "metrics.jsonl")]
+    assert steps == [1, 2, 4, 6, 9, 12]  # 8 was of the old kind, and the checkpoint's own
+    assert reproduce.reproduce(halfway) == 0
+    assert "identical: 6 lines" in capsys.readouterr().out
