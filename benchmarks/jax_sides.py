@@ -80,12 +80,13 @@ def python_loop(game: Game, hparams: HParams, state: State, images: jax.Array) -
 
     def steps(num: int) -> None:
         now = state
+        key = jax.random.key(0)  # of dropout, of which there is none
         for i in np.arange(num, dtype=np.int32):
             now = now._replace(step=i)
             z = noise(now.key, i, role=Role.NOISE_D)
-            now, _ = algorithm.d_step(game, hparams, now, real(now, images, i), z)
+            now, _ = algorithm.d_step(game, hparams, now, real(now, images, i), z, key)
             z = noise(now.key, i, role=Role.NOISE_G)
-            now, _ = algorithm.g_step(game, hparams, now, z)
+            now, _ = algorithm.g_step(game, hparams, now, z, key)
         jax.block_until_ready(now)
 
     return steps

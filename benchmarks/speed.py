@@ -207,7 +207,7 @@ def main() -> int:
     on_device = jax.device_put(images)
     game, hparams = config_lib.game(config, images.shape[1:]), config_lib.hparams(config)
     assert game.k == 1
-    state = algorithm.init(game, hparams, config.seed)
+    state = algorithm.init(game, hparams, config.seed, on_device)
     chunk = functools.partial(algorithm.train_chunk, game, hparams, state, on_device)
     limit, check = jax_sides.limit(game, state, on_device)
     torch = dict(torch_sides(images))

@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     # Algorithm 1.
     c.loss = "non_saturating"  # the game: see gan_jax/losses.py
     c.k = 1  # discriminator steps per generator step
+    c.update = "alternating"  # D's steps, then G's; or simultaneous: both from the same state
     c.num_steps = 20_000  # iterations, each k discriminator steps and one generator step
     c.batch_size = 128  # examples, and noise vectors, in a minibatch
     c.z_dim = 100  # components of the noise z
@@ -36,15 +37,20 @@ def get_config() -> ConfigDict:
     # The players.
     c.generator = ConfigDict()
     c.generator.widths = (128,)  # units of each hidden layer, first to last
-    c.generator.activation = "relu"  # relu, leaky_relu (slope 0.2) or tanh
+    c.generator.activation = "relu"  # relu, leaky_relu (slope 0.2), tanh or linear
+    c.generator.pieces = 1  # affine functions whose largest a hidden unit takes; maxout above 1
     c.generator.output = "sigmoid"  # sigmoid ([0, 1], as images are) or linear
+    c.generator.output_bias = "zero"  # zero, or data_mean: G starts around the mean example
     c.generator.initializer = "he_normal"  # he_normal (scale / sqrt(fan_in / 2)), uniform, normal
     c.generator.init_scale = 1.0  # multiplies he_normal; half-width of uniform; std of normal
     c.discriminator = ConfigDict()
     c.discriminator.widths = (128,)
     c.discriminator.activation = "relu"
+    c.discriminator.pieces = 1
     c.discriminator.initializer = "he_normal"
     c.discriminator.init_scale = 1.0
+    c.discriminator.input_dropout = 0.0  # share of the pixels that D does not see, in G's step too
+    c.discriminator.dropout = 0.0  # share of each hidden layer's units
 
     # The optimizers, one for each player.
     c.d_optimizer = ConfigDict()
@@ -57,6 +63,8 @@ def get_config() -> ConfigDict:
     c.d_optimizer.decay_steps = 20_000  # linear, cosine: iterations; exponential: to one decay_rate
     c.d_optimizer.decay_rate = 1.0  # exponential: factor of the rate every decay_steps
     c.d_optimizer.end_learning_rate = 0.0  # the rate where the schedule ends, its floor
+    c.d_optimizer.b1_steps = 0  # iterations in which b1 goes to end_b1, on a line; 0: it stays
+    c.d_optimizer.end_b1 = 0.0  # b1 from then on
     c.g_optimizer = c.d_optimizer.copy_and_resolve_references()
 
     # What is written and when, in iterations; none of it changes what is trained.

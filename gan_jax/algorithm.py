@@ -40,6 +40,7 @@ class Game(NamedTuple):
 
     loss: str  # a key of LOSSES
     k: int  # discriminator steps in an iteration
+    update: str  # "alternating", as Algorithm 1 is printed, or "simultaneous", see `train_step`
     batch_size: int  # m, examples and noise vectors in a minibatch
     z_dim: int
     prior: Prior
@@ -79,6 +80,9 @@ class Role(enum.IntEnum):
     NOISE_D = 3
     NOISE_G = 4
     NOISE_SAMPLE = 5
+    STEP_D = 6  # what a step itself draws: dropout masks
+    STEP_G = 7
+    EVALUATE = 8
 
 
 def role_key(root: jax.Array, role: Role, number: jax.Array | int = 0) -> jax.Array:
@@ -86,15 +90,23 @@ def role_key(root: jax.Array, role: Role, number: jax.Array | int = 0) -> jax.Ar
     return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(root), role), number)
 
 
-def init(game: Game, hparams: HParams, seed: jax.Array | int) -> State:
-    """The state before the first iteration."""
+def init(game: Game, hparams: HParams, seed: jax.Array | int, data: jax.Array) -> State:
+    """The state before the first iteration.
+
+    Args:
+      game: static structure.
+      hparams: traced numbers.
+      seed: of every random draw.
+      data: see `train_chunk`; used where a network starts from the mean of the data.
+    """
     key = jax.random.key_data(jax.random.key(seed))
+    mean = jnp.mean(_scaled(data), axis=0)
 
     def player(network: MLP, role: Role, x: jax.Array, opt: Optimizer, rates: Rates) -> Player:
-        params = networks.init(network, role_key(key, role), x)
+        params = networks.init(network, role_key(key, role), x, mean)
         return Player(params, opt.transformation(rates, 0).init(params))
 
-    x = jnp.zeros((1, *game.generator.out_shape))
+    x = mean[None]
     z = jnp.zeros((1, game.z_dim))
     return State(
         step=jnp.int32(0),
@@ -110,6 +122,14 @@ def sample_noise(game: Game, key: jax.Array, num: int) -> jax.Array:
     if game.prior.name == "normal":
         return jax.random.normal(key, shape)
     return jax.random.uniform(key, shape, minval=game.prior.low, maxval=game.prior.high)
+
+
+def discriminate(game: Game, d_params: Params, x: jax.Array, key: jax.Array | None) -> jax.Array:
+    """D's logits, shape (batch,), for examples of shape (batch, *example shape).
+
+    With a key D drops out what it drops; with None it uses everything.
+    """
+    return networks.apply(game.discriminator, d_params, x, key)
 
 
 @functools.partial(jax.jit, static_argnames="game")
@@ -129,7 +149,12 @@ def _descend(
 
 @functools.partial(jax.jit, static_argnames="game")
 def d_step(
-    game: Game, hparams: HParams, state: State, real: jax.Array, noise: jax.Array
+    game: Game,
+    hparams: HParams,
+    state: State,
+    real: jax.Array,
+    noise: jax.Array,
+    key: jax.Array,
 ) -> tuple[State, Info]:
     """One discriminator update: D ascends V, as descent on the loss's d part.
 
@@ -139,15 +164,20 @@ def d_step(
       state: the state before; G stays as it is.
       real: minibatch of data, shape (batch, *example shape), in G's range.
       noise: minibatch of z, shape (batch, z_dim).
+      key: of the step's own draws, dropout masks.
 
     Returns:
       The state with the new D, and d_loss, d_real (mean D(x)), d_fake (mean D(G(z))) and
       d_grad_norm (global l2 norm), all of them before the update.
     """
     fake = generate(game, state.g.params, noise)
+    key_real, key_fake = jax.random.split(key)
 
     def loss(d_params: Params) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        logits = tuple(networks.apply(game.discriminator, d_params, x) for x in (real, fake))
+        logits = (
+            discriminate(game, d_params, real, key_real),
+            discriminate(game, d_params, fake, key_fake),
+        )
         return LOSSES[game.loss].d(*logits), logits
 
     (d_loss, logits), grads = jax.value_and_grad(loss, has_aux=True)(state.d.params)
@@ -162,7 +192,9 @@ def d_step(
 
 
 @functools.partial(jax.jit, static_argnames="game")
-def g_step(game: Game, hparams: HParams, state: State, noise: jax.Array) -> tuple[State, Info]:
+def g_step(
+    game: Game, hparams: HParams, state: State, noise: jax.Array, key: jax.Array
+) -> tuple[State, Info]:
     """One generator update: G descends the loss's g part.
 
     Args:
@@ -170,18 +202,24 @@ def g_step(game: Game, hparams: HParams, state: State, noise: jax.Array) -> tupl
       hparams: traced numbers.
       state: the state before; D stays as it is.
       noise: minibatch of z, shape (batch, z_dim).
+      key: of the step's own draws; given d_step's, D drops out the same in these fakes.
 
     Returns:
       The state with the new G, and g_loss and g_grad_norm (global l2 norm), before the update.
     """
+    _, key_fake = jax.random.split(key)
 
     def loss(g_params: Params) -> jax.Array:
         fake = generate(game, g_params, noise)
-        return LOSSES[game.loss].g(networks.apply(game.discriminator, state.d.params, fake))
+        return LOSSES[game.loss].g(discriminate(game, state.d.params, fake, key_fake))
 
     g_loss, grads = jax.value_and_grad(loss)(state.g.params)
     g = _descend(state.g, grads, game.g_optimizer, hparams.g, state.step)
     return state._replace(g=g), {"g_loss": g_loss, "g_grad_norm": optax.tree.norm(grads)}
+
+
+def _scaled(data: jax.Array) -> jax.Array:
+    return data.astype(jnp.float32) / 255 if data.dtype == jnp.uint8 else data
 
 
 def draw_real(game: Game, state: State, data: jax.Array, number: jax.Array) -> jax.Array:
@@ -189,24 +227,39 @@ def draw_real(game: Game, state: State, data: jax.Array, number: jax.Array) -> j
     index = minibatch.indices(
         role_key(state.key, Role.BATCH), number, game.batch_size, data.shape[0]
     )
-    real = data[index]
-    return real.astype(jnp.float32) / 255 if data.dtype == jnp.uint8 else real
+    return _scaled(data[index])
 
 
 def train_step(game: Game, hparams: HParams, state: State, data: jax.Array) -> tuple[State, Info]:
-    """One iteration of Algorithm 1: k discriminator steps, each on fresh draws, then G's."""
+    """One iteration of Algorithm 1: k discriminator steps, each on fresh draws, then G's.
+
+    With simultaneous updates (k is 1) G's gradient is taken at the same two players as D's, from
+    the same noise, so the same fakes, and with the same dropout masks: as the code of the 2014
+    paper did it, https://github.com/goodfeli/adversarial.
+    """
+
+    def draw(noise: Role, step: Role, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        z = sample_noise(game, role_key(state.key, noise, number), game.batch_size)
+        return z, role_key(state.key, step, number)
 
     def d_update(state: State, j: jax.Array) -> tuple[State, Info]:
         number = state.step * game.k + j  # discriminator steps before this one
         real = draw_real(game, state, data, number)
-        noise = sample_noise(game, role_key(state.key, Role.NOISE_D, number), game.batch_size)
-        return d_step(game, hparams, state, real, noise)
+        return d_step(game, hparams, state, real, *draw(Role.NOISE_D, Role.STEP_D, number))
 
-    state, d_infos = jax.lax.scan(d_update, state, jnp.arange(game.k))
-    d_info = jax.tree.map(lambda x: x[-1], d_infos)
-    noise = sample_noise(game, role_key(state.key, Role.NOISE_G, state.step), game.batch_size)
-    state, g_info = g_step(game, hparams, state, noise)
-    state = state._replace(step=state.step + 1)
+    if game.update == "simultaneous":
+        fakes = draw(Role.NOISE_D, Role.STEP_D, state.step)
+        after, d_info = d_step(
+            game, hparams, state, draw_real(game, state, data, state.step), *fakes
+        )
+        moved, g_info = g_step(game, hparams, state, *fakes)
+        state = after._replace(step=state.step + 1, g=moved.g)
+    else:
+        state, d_infos = jax.lax.scan(d_update, state, jnp.arange(game.k))
+        d_info = jax.tree.map(lambda x: x[-1], d_infos)
+        fakes = draw(Role.NOISE_G, Role.STEP_G, state.step)
+        state, g_info = g_step(game, hparams, state, *fakes)
+        state = state._replace(step=state.step + 1)
     return state, {"step": state.step, **d_info, **g_info}
 
 

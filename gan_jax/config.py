@@ -64,6 +64,7 @@ _NETWORK = {
     "activation": _choice(ACTIVATIONS),
     "initializer": _choice(INITIALIZERS),
     "init_scale": _real("a number above 0, at most 1000", lambda v: 0 < v <= 1000),
+    "pieces": _integer(1, 2**10),
 }
 _OPTIMIZER = {
     "name": _choice(OPTIMIZERS),
@@ -75,6 +76,8 @@ _OPTIMIZER = {
     "decay_steps": _integer(1),
     "decay_rate": _real("a number above 0, at most 1", lambda v: 0 < v <= 1),
     "end_learning_rate": _NON_NEGATIVE,
+    "b1_steps": _integer(0),
+    "end_b1": _DECAY,
 }
 
 
@@ -91,6 +94,7 @@ FIELDS: dict[str, Rule] = {
     "image_size": _integer(0, 4096),
     "loss": _choice(LOSSES),
     "k": _integer(1),
+    "update": _choice(("alternating", "simultaneous")),
     "num_steps": _integer(1),
     "batch_size": _integer(1),
     "z_dim": _integer(1),
@@ -102,8 +106,11 @@ FIELDS: dict[str, Rule] = {
             "high": _real("a finite number"),
         },
     ),
-    **_group("generator", {**_NETWORK, "output": _choice(OUTPUTS)}),
-    **_group("discriminator", _NETWORK),
+    **_group(
+        "generator",
+        {**_NETWORK, "output": _choice(OUTPUTS), "output_bias": _choice(("zero", "data_mean"))},
+    ),
+    **_group("discriminator", {**_NETWORK, "input_dropout": _DECAY, "dropout": _DECAY}),
     **_group("d_optimizer", _OPTIMIZER),
     **_group("g_optimizer", _OPTIMIZER),
     "log_every": _integer(1),
@@ -188,6 +195,11 @@ def _build(fields: dict[str, Any]) -> ConfigDict:
                 f"config.{name}.end_learning_rate is {optimizer.end_learning_rate}, but must be at "
                 f"most learning_rate, {optimizer.learning_rate}"
             )
+    if config["update"] == "simultaneous" and config.k != 1:
+        raise InputError(
+            f"config.k is {config.k}, but must be 1 with simultaneous updates: of several "
+            "discriminator steps none is the one that G's step could share"
+        )
     if config.num_steps * config.k * config.batch_size >= 2**31:
         raise InputError(
             f"config.num_steps is {config.num_steps}, but num_steps * k * batch_size must be "
@@ -277,20 +289,18 @@ def _load_python(file: pathlib.Path) -> dict[str, Any]:
 def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
     """The static half of a validated config: what shapes the compiled program."""
 
-    def mlp(c: ConfigDict, out_shape: tuple[int, ...], output: str) -> MLP:
-        return MLP(c.widths, out_shape, c.activation, output, c.initializer, c.init_scale)
-
     def optimizer(c: ConfigDict) -> Optimizer:
         return Optimizer(**{field: c[field] for field in Optimizer._fields})
 
     return Game(
         loss=config.loss,
         k=config.k,
+        update=config["update"],  # ConfigDict has a method of this name
         batch_size=config.batch_size,
         z_dim=config.z_dim,
         prior=Prior(**config.prior),
-        generator=mlp(config.generator, example_shape, config.generator.output),
-        discriminator=mlp(config.discriminator, (), "linear"),
+        generator=MLP(out_shape=example_shape, **config.generator),
+        discriminator=MLP(out_shape=(), output="linear", **config.discriminator),
         d_optimizer=optimizer(config.d_optimizer),
         g_optimizer=optimizer(config.g_optimizer),
     )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 Params = Any  # a pytree of float32 arrays
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "linear": lambda x: x,
     "relu": nn.relu,
     "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
     "tanh": jnp.tanh,
@@ -32,8 +33,20 @@ INITIALIZERS: dict[str, Callable[[float], nn.initializers.Initializer]] = {
 }
 
 
+# What to set an output's bias to, for a network that starts with outputs y.
+_INVERSES: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "linear": lambda y: y,
+    "sigmoid": lambda y: jax.scipy.special.logit(jnp.clip(y, 1e-7, 1 - 1e-7)),
+}
+
+
 class MLP(nn.Module):
-    """Dense layers of the given widths, then one to the output; the input is flattened."""
+    """Dense layers of the given widths, then one to the output; the input is flattened.
+
+    With `pieces` above 1 a hidden unit is the largest of that many affine functions: a maxout
+    network, where the activation is linear (Goodfellow et al. 2013, https://arxiv.org/abs/1302.4389).
+    Dropout is inverted: what is kept is scaled up, so that without it nothing need change.
+    """
 
     widths: tuple[int, ...]
     out_shape: tuple[int, ...]  # of one example: (height, width, channels), or () for a logit
@@ -41,23 +54,54 @@ class MLP(nn.Module):
     output: str
     initializer: str
     init_scale: float
+    pieces: int = 1
+    input_dropout: float = 0.0  # share of the input's components that is dropped
+    dropout: float = 0.0  # share of each hidden layer's units that is dropped
+    output_bias: str = "zero"  # or "data_mean", see `init`
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps (batch, ...) to (batch, *out_shape)."""
-        kernel_init = INITIALIZERS[self.initializer](self.init_scale)
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Maps (batch, ...) to (batch, *out_shape); without a key nothing is dropped."""
+
+        def dense(layer: int, x: jax.Array, width: int) -> jax.Array:
+            rate = self.dropout if layer else self.input_dropout
+            if key is not None and rate:
+                dropout = nn.Dropout(rate, deterministic=False)
+                x = dropout(x, rng=jax.random.fold_in(key, layer))
+            init = INITIALIZERS[self.initializer](self.init_scale)
+            return nn.Dense(width, kernel_init=init, name=f"Dense_{layer}")(x)
+
         x = x.reshape(x.shape[0], -1)
-        for width in self.widths:
-            x = ACTIVATIONS[self.activation](nn.Dense(width, kernel_init=kernel_init)(x))
-        x = nn.Dense(math.prod(self.out_shape), kernel_init=kernel_init)(x)
+        for layer, width in enumerate(self.widths):
+            x = dense(layer, x, width * self.pieces)
+            if self.pieces > 1:
+                x = jnp.max(x.reshape(-1, width, self.pieces), axis=-1)
+            x = ACTIVATIONS[self.activation](x)
+        x = dense(len(self.widths), x, math.prod(self.out_shape))
         return OUTPUTS[self.output](x).reshape(-1, *self.out_shape)
 
 
-def init(network: MLP, key: jax.Array, x: jax.Array) -> Params:
-    """Parameters of a network for inputs shaped like x, shape (batch, ...)."""
-    return network.init(key, x)["params"]
+def init(network: MLP, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Params:
+    """Parameters of a network.
+
+    Args:
+      network: whose.
+      key: of the weights; biases are zero.
+      x: an input, shape (batch, ...).
+      data_mean: of shape `out_shape`; with output_bias "data_mean", the last bias is set so that
+        the network would give this if the weights before it were zero.
+    """
+    params = network.init(key, x)["params"]
+    if network.output_bias == "data_mean":
+        params[f"Dense_{len(network.widths)}"]["bias"] = _INVERSES[network.output](
+            data_mean
+        ).ravel()
+    return params
 
 
-def apply(network: MLP, params: Params, x: jax.Array) -> jax.Array:
-    """The network's output, shape (batch, *out_shape), for inputs of shape (batch, ...)."""
-    return cast(jax.Array, network.apply({"params": params}, x))
+def apply(network: MLP, params: Params, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """The network's output, shape (batch, *out_shape), for inputs of shape (batch, ...).
+
+    With a key the network drops out what it drops; with None it uses everything.
+    """
+    return cast(jax.Array, network.apply({"params": params}, x, key))

@@ -29,16 +29,25 @@ class Optimizer(NamedTuple):
     decay_steps: int = 1  # iterations that the schedule takes, or for one factor of decay_rate
     decay_rate: float = 1.0  # exponential: the factor
     end_learning_rate: float = 0.0  # where the schedule ends
+    b1_steps: int = 0  # iterations in which b1 goes, on a line, to end_b1; 0: it stays
+    end_b1: float = 0.0
 
     def transformation(self, rates: Rates, step: jax.Array | int) -> optax.GradientTransformation:
         """The optax transformation at iteration `step` (0 before any)."""
         learning_rate = SCHEDULES[self.schedule](self, rates.learning_rate)(step)
-        return OPTIMIZERS[self.name](rates._replace(learning_rate=learning_rate))
+        b1 = rates.b1
+        if self.b1_steps:
+            b1 = optax.linear_schedule(b1, self.end_b1, self.b1_steps)(step)
+        return OPTIMIZERS[self.name](rates._replace(learning_rate=learning_rate, b1=b1))
 
 
 OPTIMIZERS: dict[str, Callable[[Rates], optax.GradientTransformation]] = {
     "sgd": lambda r: optax.sgd(r.learning_rate),
-    "momentum": lambda r: optax.sgd(r.learning_rate, momentum=r.b1),
+    # The rate inside the velocity, v <- b1 v - rate * gradient, as the paper's code had it; optax.sgd
+    # has it outside, which differs where the rate has a schedule.
+    "momentum": lambda r: optax.chain(
+        optax.scale_by_learning_rate(r.learning_rate), optax.trace(r.b1)
+    ),
     "adam": lambda r: optax.adam(r.learning_rate, b1=r.b1, b2=r.b2, eps=r.eps),
     "rmsprop": lambda r: optax.rmsprop(r.learning_rate, decay=r.b2, eps=r.eps, eps_in_sqrt=False),
 }

@@ -150,12 +150,13 @@ def sample_picture(config: ConfigDict, game: Game, state: State) -> Image.Image:
     return plots.sample_picture(samples, *config.sample_grid)
 
 
-def _start(config: ConfigDict, game: Game, directory: pathlib.Path) -> State:
+def _start(config: ConfigDict, game: Game, directory: pathlib.Path, images: jax.Array) -> State:
     """The state of the newest whole checkpoint, or the seed's where there is none."""
     init = jax.jit(functools.partial(algorithm.init, game, config_lib.hparams(config)))
     seed = np.uint32(config.seed)
-    saved = checkpoint.restore_newest(directory / "checkpoints", jax.eval_shape(init, seed))
-    return init(seed) if saved is None else jax.device_put(saved)
+    like = jax.eval_shape(init, seed, images)
+    saved = checkpoint.restore_newest(directory / "checkpoints", like)
+    return init(seed, images) if saved is None else jax.device_put(saved)
 
 
 def _train(
@@ -165,7 +166,8 @@ def _train(
     directory: pathlib.Path,
     received: list[int],
 ) -> int:
-    state = _start(config, game, directory)
+    images = jax.device_put(dataset.images)
+    state = _start(config, game, directory, images)
     step = begin = int(state.step)
     record = {
         "status": "running",
@@ -197,8 +199,7 @@ def _train(
             for writer in writers:
                 writer.picture(0, sample_picture(config, game, state))
         clock: list[tuple[float, int]] = []  # (time, step) at the first chunk's end and the last's
-        chunks = _chunks(config, game, state, jax.device_put(dataset.images))
-        for state, info in chunks:
+        for state, info in _chunks(config, game, state, images):
             step = info["step"]
             clock = [*clock[:1], (time.time(), step)]
             if quantity := _not_finite(info):

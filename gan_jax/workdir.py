@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from gan_jax import algorithm, checkpoint
@@ -110,7 +111,8 @@ def load(workdir: pathlib.Path, step: int | None = None) -> tuple[Game, State]:
     if not isinstance(shape, list) or len(shape) not in (2, 4) or not all(map(_is_count, shape)):
         raise InputError(f"{workdir / 'run.json'} does not name the shape of the data")
     game = config_lib.game(config, tuple(shape[1:]))
-    like = jax.eval_shape(partial(algorithm.init, game, config_lib.hparams(config)), 0)
+    data = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32)
+    like = jax.eval_shape(partial(algorithm.init, game, config_lib.hparams(config)), 0, data)
     directory = workdir / "checkpoints"
     if step is not None:
         return game, checkpoint.restore(directory, step, like)

@@ -17,12 +17,14 @@ from gan_jax.optimizers import Optimizer, Rates
 N, BATCH, SHAPE = 20, 8, (4, 4, 1)  # 8 does not divide 20
 RATES = Rates(0.01, 0.5, 0.9, 1e-8)
 HPARAMS = HParams(RATES, RATES._replace(learning_rate=0.02))
+KEY = jax.random.key(7)
 
 
 def game(optimizer: str = "adam", **changes) -> Game:
     fields = {
         "loss": "non_saturating",
         "k": 1,
+        "update": "alternating",
         "batch_size": BATCH,
         "z_dim": 3,
         "prior": Prior("uniform"),
@@ -142,7 +144,7 @@ def as_list(params) -> list:
 def draws(k: int, steps: int) -> list[np.ndarray]:
     """For each step, by gan_jax's own numbers: k minibatches, k noises for D, and G's noise."""
     structure, data = game(k=k), images()
-    state = algorithm.init(structure, HPARAMS, 0)
+    state = algorithm.init(structure, HPARAMS, 0, images())
 
     def noise(role: Role, number: jax.Array) -> jax.Array:
         key = algorithm.role_key(state.key, role, number)
@@ -176,7 +178,7 @@ def test_training_is_algorithm_1_step_by_step(loss, k, d_optimizer, g_optimizer)
     hparams = HParams(
         *(RATES._replace(learning_rate=RATE[name]) for name in (d_optimizer, g_optimizer))
     )
-    state, data = algorithm.init(structure, hparams, 0), images()
+    state, data = algorithm.init(structure, hparams, 0, images()), images()
     d, g = as_list(state.d.params), as_list(state.g.params)
     d_memory, g_memory = {}, {}
     jax_state = state
@@ -211,27 +213,23 @@ def test_training_is_algorithm_1_step_by_step(loss, k, d_optimizer, g_optimizer)
 def record(request) -> tuple[int, list]:
     """Every call of d_step and g_step in training, in order: k, and (role, state, inputs, new)."""
     k, calls = request.param, []
-    d_step, g_step = algorithm.d_step, algorithm.g_step
 
-    def d_recorded(game, hparams, state, real, noise):
-        new, info = d_step(game, hparams, state, real, noise)
-        io_callback(
-            lambda *x: calls.append(("d", *x)), None, state, (real, noise), new, ordered=True
-        )
-        return new, info
+    def recorded(role, step):
+        def run(game, hparams, state, *inputs):
+            new, info = step(game, hparams, state, *inputs)
+            inputs = (*inputs[:-1], jax.random.key_data(inputs[-1]))
+            io_callback(lambda *x: calls.append((role, *x)), None, state, inputs, new, ordered=True)
+            return new, info
 
-    def g_recorded(game, hparams, state, noise):
-        new, info = g_step(game, hparams, state, noise)
-        io_callback(lambda *x: calls.append(("g", *x)), None, state, (noise,), new, ordered=True)
-        return new, info
+        return run
 
     structure = game(k=k)
     # Each image is its own index, so that what was drawn can be read off.
     data = jnp.broadcast_to(jnp.arange(N, dtype=jnp.float32)[:, None, None, None], (N, *SHAPE))
-    state = algorithm.init(structure, HPARAMS, 0)
+    state = algorithm.init(structure, HPARAMS, 0, images())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(algorithm, "d_step", d_recorded)
-        patch.setattr(algorithm, "g_step", g_recorded)
+        patch.setattr(algorithm, "d_step", recorded("d", algorithm.d_step))
+        patch.setattr(algorithm, "g_step", recorded("g", algorithm.g_step))
         step = jax.jit(functools.partial(algorithm.train_step, structure))
         for _ in range(15):
             state, _ = step(HPARAMS, state, data)
@@ -270,14 +268,19 @@ def test_every_discriminator_step_gets_a_fresh_minibatch_and_an_epoch_sees_each_
 
 def test_no_noise_vector_is_used_twice_across_roles_steps_and_k(record):
     k, calls = record
-    noise = np.array([x[-1] for _, _, x, _ in calls])
+    noise = np.array([x[-2] for _, _, x, _ in calls])
     assert noise.shape == (15 * (k + 1), BATCH, 3)
     vectors = noise.reshape(-1, 3)
     assert len(np.unique(vectors, axis=0)) == len(vectors)
 
 
+def test_no_key_of_a_step_is_used_twice(record):
+    keys = np.array([x[-1] for _, _, x, _ in record[1]])
+    assert len(np.unique(keys, axis=0)) == len(keys)
+
+
 def test_every_role_and_number_has_a_key_of_its_own():
-    root = algorithm.init(game(), HPARAMS, 0).key
+    root = algorithm.init(game(), HPARAMS, 0, images()).key
     role, number = (x.ravel() for x in jnp.meshgrid(jnp.array(list(Role)), jnp.arange(50)))
     keys = jax.vmap(functools.partial(algorithm.role_key, root))(role, number)
     assert len(np.unique(jax.random.key_data(keys), axis=0)) == 50 * len(Role.__members__)
@@ -302,7 +305,7 @@ def test_noise_has_the_distribution_of_the_prior(prior, mean, std):
 
 
 def test_bytes_become_numbers_from_0_to_1_and_numbers_stay_as_they_are():
-    state = algorithm.init(game(), HPARAMS, 0)
+    state = algorithm.init(game(), HPARAMS, 0, images())
     data = np.arange(N * 16, dtype=np.uint8).reshape(N, *SHAPE)
     from_bytes = algorithm.draw_real(game(), state, jnp.asarray(data), 3)
     from_floats = algorithm.draw_real(game(), state, jnp.asarray(data, jnp.float32), 3)
@@ -318,21 +321,21 @@ def fixed():
     """A game played with SGD, its state, and a fixed minibatch."""
     structure = game("sgd")
     noise = algorithm.sample_noise(structure, jax.random.key(5), BATCH)
-    return structure, algorithm.init(structure, HPARAMS, 0), images()[:BATCH], noise
+    return structure, algorithm.init(structure, HPARAMS, 0, images()), images()[:BATCH], noise
 
 
 def test_d_step_changes_nothing_but_the_discriminator(fixed):
     _, _, real, noise = fixed
-    state = algorithm.init(game(), HPARAMS, 0)
-    new, _ = algorithm.d_step(game(), HPARAMS, state, real, noise)
+    state = algorithm.init(game(), HPARAMS, 0, images())
+    new, _ = algorithm.d_step(game(), HPARAMS, state, real, noise, KEY)
     assert_equal(new._replace(d=state.d), state)
     assert_all_differ(new.d, state.d)
 
 
 def test_g_step_changes_nothing_but_the_generator(fixed):
     noise = fixed[3]
-    state = algorithm.init(game(), HPARAMS, 0)
-    new, _ = algorithm.g_step(game(), HPARAMS, state, noise)
+    state = algorithm.init(game(), HPARAMS, 0, images())
+    new, _ = algorithm.g_step(game(), HPARAMS, state, noise, KEY)
     assert_equal(new._replace(g=state.g), state)
     assert_all_differ(new.g, state.g)
 
@@ -349,7 +352,7 @@ def test_a_small_d_step_raises_the_value_by_rate_times_squared_gradient(fixed):
         logits = [networks.apply(structure.discriminator, state.d.params, x) for x in (real, fake)]
         return float(losses.value(*logits))
 
-    new, info = algorithm.d_step(structure, rates(1e-2), state, real, noise)
+    new, info = algorithm.d_step(structure, rates(1e-2), state, real, noise, KEY)
     np.testing.assert_allclose(info["d_loss"], -value(state), rtol=1e-5)
     # To first order; the second is in the rate, and a fifth leaves it room.
     np.testing.assert_allclose(value(new) - value(state), 1e-2 * info["d_grad_norm"] ** 2, rtol=0.2)
@@ -359,16 +362,16 @@ def test_a_small_d_step_raises_the_value_by_rate_times_squared_gradient(fixed):
 def test_a_small_g_step_lowers_its_loss_by_rate_times_squared_gradient(fixed, loss):
     structure, state, _, noise = fixed
     structure = structure._replace(loss=loss)
-    new, info = algorithm.g_step(structure, rates(1e-1), state, noise)
-    _, after = algorithm.g_step(structure, rates(1e-1), new, noise)
+    new, info = algorithm.g_step(structure, rates(1e-1), state, noise, KEY)
+    _, after = algorithm.g_step(structure, rates(1e-1), new, noise, KEY)
     fall = info["g_loss"] - after["g_loss"]
     np.testing.assert_allclose(fall, 1e-1 * info["g_grad_norm"] ** 2, rtol=0.2)
 
 
 def test_info_is_measured_before_the_update(fixed):
     structure, state, real, noise = fixed
-    _, info = algorithm.d_step(structure, rates(1.0), state, real, noise)
-    _, frozen = algorithm.d_step(structure, rates(0.0), state, real, noise)
+    _, info = algorithm.d_step(structure, rates(1.0), state, real, noise, KEY)
+    _, frozen = algorithm.d_step(structure, rates(0.0), state, real, noise, KEY)
     assert_equal(info, frozen)
 
 
@@ -378,7 +381,7 @@ def test_info_is_measured_before_the_update(fixed):
 def test_chunks_join_bit_for_bit():
     data = images()
     run = functools.partial(train_chunk, game(k=3), HPARAMS)
-    start = algorithm.init(game(k=3), HPARAMS, 0)
+    start = algorithm.init(game(k=3), HPARAMS, 0, images())
     whole = run(start, data, 7)
     assert_equal(run(run(start, data, 3)[0], data, 4), whole)
     state = start
@@ -391,7 +394,9 @@ def test_chunks_join_bit_for_bit():
 
 def test_the_same_seed_gives_the_same_bits_and_another_gives_others():
     def run(seed: int) -> State:
-        state, _ = train_chunk(game(), HPARAMS, algorithm.init(game(), HPARAMS, seed), images(), 3)
+        state, _ = train_chunk(
+            game(), HPARAMS, algorithm.init(game(), HPARAMS, seed, images()), images(), 3
+        )
         return state
 
     assert_equal(run(1), run(1))
@@ -404,7 +409,7 @@ def test_players_start_from_different_draws():
         generator=MLP((5,), (3,), "relu", "linear", "uniform", 1.0),
         discriminator=MLP((5,), (3,), "relu", "linear", "uniform", 1.0),
     )
-    state = algorithm.init(twins, HPARAMS, 0)
+    state = algorithm.init(twins, HPARAMS, 0, jnp.zeros((1, 3)))
     kernels = [x["Dense_0"]["kernel"] for x in (state.d.params, state.g.params)]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.1
 
@@ -413,7 +418,7 @@ def test_numbers_compile_nothing_and_structure_compiles_once():
     data, structure = images(), game(z_dim=2)  # a game that no other test plays
 
     def run(structure: Game, hparams: HParams, seed: int = 0, num_steps: int = 1) -> int:
-        state = algorithm.init(structure, hparams, seed)
+        state = algorithm.init(structure, hparams, seed, images())
         state, _ = train_chunk(structure, hparams, state, data, num_steps)
         train_chunk(structure, hparams, state, data, num_steps)  # from its own output
         return train_chunk._cache_size()
@@ -436,7 +441,7 @@ def test_a_population_of_seeds_and_rates_runs_as_its_members_do_alone():
     def run(state: State, rate: jax.Array) -> tuple[State, dict]:
         return train_chunk(game(), rates(rate), state, data, 5)
 
-    starts = [algorithm.init(game(), HPARAMS, seed) for seed in range(3)]
+    starts = [algorithm.init(game(), HPARAMS, seed, images()) for seed in range(3)]
     learning_rates = [1e-3, 1e-2, 3e-2]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *starts)
     population = jax.vmap(run)(stacked, jnp.array(learning_rates))
@@ -464,7 +469,7 @@ def test_info_of_a_chunk_freezes_at_the_first_step_that_is_not_finite():
         discriminator=MLP((6,), (), "leaky_relu", "linear", "uniform", 1.0),
     )
     data, hparams = images(), rates(30.0)
-    start = state = algorithm.init(structure, hparams, 0)
+    start = state = algorithm.init(structure, hparams, 0, images())
     infos = []
     for _ in range(12):
         state, info = train_chunk(structure, hparams, state, data, 1)
@@ -483,7 +488,9 @@ def test_info_of_a_chunk_freezes_at_the_first_step_that_is_not_finite():
 @pytest.mark.parametrize("player", ["d", "g"])
 def test_a_nan_in_the_parameters_is_reported_at_once_and_not_replaced(player):
     structure, data = game(), images()
-    state, _ = train_chunk(structure, HPARAMS, algorithm.init(structure, HPARAMS, 0), data, 2)
+    state, _ = train_chunk(
+        structure, HPARAMS, algorithm.init(structure, HPARAMS, 0, images()), data, 2
+    )
     broken = getattr(state, player)
     params = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(jnp.nan), broken.params)
     state, info = train_chunk(

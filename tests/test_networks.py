@@ -32,7 +32,8 @@ def square(initializer: str, **changes) -> MLP:
 
 def drawn(network: MLP, fan_in: int, seed: int = 0):
     """The network's parameters, layer by layer, as pairs (kernel, bias)."""
-    params = networks.init(network, jax.random.key(seed), jnp.zeros((1, fan_in)))
+    x = jnp.zeros((1, fan_in))
+    params = networks.init(network, jax.random.key(seed), x, jnp.zeros(network.out_shape))
     return [(np.asarray(p["kernel"]), np.asarray(p["bias"])) for _, p in sorted(params.items())]
 
 
@@ -42,7 +43,8 @@ def drawn(network: MLP, fan_in: int, seed: int = 0):
 def test_shapes(widths, in_shape, out_shape):
     network = mlp(widths=widths, out_shape=out_shape)
     x = jnp.ones((7, *in_shape))
-    params = jax.eval_shape(functools.partial(networks.init, network), jax.random.key(0), x)
+    mean = jnp.zeros(out_shape)
+    params = jax.eval_shape(functools.partial(networks.init, network), jax.random.key(0), x, mean)
     out = jax.eval_shape(functools.partial(networks.apply, network), params, x)
     assert out.shape == (7, *out_shape)
     assert out.dtype == jnp.float32
@@ -62,6 +64,7 @@ def test_forward_pass_is_that_of_numpy(activation, output):
     x = rng.normal(size=(6, 2, 2, 1))
     act = {
         "relu": lambda h: np.maximum(h, 0),
+        "linear": lambda h: h,
         "leaky_relu": lambda h: np.where(h > 0, h, 0.2 * h),
         "tanh": np.tanh,
     }[activation]
@@ -80,7 +83,7 @@ def test_forward_pass_is_that_of_numpy(activation, output):
 def test_a_batch_is_mapped_example_by_example():
     network = mlp(output="sigmoid")
     x = jax.random.normal(jax.random.key(1), (5, 3))
-    params = networks.init(network, jax.random.key(0), x)
+    params = networks.init(network, jax.random.key(0), x, jnp.zeros(network.out_shape))
     whole = networks.apply(network, params, x)
     one_by_one = [networks.apply(network, params, x[i : i + 1])[0] for i in range(5)]
     np.testing.assert_allclose(whole, one_by_one, rtol=1e-6, atol=1e-7)
@@ -89,7 +92,9 @@ def test_a_batch_is_mapped_example_by_example():
 def test_sigmoid_output_keeps_to_0_and_1_and_reaches_both():
     x = 1e4 * jax.random.normal(jax.random.key(1), (50, 3))
     network = mlp(output="sigmoid")
-    out = networks.apply(network, networks.init(network, jax.random.key(0), x), x)
+    out = networks.apply(
+        network, networks.init(network, jax.random.key(0), x, jnp.zeros(network.out_shape)), x
+    )
     assert out.min() == 0
     assert out.max() == 1
 

@@ -93,7 +93,7 @@ def test_state_is_that_of_the_plain_optax_optimizer(name):
     params = {"w": jnp.ones((2, 3)), "b": jnp.zeros(3)}
     plain = {
         "sgd": optax.sgd(0.1),
-        "momentum": optax.sgd(0.1, momentum=0.5),
+        "momentum": optax.chain(optax.scale(-0.1), optax.trace(0.5)),
         "adam": optax.adam(0.1),
         "rmsprop": optax.rmsprop(0.1),
     }[name]
