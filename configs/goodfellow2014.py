@@ -17,6 +17,7 @@ EPOCH = 500  # iterations: 50,000 images in minibatches of 100
 def get_config() -> ConfigDict:
     c = mnist.get_config()
     c.split = "train[:50000]"
+    c.validation_split = "train[50000:]"
     c.batch_size = 100
     c.num_steps = 400 * EPOCH
     # Its code takes both gradients at once; Algorithm 1 as printed is --config.update=alternating.
@@ -51,6 +52,8 @@ def get_config() -> ConfigDict:
     c.d_optimizer.end_learning_rate /= 2
 
     c.log_every = c.metrics_every = EPOCH
-    c.sample_every = c.checkpoint_every = 10 * EPOCH
+    c.sample_every = c.checkpoint_every = c.eval_every = 10 * EPOCH
+    c.eval_metrics = ("parzen",)
+    c.keep_best = "parzen"
     c.sample_grid = (10, 10)
     return c

@@ -20,6 +20,8 @@ def get_config() -> ConfigDict:
     # Data.
     c.dataset = "mnist"  # a TFDS name, digits, folder:DIR, npz:FILE or npy:FILE
     c.split = "train"  # a split or a slice of one, such as train[:50000]
+    c.validation_split = "train[50000:]"  # what training is evaluated on, see eval_every
+    c.test_split = "test"  # what gan_jax.evaluate compares with
     c.image_size = 0  # pixels a side to resize to; 0 leaves images as they are
 
     # Algorithm 1.
@@ -74,6 +76,9 @@ def get_config() -> ConfigDict:
     c.sample_grid = (4, 4)  # rows and columns of a sample grid
     c.checkpoint_every = 2_000  # between checkpoints
     c.keep_checkpoints = 3  # how many of the newest are kept
-    c.keep_best = "none"  # a quantity of metrics.jsonl: the checkpoint of its lowest is kept too
+    c.eval_every = 0  # between evaluations, each with a checkpoint; 0: none
+    c.eval_num = 10_000  # samples of an evaluation
+    c.eval_metrics = ("fid",)  # what it measures, into metrics.jsonl: see gan_jax/scores.py
+    c.keep_best = "none"  # one of these, or a loss: the checkpoint of its best is kept too
     c.tensorboard = False  # also write TensorBoard scalars and images (extra: tensorboard)
     return c

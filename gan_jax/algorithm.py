@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gan_jax import minibatch, networks
@@ -24,6 +25,7 @@ from gan_jax.networks import MLP, Params
 from gan_jax.optimizers import Optimizer, Rates
 
 Info = dict[str, jax.Array]  # scalars measured during a step: "step" and those of STEP_INFO
+_BLOCK = 1000  # samples that `generate_in_blocks` makes at a time
 STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
 
 
@@ -136,6 +138,12 @@ def discriminate(game: Game, d_params: Params, x: jax.Array, key: jax.Array | No
 def generate(game: Game, g_params: Params, z: jax.Array) -> jax.Array:
     """G(z): samples of shape (batch, *out_shape) from noise of shape (batch, z_dim)."""
     return networks.apply(game.generator, g_params, z)
+
+
+def generate_in_blocks(game: Game, g_params: Params, z: jax.Array) -> np.ndarray:
+    """G(z) of many z, a block at a time, which bounds the memory; on the host."""
+    blocks = (z[i : i + _BLOCK] for i in range(0, len(z), _BLOCK))
+    return np.concatenate([np.asarray(generate(game, g_params, block)) for block in blocks])
 
 
 def _descend(

@@ -114,11 +114,9 @@ class Writer:
         self._delete(path)
         unfinished.rename(path)
         present = steps(self._directory)
-        manifests = {old: _manifest(_path(self._directory, old)) for old in present}
         kept = set(present[-self._keep :])
-        for name in best_by:  # as another quantity may have been chosen before
-            values = {s: m["best_by"][name] for s, m in manifests.items() if name in m["best_by"]}
-            kept.add(min(values, key=lambda s: (values[s], s)))
+        # As another quantity may have been chosen before.
+        kept |= {best(self._directory, name) for name in best_by}
         for old in set(present) - kept:
             self._delete(_path(self._directory, old))
 
@@ -148,6 +146,19 @@ class Writer:
             self.wait()
         finally:
             self._thread.shutdown()
+
+
+def best(directory: pathlib.Path, name: str) -> int:
+    """The step of the checkpoint that has the lowest `name` among its best_by, see `Writer.save`.
+
+    Raises:
+      InputError: none names it.
+    """
+    manifests = {step: _manifest(_path(directory, step))["best_by"] for step in steps(directory)}
+    values = {step: best_by[name] for step, best_by in manifests.items() if name in best_by}
+    if not values:
+        raise InputError(f"{directory} has no checkpoint chosen by {name!r} (config.keep_best)")
+    return min(values, key=lambda step: (values[step], step))
 
 
 def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:

@@ -37,6 +37,16 @@ def at_least(low: int) -> Callable[[str], int]:
     return integer
 
 
+def add_step(parser: argparse.ArgumentParser) -> None:
+    """Adds --step=N, or --step=best."""
+    number = at_least(0)
+    parser.add_argument(
+        "--step",
+        type=lambda text: text if text == "best" else number(text),
+        help="of the checkpoint: a number, or best (by the config's keep_best); default: newest",
+    )
+
+
 def run(main: Callable[[], int]) -> NoReturn:
     """Runs a command and exits.
 

@@ -20,6 +20,7 @@ from gan_jax.errors import InputError, brief
 from gan_jax.losses import LOSSES
 from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Rates
+from gan_jax.scores import METRICS
 
 _FLOAT32_MAX = 3.4e38  # numbers are computed with in float32
 
@@ -51,6 +52,15 @@ def _integers(allowed: str, length: int | None, high: int) -> Rule:
         tuple,
         f"a tuple of integers from 1 to {high}, such as {allowed}",
         lambda v: all(type(x) is int and 1 <= x <= high for x in v) and length in (None, len(v)),
+    )
+
+
+def _choices(options: Iterable[str]) -> Rule:
+    options = tuple(options)
+    return Rule(
+        tuple,
+        f"a tuple, such as ({options[0]!r},), of: " + ", ".join(options),
+        lambda v: len(v) > 0 and all(x in options for x in v),
     )
 
 
@@ -91,6 +101,8 @@ FIELDS: dict[str, Rule] = {
     "deterministic": _FLAG,
     "dataset": _TEXT,
     "split": _TEXT,
+    "validation_split": _TEXT,
+    "test_split": _TEXT,
     "image_size": _integer(0, 4096),
     "loss": _choice(LOSSES),
     "k": _integer(1),
@@ -119,7 +131,10 @@ FIELDS: dict[str, Rule] = {
     "sample_grid": _integers("(4,4)", 2, 100),
     "checkpoint_every": _integer(1),
     "keep_checkpoints": _integer(1),
-    "keep_best": _choice(("none", *STEP_INFO)),
+    "eval_every": _integer(0),
+    "eval_num": _integer(1),
+    "eval_metrics": _choices(METRICS),
+    "keep_best": _choice(("none", *STEP_INFO, *METRICS)),
     "tensorboard": _FLAG,
 }
 
@@ -195,6 +210,13 @@ def _build(fields: dict[str, Any]) -> ConfigDict:
                 f"config.{name}.end_learning_rate is {optimizer.end_learning_rate}, but must be at "
                 f"most learning_rate, {optimizer.learning_rate}"
             )
+    if config.keep_best in METRICS and not (
+        config.eval_every and config.keep_best in config.eval_metrics
+    ):
+        raise InputError(
+            f"config.keep_best is {config.keep_best!r}, which is not measured: it needs a place in "
+            "eval_metrics, and eval_every above 0"
+        )
     if config["update"] == "simultaneous" and config.k != 1:
         raise InputError(
             f"config.k is {config.k}, but must be 1 with simultaneous updates: of several "

@@ -43,8 +43,8 @@ class Optimizer(NamedTuple):
 
 OPTIMIZERS: dict[str, Callable[[Rates], optax.GradientTransformation]] = {
     "sgd": lambda r: optax.sgd(r.learning_rate),
-    # The rate inside the velocity, v <- b1 v - rate * gradient, as the paper's code had it; optax.sgd
-    # has it outside, which differs where the rate has a schedule.
+    # The rate inside the velocity, v <- b1 v - rate * gradient, as the paper's code had it;
+    # optax.sgd has it outside, which differs where the rate has a schedule.
     "momentum": lambda r: optax.chain(
         optax.scale_by_learning_rate(r.learning_rate), optax.trace(r.b1)
     ),

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from gan_jax.metrics.neighbours import nearest
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _GRID_PIXELS = 480  # small images are magnified by a whole factor until a grid is about this wide
@@ -123,4 +126,72 @@ def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
     outputs.set_xlabel("iteration")
     for axes in (losses, outputs):
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    return _figure_png(figure)
+
+
+def _shown(axes: "Axes", images: np.ndarray, rows: int, columns: int, title: str) -> None:
+    axes.imshow(image_grid(images, rows, columns), cmap="gray", interpolation="nearest")
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.axis("off")
+
+
+def evaluation(
+    samples: np.ndarray,
+    train: np.ndarray,
+    result: dict[str, Any],
+    metrics: list[dict[str, Any]],
+) -> bytes:
+    """Samples, their nearest training images, classes and metrics over the iterations, as a PNG.
+
+    Args:
+      samples: images or points, at least one.
+      train: the training set, of the same shape.
+      result: the contents of evaluation.json.
+      metrics: lines of metrics.jsonl, of which those of an evaluation have more.
+    """
+    figure = _figure(10, 8)
+    title = f"{result['dataset']}, iteration {result['step']}, {result['samples']} samples"
+    figure.suptitle(title, x=0.01, ha="left")
+    (left, right), (classes, curves) = figure.subplots(2, 2, height_ratios=(3, 2))
+    if samples.ndim == 4:
+        _shown(left, samples[:100], 10, 10, "samples")
+        some = samples[:25]
+        flat = to_uint8(some).reshape(len(some), -1), train.reshape(len(train), -1)
+        index, _ = nearest(*(x.astype(np.float32) for x in flat))
+        # Five columns of pairs: a sample and, to the right of it, its neighbour.
+        pairs = np.stack([to_uint8(some), train[index]], axis=1).reshape(-1, *train.shape[1:])
+        _shown(right, pairs, 5, 10, "which training image is nearest? (right of each sample)")
+    else:
+        for axes, x, text in ((left, samples, "samples"), (right, train, "data")):
+            axes.scatter(x[:, 0], x[:, -1], s=2, color="#0072B2")
+            axes.set_title(text, loc="left", fontsize=10)
+    counts = result["metrics"].get("class_kl")
+    if counts:
+        shares = {"samples": counts["histogram"], "data": counts["data_histogram"]}
+        for i, ((text, n), color) in enumerate(
+            zip(shares.items(), ("#D55E00", "#0072B2"), strict=True)
+        ):
+            x = np.arange(len(n)) + 0.4 * i - 0.2
+            classes.bar(x, np.array(n) / sum(n), 0.4, color=color, label=text)
+        classes.set_title("which classes are there?", loc="left", fontsize=10)
+        classes.set_xlabel("class, by the evaluator")
+        classes.set_ylabel("share")
+        classes.legend(frameon=False)
+    else:
+        classes.axis("off")
+    evaluated = {name for line in metrics for name in line} & result["metrics"].keys()
+    curves.axis("off")
+    for i, name in enumerate(sorted(evaluated)):
+        # One below the other, as they have no scale in common.
+        axes = curves.inset_axes((0.05, 1 - (i + 1) / len(evaluated), 0.95, 0.9 / len(evaluated)))
+        values = [(m["step"], m[name]) for m in metrics if name in m]
+        axes.plot(*zip(*values, strict=True), marker="o", ms=3, color="#0072B2")
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+        if i + 1 < len(evaluated):
+            axes.tick_params(labelbottom=False)
+        else:
+            axes.set_xlabel("iteration")
+    if evaluated:
+        curves.set_title("how did the metrics move while training?", loc="left", fontsize=10)
     return _figure_png(figure)

@@ -3,21 +3,19 @@
 python -m gan_jax.sample --workdir=DIR --num=64 --out=FILE [--seed=N] [--step=N] [--interpolate]
 
 FILE ends in .png (a grid) or .npz (an array `images`, uint8, which npz:FILE reads as a data set).
-The newest checkpoint is used, or that of --step. With --interpolate each row of the grid walks
-from one latent point to another.
+The newest checkpoint is used, or that of --step, a number or `best`. With --interpolate each row of
+the grid walks from one latent point to another.
 """
 
 import math
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gan_jax import cli
 from gan_jax.errors import InputError
 
 if TYPE_CHECKING:
     import jax
-
-_BLOCK = 1000  # samples generated at a time, which bounds the memory
 
 
 def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
@@ -53,7 +51,7 @@ def draw(
     *,
     num: int,
     seed: int,
-    step: int | None,
+    step: int | Literal["best"] | None,
     walk: bool,
 ) -> None:
     """Writes `num` samples of a run's checkpoint to a .png or .npz file.
@@ -62,7 +60,6 @@ def draw(
       InputError: no such run or checkpoint, or a file that is not to be written.
     """
     import jax
-    import numpy as np
 
     from gan_jax import algorithm, device, plots, workdir
     from gan_jax.writers import write_whole
@@ -83,10 +80,7 @@ def draw(
         z = interpolate(z, columns, game.prior.name).reshape(rows * columns, -1)[:num]
     else:
         z = algorithm.sample_noise(game, key, num)
-    blocks = (z[i : i + _BLOCK] for i in range(0, num, _BLOCK))
-    samples = np.concatenate(
-        [np.asarray(algorithm.generate(game, state.g.params, block)) for block in blocks]
-    )
+    samples = algorithm.generate_in_blocks(game, state.g.params, z)
     if out.suffix == ".png":
         write_whole(out, plots.png(plots.sample_picture(samples, rows, columns)))
     else:
@@ -100,7 +94,7 @@ def main() -> int:
     parser.add_argument("--num", type=cli.at_least(1), default=64, help="how many samples")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a .png or .npz to write")
     parser.add_argument("--seed", type=cli.at_least(0), default=0, help="of the noise")
-    parser.add_argument("--step", type=cli.at_least(0), help="of the checkpoint; default: newest")
+    cli.add_step(parser)
     parser.add_argument("--interpolate", action="store_true", help="walk between latent points")
     args = parser.parse_args()
     draw(

@@ -18,14 +18,14 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from gan_jax import algorithm, checkpoint, data, device, plots, workdir
+from gan_jax import algorithm, checkpoint, data, device, plots, scores, workdir
 from gan_jax import config as config_lib
 from gan_jax.algorithm import Game, Role, State
 from gan_jax.errors import InputError
 from gan_jax.writers import Files, TensorBoard, read_metrics, write_json, write_whole
 
 _SHOWN = {"D_loss": "d_loss", "G_loss": "g_loss", "D(x)": "d_real", "D(G(z))": "d_fake"}
-_EVERY = ("log", "metrics", "sample", "checkpoint")  # with the config's fields <name>_every
+_EVERY = ("log", "metrics", "sample", "checkpoint", "eval")  # the config's fields <name>_every
 _CHUNK_SECONDS = 1.0  # a longer chunk would leave the progress bar, or a signal, waiting
 
 
@@ -64,6 +64,9 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError("config.tensorboard needs: pip install 'gan_jax[tensorboard]'")
     game = config_lib.game(config, tuple(shape))
+    reference = None
+    if config.eval_every:
+        reference = scores.reference(config, dataset, config.validation_split, config.eval_metrics)
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), _signals() as received:
         # Once more: while the data were loading, another process may have been here.
@@ -72,7 +75,7 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
         workdir.check_data(directory, dataset.sha256)
         print(directory, flush=True)
         try:
-            return _train(config, game, dataset, directory, received)
+            return _train(config, game, dataset, reference, directory, received)
         except OSError as e:
             raise OSError(
                 f"{e} (what was saved is whole: once the cause is gone, the same --workdir goes on)"
@@ -103,11 +106,18 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(kind, old)
 
 
+def _periods(config: ConfigDict) -> dict[str, int]:
+    """Of `_EVERY`, what is wanted at all, with its iterations in between."""
+    every = {name: config[f"{name}_every"] for name in _EVERY}
+    return {name: period for name, period in every.items() if period}
+
+
 def _due(step: int, config: ConfigDict) -> set[str]:
     """What is to be written after an iteration: a subset of `_EVERY`."""
-    due = {name for name in _EVERY if step % config[f"{name}_every"] == 0}
-    if step == config.num_steps:
-        return set(_EVERY)
+    every = _periods(config)
+    due = {name for name in every if step % every[name] == 0 or step == config.num_steps}
+    if "eval" in due:
+        due |= {"metrics", "checkpoint"}  # to keep what is found, and what it was found of
     return due | {"log", "metrics"} if step == 1 else due
 
 
@@ -115,8 +125,7 @@ def _next_stop(step: int, config: ConfigDict) -> int:
     """The next iteration after which something is to be written."""
     if step == 0:
         return 1  # which also tells how long compiling took
-    periods = [config[f"{name}_every"] for name in _EVERY]
-    return min(config.num_steps, *((step // n + 1) * n for n in periods))
+    return min(config.num_steps, *((step // n + 1) * n for n in _periods(config).values()))
 
 
 def _chunks(
@@ -150,6 +159,12 @@ def sample_picture(config: ConfigDict, game: Game, state: State) -> Image.Image:
     return plots.sample_picture(samples, *config.sample_grid)
 
 
+def evaluation_samples(game: Game, state: State, num: int) -> np.ndarray:
+    """The samples that a state is evaluated by: of the same noise, whatever the step."""
+    noise = algorithm.sample_noise(game, algorithm.role_key(state.key, Role.EVALUATE), num)
+    return algorithm.generate_in_blocks(game, state.g.params, noise)
+
+
 def _start(config: ConfigDict, game: Game, directory: pathlib.Path, images: jax.Array) -> State:
     """The state of the newest whole checkpoint, or the seed's where there is none."""
     init = jax.jit(functools.partial(algorithm.init, game, config_lib.hparams(config)))
@@ -163,6 +178,7 @@ def _train(
     config: ConfigDict,
     game: Game,
     dataset: data.Dataset,
+    reference: scores.Reference | None,
     directory: pathlib.Path,
     received: list[int],
 ) -> int:
@@ -199,13 +215,18 @@ def _train(
             for writer in writers:
                 writer.picture(0, sample_picture(config, game, state))
         clock: list[tuple[float, int]] = []  # (time, step) at the first chunk's end and the last's
-        for state, info in _chunks(config, game, state, images):
+        chunks = _chunks(config, game, state, images)
+        for state, info in chunks:
             step = info["step"]
             clock = [*clock[:1], (time.time(), step)]
             if quantity := _not_finite(info):
                 record |= {"status": "diverged", "diverged": {"step": step, "in": quantity}}
                 break
             due = _due(step, config)
+            if "eval" in due and reference:
+                samples = evaluation_samples(game, state, config.eval_num)
+                entries = scores.score(samples, reference, config.eval_metrics)
+                info |= {name: entry["value"] for name, entry in entries.items()}
             bar.update(step - bar.n)
             bar.set_postfix({name: f"{info[key]:.3g}" for name, key in _SHOWN.items()})
             if "log" in due:
@@ -217,7 +238,9 @@ def _train(
                     writer.picture(step, sample_picture(config, game, state))
             if received or "checkpoint" in due:
                 files.flush()
-                best_by = {name: info[name] for name in info if name == config.keep_best}
+                best_by = {
+                    name: scores.cost(name, info[name]) for name in info if name == config.keep_best
+                }
                 saver.save(step, state, best_by)
             if received:
                 break

@@ -9,7 +9,7 @@ import pathlib
 import subprocess
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -98,8 +98,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
-def load(workdir: pathlib.Path, step: int | None = None) -> tuple[Game, State]:
+def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tuple[Game, State]:
     """The game of a run and its state at a checkpoint, by default the newest that is whole.
+
+    "best" is that of the config's keep_best.
 
     Raises:
       InputError: not a run, or no such checkpoint.
@@ -114,6 +116,8 @@ def load(workdir: pathlib.Path, step: int | None = None) -> tuple[Game, State]:
     data = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32)
     like = jax.eval_shape(partial(algorithm.init, game, config_lib.hparams(config)), 0, data)
     directory = workdir / "checkpoints"
+    if step == "best":
+        step = checkpoint.best(directory, config.keep_best)
     if step is not None:
         return game, checkpoint.restore(directory, step, like)
     state = checkpoint.restore_newest(directory, like)

@@ -1,0 +1,1 @@
+"""How good samples are: functions of plain arrays, whoever made them; each metric in its file."""

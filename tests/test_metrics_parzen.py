@@ -1,0 +1,86 @@
+"""Tests of gan_jax.metrics.parzen, against SciPy's kernel density and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import gaussian_kde
+
+from gan_jax.errors import InputError
+from gan_jax.metrics import parzen
+from gan_jax.metrics.parzen import SIGMAS, log_likelihood
+
+
+def points(n: int, d: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(size=(n, d))
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5])
+def test_log_likelihood_is_that_of_scipys_kernel_density(sigma):
+    samples, x = points(40, 3, 0), points(30, 3, 1)
+    # SciPy's bandwidth multiplies the covariance of the samples: make that the identity.
+    samples = np.linalg.solve(np.linalg.cholesky(np.cov(samples.T)), samples.T).T
+    kde = gaussian_kde(samples.T, bw_method=sigma)
+    np.testing.assert_allclose(log_likelihood(samples, x, sigma), kde.logpdf(x.T), atol=1e-4)
+
+
+def test_one_sample_is_one_gaussian():
+    expected = -0.5 * (0.3**2 + 0.4**2) / 0.2**2 - 2 * math.log(0.2 * math.sqrt(2 * math.pi))
+    actual = log_likelihood(np.zeros((1, 2)), np.array([[0.3, 0.4]]), 0.2)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_where_every_gaussian_underflows_the_logarithm_is_still_right():
+    # exp(-500^2 / 0.02) is 0 in any precision that NumPy has.
+    actual = log_likelihood(np.zeros((5, 1)), np.full((1, 1), 500.0), 0.1)
+    expected = -(500.0**2) / 0.02 - math.log(0.1 * math.sqrt(2 * math.pi))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    samples, x = points(40, 3, 0), points(31, 3, 1)
+    whole = log_likelihood(samples, x, 0.2)
+    monkeypatch.setattr(parzen, "_BLOCK", 7)
+    parzen._log_likelihoods.clear_cache()
+    np.testing.assert_allclose(log_likelihood(samples, x, 0.2), whole, rtol=1e-5)
+    parzen._log_likelihoods.clear_cache()
+
+
+def test_uint8_images_are_taken_in_0_to_1():
+    images = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1)).astype(np.uint8)
+    np.testing.assert_array_equal(
+        log_likelihood(images[:4], images, 0.2),
+        log_likelihood(images[:4].astype(np.float32) / 255, images.reshape(9, 16) / 255, 0.2),
+    )
+
+
+def test_the_width_is_the_best_on_validation_whatever_the_test_points_say():
+    samples, validation, test = points(200, 2, 0), points(1200, 2, 1), points(50, 2, 2) + 1
+    result = parzen.parzen(samples, validation, test, seed=0)
+    by_hand = {s: log_likelihood(samples, validation[:1000], s).mean() for s in SIGMAS}
+    assert result.sigma == max(by_hand, key=by_hand.get)
+    assert result.sigma != max(SIGMAS, key=lambda s: log_likelihood(samples, test, s).mean())
+    np.testing.assert_allclose(list(result.validation.values()), list(by_hand.values()), rtol=1e-5)
+    values = log_likelihood(samples, test, result.sigma)
+    np.testing.assert_allclose(result.score.value, values.mean(), rtol=1e-6)
+    np.testing.assert_allclose(result.error, values.std() / math.sqrt(50), rtol=1e-6)
+    assert result.score.low < result.score.value < result.score.high
+    # A normal's 95 % is +-1.96 standard errors; 1,000 resamples of 50 values give it to a fifth.
+    np.testing.assert_allclose(result.score.high - result.score.low, 3.92 * result.error, rtol=0.2)
+
+
+def test_widths_are_the_papers():
+    np.testing.assert_allclose(SIGMAS, np.logspace(-1, 0, 10))
+
+
+@pytest.mark.parametrize(
+    ("samples", "x", "message"),
+    [
+        (np.zeros((3, 2)), np.zeros((3, 4)), "2 columns"),
+        (np.zeros((0, 2)), np.zeros((3, 2)), "at least 1"),
+        (np.full((3, 2), np.nan), np.zeros((3, 2)), "finite"),
+    ],
+)
+def test_bad_input(samples, x, message):
+    with pytest.raises(InputError, match=message):
+        log_likelihood(samples, x, 0.2)
