@@ -375,6 +375,97 @@ def test_info_is_measured_before_the_update(fixed):
     assert_equal(info, frozen)
 
 
+# Simultaneous updates and dropout, as in the paper's code.
+
+
+def dropping(**changes) -> Game:
+    return game("sgd", discriminator=MLP((6,), (), "relu", "linear", "uniform", 0.5, **changes))
+
+
+def test_simultaneous_steps_share_players_noise_and_masks():
+    structure = dropping(input_dropout=0.2, dropout=0.5)._replace(update="simultaneous")
+    data, state = images(), algorithm.init(structure, HPARAMS, 0, images())
+    for number in range(3):
+        noise_key, key = (
+            algorithm.role_key(state.key, role, number) for role in (Role.NOISE_D, Role.STEP_D)
+        )
+        noise = algorithm.sample_noise(structure, noise_key, BATCH)
+        real = algorithm.draw_real(structure, state, data, jnp.int32(number))
+        d, d_info = algorithm.d_step(structure, HPARAMS, state, real, noise, key)
+        g, g_info = algorithm.g_step(structure, HPARAMS, state, noise, key)
+        both, info = algorithm.train_step(structure, HPARAMS, state, data)
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+        jax.tree.map(close, (both.d, both.g), (d.d, g.g))
+        jax.tree.map(close, {n: info[n] for n in algorithm.STEP_INFO}, d_info | g_info)
+        assert int(both.step) == number + 1
+        state = both
+
+
+def test_simultaneous_is_not_alternating():
+    data, state = images(), algorithm.init(game(), HPARAMS, 0, images())
+    one, other = (
+        algorithm.train_step(game(update=update), HPARAMS, state, data)[0]
+        for update in ("alternating", "simultaneous")
+    )
+    assert_equal(one.d, other.d)
+    assert_all_differ(one.g.params, other.g.params)
+
+
+def test_with_d_steps_key_the_generator_meets_the_fakes_that_d_step_judged():
+    # D's mean output on the fakes, from d_step, and by G's loss, -log of it for a single fake.
+    structure = dropping(input_dropout=0.5, dropout=0.5)
+    state = algorithm.init(structure, HPARAMS, 0, images())
+    noise = algorithm.sample_noise(structure, jax.random.key(5), 1)
+    losses_g, losses_d = [], []
+    for seed in range(5):
+        key = jax.random.key(seed)
+        _, d_info = algorithm.d_step(structure, HPARAMS, state, images()[:1], noise, key)
+        _, g_info = algorithm.g_step(structure, HPARAMS, state, noise, key)
+        losses_d.append(-np.log(d_info["d_fake"]))
+        losses_g.append(g_info["g_loss"])
+    np.testing.assert_allclose(losses_g, losses_d, rtol=1e-5)
+    assert len(np.unique(losses_g)) > 1  # other masks, another D, in G's gradient too
+
+
+def test_real_and_fake_have_masks_of_their_own():
+    structure = dropping(input_dropout=0.5)
+    state = algorithm.init(structure, HPARAMS, 0, images())
+    noise = algorithm.sample_noise(structure, jax.random.key(5), 1)
+    fake = algorithm.generate(structure, state.g.params, noise)
+    _, info = algorithm.d_step(structure, HPARAMS, state, fake, noise, KEY)
+    assert info["d_real"] != info["d_fake"]
+    _, info = algorithm.d_step(dropping(), HPARAMS, state, fake, noise, KEY)
+    assert info["d_real"] == info["d_fake"]
+
+
+def test_half_the_rate_on_the_sum_is_the_rate_on_half_the_sum():
+    # configs/goodfellow2014.py stands for the paper's D loss, half of ours, by half the rate.
+    structure = game("momentum", d_optimizer=Optimizer("momentum", "exponential", 9, 0.5, 1e-3))
+    data, start = images(), algorithm.init(structure, HPARAMS, 0, images())
+    halved = losses.LOSSES["non_saturating"]._replace(
+        d=lambda real, fake: losses.discriminator(real, fake) / 2
+    )
+
+    def run(rate: float, floor: float) -> State:
+        optimizer = structure.d_optimizer._replace(end_learning_rate=floor)
+        hparams = HPARAMS._replace(d=HPARAMS.d._replace(learning_rate=rate))
+        state = start
+        for _ in range(4):
+            state, _ = algorithm.train_step(
+                structure._replace(d_optimizer=optimizer), hparams, state, data
+            )
+        return state
+
+    ours = run(0.05, 5e-4)
+    algorithm.d_step.clear_cache()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(losses.LOSSES, "non_saturating", halved)
+        theirs = run(0.1, 1e-3)
+    algorithm.d_step.clear_cache()
+    assert_equal((ours.d, ours.g), (theirs.d, theirs.g))
+    assert_all_differ(ours.d.params, start.d.params)
+
+
 # Purity and structure.
 
 

@@ -1,3 +1,6 @@
+import math
+
+import numpy as np
 import pytest
 
 from gan_jax import config
@@ -21,6 +24,41 @@ def test_mnist_is_the_tutorials_configuration():
         rates = optimizer.learning_rate, optimizer.b1, optimizer.b2, optimizer.eps
         assert rates == (1e-3, 0.9, 0.999, 1e-8)
     assert (c.log_every, c.sample_every, c.sample_grid) == (2_000, 2_000, (4, 4))
+
+
+def test_goodfellow2014_is_the_setting_of_the_papers_code():
+    c = config.load(str(ROOT / "configs/goodfellow2014.py"))
+    assert (c.dataset, c.split, c.batch_size) == ("mnist", "train[:50000]", 100)
+    assert (c.validation_split, c.test_split) == ("train[50000:]", "test")
+    assert (c.loss, c.k, c["update"]) == ("non_saturating", 1, "simultaneous")
+    assert (c.z_dim, c.prior.name) == (100, "uniform")
+    np.testing.assert_allclose((c.prior.low, c.prior.high), (-math.sqrt(3), math.sqrt(3)))
+    g, d = c.generator, c.discriminator
+    assert (g.widths, g.activation, g.pieces, g.output) == ((1200, 1200), "relu", 1, "sigmoid")
+    assert (g.initializer, g.init_scale, g.output_bias) == ("uniform", 0.05, "data_mean")
+    assert (d.widths, d.activation, d.pieces) == ((240, 240), "linear", 5)
+    assert (d.initializer, d.init_scale) == ("uniform", 0.005)
+    assert (d.input_dropout, d.dropout) == (0.2, 0.5)  # kept: 0.8 and 0.5
+    epoch = 50_000 // 100
+    # D's loss is half of ours, which half the rate stands for: see test_algorithm.
+    for player, half in (("d", 0.5), ("g", 1.0)):
+        optimizer = config.game(c, (28, 28, 1))._asdict()[f"{player}_optimizer"]
+        assert optimizer.name == "momentum"
+        rates = config.hparams(c)._asdict()[player]
+        for step in (0, 1, 10 * epoch, 250 * epoch, 5000 * epoch, 10**7):
+            rate = max(0.1 / 1.000004**step, 1e-6)
+            momentum = 0.5 + 0.2 * min(step / (249 * epoch), 1)
+            opt = optimizer.transformation(rates, step)
+            first, state = opt.update(1.0, opt.init(0.0))
+            second, _ = opt.update(0.0, state)
+            np.testing.assert_allclose(first, -half * rate, rtol=1e-5)
+            np.testing.assert_allclose(second / first, momentum, rtol=1e-5)
+    assert (c.eval_metrics, c.keep_best, c.eval_num) == (("parzen",), "parzen", 10_000)
+
+
+def test_update_and_k_must_agree(tiny):
+    with pytest.raises(InputError, match=r"config\.k is 2, but must be 1 with simultaneous"):
+        config.override(tiny, ["--config.k=2", "--config.update=simultaneous"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)

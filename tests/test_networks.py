@@ -89,6 +89,69 @@ def test_a_batch_is_mapped_example_by_example():
     np.testing.assert_allclose(whole, one_by_one, rtol=1e-6, atol=1e-7)
 
 
+def test_maxout_takes_the_largest_of_its_pieces():
+    network = mlp(widths=(3,), out_shape=(3,), activation="linear", pieces=2)
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    (w, b), (v, c) = (
+        (np.random.default_rng(i).normal(size=shape), np.arange(shape[1]) / 3)
+        for i, shape in enumerate([(4, 6), (3, 3)], 1)
+    )
+    affine = x @ w + b
+    units = np.maximum(affine[:, 0::2], affine[:, 1::2])  # unit by unit, its two pieces in turn
+    params = {"Dense_0": {"kernel": w, "bias": b}, "Dense_1": {"kernel": v, "bias": c}}
+    actual = networks.apply(network, jax.tree.map(jnp.float32, params), jnp.float32(x))
+    np.testing.assert_allclose(actual, units @ v + c, rtol=1e-4, atol=1e-5)
+
+
+def identity(width: int, **changes):
+    """A network that passes its input through a hidden layer as it is, and its parameters."""
+    network = mlp(widths=(width,), out_shape=(width,), activation="linear", **changes)
+    layer = {"kernel": jnp.eye(width), "bias": jnp.zeros(width)}
+    return network, {"Dense_0": layer, "Dense_1": layer}
+
+
+@pytest.mark.parametrize(("field", "rate"), [("input_dropout", 0.2), ("dropout", 0.5)])
+def test_dropout_drops_its_share_and_scales_up_what_it_keeps(field, rate):
+    network, params = identity(100, **{field: rate})
+    out = networks.apply(network, params, jnp.ones((200, 100)), jax.random.key(0))
+    assert set(np.unique(out).tolist()) == {0.0, np.float32(1 / (1 - rate)).item()}
+    error = np.sqrt(rate * (1 - rate) / out.size)
+    np.testing.assert_allclose(np.mean(out == 0), rate, atol=5 * error)
+    assert len(np.unique(out, axis=0)) == 200  # each example has a mask of its own
+    assert len(np.unique(out, axis=1).T) == 100
+
+
+def test_layers_drop_out_independently():
+    network, params = identity(100, input_dropout=0.5, dropout=0.5)
+    out = networks.apply(network, params, jnp.ones((200, 100)), jax.random.key(0))
+    np.testing.assert_allclose(np.mean(out != 0), 0.25, atol=5 * np.sqrt(0.25 * 0.75 / 20_000))
+
+
+def test_a_key_decides_the_masks_and_without_one_nothing_is_dropped():
+    network, params = identity(20, input_dropout=0.5, dropout=0.5)
+    x = jnp.arange(60.0).reshape(3, 20)
+    one, again, two = (
+        networks.apply(network, params, x, jax.random.key(seed)) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert np.any(one != two)
+    np.testing.assert_array_equal(networks.apply(network, params, x), x)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_output_bias_of_the_data_mean_starts_the_network_there(output):
+    mean = jnp.array([[0.0, 0.3], [0.9, 1.0]])[..., None]
+    network = mlp(out_shape=mean.shape, output=output, output_bias="data_mean", init_scale=1e-9)
+    x = jnp.ones((1, 4))
+    params = networks.init(network, jax.random.key(0), x, mean)
+    # A sigmoid that must reach 0 or 1 is stopped at 1e-7 from them.
+    np.testing.assert_allclose(networks.apply(network, params, x)[0], mean, atol=2e-7)
+    assert not params["Dense_0"]["bias"].any()
+    plain = networks.init(mlp(out_shape=mean.shape, init_scale=1e-9), jax.random.key(0), x, mean)
+    np.testing.assert_array_equal(plain["Dense_2"]["kernel"], params["Dense_2"]["kernel"])
+    assert not plain["Dense_2"]["bias"].any()
+
+
 def test_sigmoid_output_keeps_to_0_and_1_and_reaches_both():
     x = 1e4 * jax.random.normal(jax.random.key(1), (50, 3))
     network = mlp(output="sigmoid")

@@ -139,6 +139,26 @@ def test_schedules_at_start_middle_end_and_floor(optimizer, rates):
     )
 
 
+@pytest.mark.parametrize(("step", "b1"), [(0, 0.5), (50, 0.6), (100, 0.7), (10**6, 0.7)])
+def test_b1_goes_on_a_line_to_its_end(step, b1):
+    optimizer = Optimizer("momentum", b1_steps=100, end_b1=0.7)
+    opt = optimizer.transformation(RATES, step)
+    _, state = opt.update(jnp.float32(1.0), opt.init(jnp.float32(0.0)))
+    update, _ = opt.update(jnp.float32(0.0), state)  # what is left of the velocity
+    np.testing.assert_allclose(update, -0.1 * b1, rtol=1e-6)
+
+
+def test_momentum_keeps_the_rate_that_a_gradient_came_with():
+    # v <- b1 v - rate * gradient: 0.5 * -0.1 * 1.5 - 0.01 * -1, when the rate falls to a tenth.
+    before, after = (
+        Optimizer("momentum").transformation(RATES._replace(learning_rate=rate), 0)
+        for rate in (0.1, 0.01)
+    )
+    _, state = before.update(jnp.float32(GRADS[0]), before.init(jnp.float32(0.0)))
+    update, _ = after.update(jnp.float32(GRADS[1]), state)
+    np.testing.assert_allclose(update, 0.5 * -0.1 * 1.5 + 0.01, rtol=1e-6)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_drives_every_optimizer(schedule):
     @jax.jit
