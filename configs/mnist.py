@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     # Data.
     c.dataset = "mnist"  # a TFDS name, digits, folder:DIR, npz:FILE or npy:FILE
     c.split = "train"  # a split or a slice of one, such as train[:50000]
-    c.validation_split = "train[50000:]"  # what training is evaluated on, see eval_every
+    c.validation_split = "train"  # what training is evaluated on, see eval_every
     c.test_split = "test"  # what gan_jax.evaluate compares with
     c.image_size = 0  # pixels a side to resize to; 0 leaves images as they are
 

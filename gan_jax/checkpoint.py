@@ -115,8 +115,9 @@ class Writer:
         unfinished.rename(path)
         present = steps(self._directory)
         kept = set(present[-self._keep :])
-        # As another quantity may have been chosen before.
-        kept |= {best(self._directory, name) for name in best_by}
+        # By the newest that names a quantity: not all do, and another may have been chosen before.
+        named = (_manifest(_path(self._directory, step))["best_by"] for step in reversed(present))
+        kept |= {best(self._directory, name) for name in next(filter(None, named), {})}
         for old in set(present) - kept:
             self._delete(_path(self._directory, old))
 

@@ -1,9 +1,11 @@
 """Scores a run, finished or still running.
 
-python -m gan_jax.evaluate --workdir=DIR [--step=N|best] [--num=10000] [--metrics=fid,kid,...]
+python -m gan_jax.evaluate --workdir=DIR [--step=N|best] [--num=10000] [--split=SPLIT]
+                           [--metrics=fid,kid,...]
 
 Prints a table, with what real data and trivial models get, and writes evaluation.json and
-evaluation.png into DIR. The samples are compared with the config's test_split.
+evaluation.png into DIR. The samples are compared with SPLIT of the data set, by
+default the config's test_split.
 """
 
 import pathlib
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _number(x: float) -> str:
-    if x == round(x):
+    if x % 1 == 0:
         return f"{x:.0f}"
     return f"{x:.1f}" if abs(x) >= 100 else f"{x:#.3g}"
 
@@ -55,6 +57,7 @@ def evaluate(
     *,
     step: int | Literal["best"] | None,
     num: int,
+    split: str | None,
     metrics: list[str] | None,
 ) -> None:
     """Scores a checkpoint of a run, and writes evaluation.json and evaluation.png beside it.
@@ -63,6 +66,7 @@ def evaluate(
       directory: of the run.
       step: of the checkpoint; None is the newest.
       num: how many samples.
+      split: of the data set, to compare with; None is the config's test_split.
       metrics: keys of gan_jax.scores.METRICS; None is all that the data set allows.
 
     Raises:
@@ -77,11 +81,14 @@ def evaluate(
     config = workdir.read_config(directory)
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     game, state = workdir.load(directory, step)
+    lines = read_metrics(directory / "metrics.jsonl")
     dataset = data.load(config.dataset, config.split, config.image_size)
     workdir.check_data(directory, dataset.sha256)
+    split = split or config.test_split
     possible, why = scores.available(dataset)
     names = metrics or possible
-    reference = scores.reference(config, dataset, config.test_split, names)
+    scores.check_count(names, num)
+    reference = scores.reference(config, dataset, split, names)
     samples = train.evaluation_samples(game, state, num)
     entries = scores.score(samples, reference, names)
     baselines = scores.baselines(reference, num, names)
@@ -90,7 +97,7 @@ def evaluate(
         "step": int(state.step),
         "samples": num,
         "dataset": config.dataset,
-        "test_split": config.test_split,
+        "test_split": split,
         "test_examples": len(reference.test),
         "validation_split": config.validation_split,
         "evaluator": evaluator and {"name": evaluator.name, "accuracy": evaluator.accuracy},
@@ -106,14 +113,13 @@ def evaluate(
         "absent": {name: why for name in scores.METRICS if name not in possible},
     }
     write_json(directory / "evaluation.json", result)
-    lines = read_metrics(directory / "metrics.jsonl")
     write_whole(
         directory / "evaluation.png", plots.evaluation(samples, dataset.images, result, lines)
     )
     by = f", by {evaluator.name} ({evaluator.accuracy:.1%} accurate)" if evaluator else ""
     print(
         f"{directory}, iteration {result['step']}: {num} samples against {len(reference.test)} "
-        f"examples of {config.dataset} {config.test_split}{by}"
+        f"examples of {config.dataset} {split}{by}"
     )
     print("\n".join(table(entries, baselines)))
     if result["absent"] and metrics is None:
@@ -127,13 +133,14 @@ def main() -> int:
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
     cli.add_step(parser)
     parser.add_argument("--num", type=cli.at_least(1), default=10_000, help="how many samples")
+    parser.add_argument("--split", help="to compare with, such as test or train[50000:]")
     parser.add_argument(
         "--metrics",
         type=lambda text: text.split(","),
         help="some of gan_jax.scores.METRICS, joined by commas; default: all that the data allow",
     )
     args = parser.parse_args()
-    evaluate(args.workdir, step=args.step, num=args.num, metrics=args.metrics)
+    evaluate(args.workdir, step=args.step, num=args.num, split=args.split, metrics=args.metrics)
     return 0
 
 

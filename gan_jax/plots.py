@@ -174,6 +174,8 @@ def evaluation(
             x = np.arange(len(n)) + 0.4 * i - 0.2
             classes.bar(x, np.array(n) / sum(n), 0.4, color=color, label=text)
         classes.set_title("which classes are there?", loc="left", fontsize=10)
+        if len(x) <= 20:
+            classes.set_xticks(x)
         classes.set_xlabel("class, by the evaluator")
         classes.set_ylabel("share")
         classes.legend(frameon=False)
@@ -192,6 +194,6 @@ def evaluation(
             axes.tick_params(labelbottom=False)
         else:
             axes.set_xlabel("iteration")
-    if evaluated:
-        curves.set_title("how did the metrics move while training?", loc="left", fontsize=10)
+    text = "how did the metrics move while training?"
+    curves.set_title(text if evaluated else f"{text} (needs eval_every)", loc="left", fontsize=10)
     return _figure_png(figure)

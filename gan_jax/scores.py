@@ -54,7 +54,7 @@ class Reference(NamedTuple):
 
 
 Entry = dict[str, Any]  # {"value", "low", "high"} and what else belongs to a score
-Family = Callable[["Sample", Reference, int], dict[str, Entry]]
+Family = Callable[["Sample", Reference, int, dict[str, int]], dict[str, Entry]]
 
 
 class Sample(NamedTuple):
@@ -65,28 +65,33 @@ class Sample(NamedTuple):
     probabilities: np.ndarray
 
 
+# A family's last argument is what its long bootstraps take besides the seed: resamples, or nothing.
+
+
 def _entry(score: Score, **more: Any) -> Entry:
     return {**score._asdict(), **more}
 
 
-def _fid(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
-    return {"fid": _entry(frechet.frechet(s.features, r.features, seed))}
+def _fid(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[str, Entry]:
+    return {"fid": _entry(frechet.frechet(s.features, r.features, seed, **bootstrap))}
 
 
-def _fid_infinity(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
-    return {"fid_infinity": _entry(frechet.extrapolated(s.features, r.features, seed))}
+def _fid_infinity(
+    s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]
+) -> dict[str, Entry]:
+    return {"fid_infinity": _entry(frechet.extrapolated(s.features, r.features, seed, **bootstrap))}
 
 
-def _kid(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
-    return {"kid": _entry(kernel.kernel(s.features, r.features, seed))}
+def _kid(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[str, Entry]:
+    return {"kid": _entry(kernel.kernel(s.features, r.features, seed, **bootstrap))}
 
 
-def _manifold(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
+def _manifold(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[str, Entry]:
     found = neighbours.manifold(r.features, s.features, seed)
     return {name: _entry(score) for name, score in found.items()}
 
 
-def _classes(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
+def _classes(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[str, Entry]:
     counts, real = classifier.histogram(s.probabilities), classifier.histogram(r.probabilities)
     modes = float(classifier.modes(counts))
     score = classifier.class_kl(s.probabilities, real, seed)
@@ -97,7 +102,9 @@ def _classes(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
     }
 
 
-def _memorisation(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
+def _memorisation(
+    s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]
+) -> dict[str, Entry]:
     found = neighbours.memorisation(_flat(s.images), _flat(r.train.images), _flat(r.test), seed)
     return {
         "memorisation": _entry(
@@ -108,7 +115,7 @@ def _memorisation(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
     }
 
 
-def _parzen(s: Sample, r: Reference, seed: int) -> dict[str, Entry]:
+def _parzen(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[str, Entry]:
     found = parzen.parzen(s.images, r.validation, r.test, seed)
     return {"parzen": _entry(found.score, standard_error=found.error, sigma=found.sigma)}
 
@@ -118,16 +125,22 @@ class Metric(NamedTuple):
     better: str  # "lower" or "higher"
     family: Family  # what computes it, and others with it
     by_evaluator: bool = True
+    least: int = 1  # samples that it needs
 
 
 METRICS: dict[str, Metric] = {
-    "fid": Metric("FID", "lower", _fid),
-    "fid_infinity": Metric("FID, infinitely many samples", "lower", _fid_infinity),
-    "kid": Metric("KID", "lower", _kid),
-    "precision": Metric("precision", "higher", _manifold),
-    "recall": Metric("recall", "higher", _manifold),
-    "density": Metric("density", "higher", _manifold),
-    "coverage": Metric("coverage", "higher", _manifold),
+    "fid": Metric("FID", "lower", _fid, least=2),
+    "fid_infinity": Metric(
+        "FID, infinitely many samples",
+        "lower",
+        _fid_infinity,
+        least=frechet.least(evaluators.FEATURES),
+    ),
+    "kid": Metric("KID", "lower", _kid, least=2),
+    "precision": Metric("precision", "higher", _manifold, least=neighbours.K + 1),
+    "recall": Metric("recall", "higher", _manifold, least=neighbours.K + 1),
+    "density": Metric("density", "higher", _manifold, least=neighbours.K + 1),
+    "coverage": Metric("coverage", "higher", _manifold, least=neighbours.K + 1),
     "classifier_score": Metric("classifier score", "higher", _classes),
     "class_kl": Metric("KL of classes (nats)", "lower", _classes),
     "modes": Metric("classes present", "higher", _classes),
@@ -146,6 +159,15 @@ def cost(name: str, value: float) -> float:
 def _flat(x: np.ndarray) -> np.ndarray:
     x = x.reshape(len(x), -1)
     return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
+
+
+def check_count(names: Iterable[str], num: int) -> None:
+    """Raises an InputError if `num` samples are too few for a metric."""
+    for name in names:
+        if num < METRICS[name].least:
+            raise InputError(
+                f"{num} samples are too few for {name}, which needs {METRICS[name].least}"
+            )
 
 
 def available(train: Dataset) -> tuple[list[str], str]:
@@ -179,7 +201,11 @@ def reference(
 
 
 def score(
-    images: np.ndarray, reference: Reference, names: Iterable[str] = METRICS, seed: int = 0
+    images: np.ndarray,
+    reference: Reference,
+    names: Iterable[str] = METRICS,
+    seed: int = 0,
+    intervals: bool = True,
 ) -> dict[str, Entry]:
     """The metrics of samples.
 
@@ -189,6 +215,7 @@ def score(
       reference: what they are compared with.
       names: keys of METRICS.
       seed: of every bootstrap.
+      intervals: False saves the bootstraps that take long; their low and high are then NaN.
 
     Returns:
       For each name its value and the ends of its 95 % interval, "low" and "high".
@@ -196,7 +223,7 @@ def score(
     Raises:
       InputError: too few samples for a metric, samples unlike the data, or no evaluator.
     """
-    return dict(_entries(images, reference, list(names), seed))
+    return dict(_entries(images, reference, list(names), seed, intervals))
 
 
 def _entries(
@@ -204,6 +231,7 @@ def _entries(
     reference: Reference,
     names: list[str],
     seed: int = 0,
+    intervals: bool = True,
     skip: tuple[type[Exception], ...] = (),
 ) -> Iterator[tuple[str, Entry]]:
     """The entries of `score`, without those of a family that raises `skip`."""
@@ -216,7 +244,7 @@ def _entries(
     families = dict.fromkeys(METRICS[name].family for name in names)
     for family in tqdm(families, desc="metrics", leave=False, disable=None):
         with contextlib.suppress(*skip):
-            entries = family(sample, reference, seed)
+            entries = family(sample, reference, seed, {} if intervals else {"resamples": 0})
             yield from ((name, entry) for name, entry in entries.items() if name in names)
 
 
@@ -288,11 +316,11 @@ def baselines(
     found: dict[str, dict[str, Entry | None]] = {}
     try:
         found = json.loads(file.read_bytes())
-        if found.keys() != BASELINES.keys():
+        if {row: type(entries) for row, entries in found.items()} != dict.fromkeys(BASELINES, dict):
             raise ValueError("it holds something else")
     except FileNotFoundError:
         found = {name: {} for name in BASELINES}
-    except (OSError, ValueError, AttributeError) as e:
+    except (OSError, ValueError, AttributeError, RecursionError) as e:
         log.warning("measuring the baselines again, as %s cannot be read: %s", file, brief(e))
         found = {name: {} for name in BASELINES}
     missing = {row: [n for n in names if n not in found[row]] for row in BASELINES}

@@ -50,9 +50,7 @@ def parse(name: str) -> tuple[str, str | None]:
 def want_split(name: str, split: str, splits: Iterable[str]) -> None:
     """Raises an InputError that lists the splits, unless `split` is one."""
     if split not in splits:
-        raise InputError(
-            f"config.split: {name} has no split {split!r}: want one of {', '.join(splits)}"
-        )
+        raise InputError(f"{name} has no split {split!r}: want one of {', '.join(splits)}")
 
 
 @contextlib.contextmanager

@@ -66,6 +66,7 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
     game = config_lib.game(config, tuple(shape))
     reference = None
     if config.eval_every:
+        scores.check_count(config.eval_metrics, config.eval_num)
         reference = scores.reference(config, dataset, config.validation_split, config.eval_metrics)
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), _signals() as received:
@@ -225,7 +226,7 @@ def _train(
             due = _due(step, config)
             if "eval" in due and reference:
                 samples = evaluation_samples(game, state, config.eval_num)
-                entries = scores.score(samples, reference, config.eval_metrics)
+                entries = scores.score(samples, reference, config.eval_metrics, intervals=False)
                 info |= {name: entry["value"] for name, entry in entries.items()}
             bar.update(step - bar.n)
             bar.set_postfix({name: f"{info[key]:.3g}" for name, key in _SHOWN.items()})

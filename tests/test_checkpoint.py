@@ -55,6 +55,26 @@ def test_the_best_is_kept_beside_the_newest(state, tmp_path):
     assert checkpoint.steps(tmp_path / "run") == [8, 9]
 
 
+def test_the_best_outlives_checkpoints_that_name_no_quantity(state, tmp_path):
+    writer = checkpoint.Writer(tmp_path / "run", keep=1, begin=0)
+    for step, best_by in ((1, {"fid": 0.2}), (2, {"fid": 0.5}), (3, None), (4, {}), (5, None)):
+        writer.save(step, state, best_by)
+    writer.close()
+    assert checkpoint.steps(tmp_path / "run") == [1, 5]
+    assert checkpoint.best(tmp_path / "run", "fid") == 1
+    for name in ("kid", "none"):
+        with pytest.raises(InputError, match=f"no checkpoint chosen by '{name}'"):
+            checkpoint.best(tmp_path / "run", name)
+
+
+def test_of_equally_good_checkpoints_the_first_is_the_best(state, tmp_path):
+    writer = checkpoint.Writer(tmp_path / "run", keep=9, begin=0)
+    for step, value in ((1, 0.2), (2, -1.5), (3, -1.5)):
+        writer.save(step, state, {"parzen": value})
+    writer.close()
+    assert checkpoint.best(tmp_path / "run", "parzen") == 2
+
+
 def test_the_hash_depends_on_values_names_types_and_shapes():
     trees = [
         {"a": np.zeros(2, np.float32)},

@@ -56,14 +56,19 @@ def matrix(
 def interval(value: float, replicates: npt.ArrayLike) -> Score:
     """The 95 % interval of a value from its bootstrap replicates, shape (resamples,).
 
+    Without any replicates both of its ends are NaN.
+
     It runs from the 2.5th to the 97.5th percentile of the replicates' deviations from their own
     mean, added to the value. Not the percentiles themselves: the replicates of a biased
     statistic, such as the FID, are biased once more, so that these may well exclude the value.
     The interval therefore states how the value varies at this number of samples, not its bias.
     """
     deviations = np.asarray(replicates, np.float64)
+    if deviations.size == 0:
+        return Score(float(value), np.nan, np.nan)
     low, high = np.percentile(deviations - deviations.mean(), [2.5, 97.5])
-    return Score(float(value), float(value + low), float(value + high))
+    # Of samples all alike the percentiles are 0 up to rounding, to either side.
+    return Score(float(value), float(value + min(low, 0)), float(value + max(high, 0)))
 
 
 def means(values: npt.ArrayLike, seed: int, resamples: int = 1000) -> np.ndarray:

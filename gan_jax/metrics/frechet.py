@@ -116,6 +116,11 @@ def frechet(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, resamples: int = 100)
         return interval(float(_fid(x, y)), replicates)
 
 
+def least(d: int) -> int:
+    """The fewest samples of d features that `extrapolated` takes."""
+    return 2 * _PARTS * d
+
+
 def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, resamples: int = 50) -> Score:
     """FID_infinity: the FID for infinitely many x, by a line through the FID against 1 / count.
 
@@ -138,7 +143,7 @@ def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, resamples: int =
       InputError: too few samples, unequal widths, or a value that is not finite.
     """
     x, y = _pair(x, y)
-    x = matrix("FID_infinity's x", x, rows=2 * _PARTS * x.shape[1])
+    x = matrix("FID_infinity's x", x, rows=least(x.shape[1]))
     rng = np.random.default_rng(seed)
 
     def draw(a: np.ndarray) -> np.ndarray:

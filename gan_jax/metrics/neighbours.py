@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gan_jax.metrics.bootstrap import Score, interval, matrix, mean
 
+K, K_DENSITY = 3, 5  # neighbours that make a ball: of precision and recall, of the other two
 _BLOCK = 512  # rows of a distance matrix that exist at a time
 
 
@@ -60,7 +61,7 @@ def _balls(
 
 
 def manifold(
-    real: npt.ArrayLike, fake: npt.ArrayLike, seed: int, k: int = 3, k_density: int = 5
+    real: npt.ArrayLike, fake: npt.ArrayLike, seed: int, k: int = K, k_density: int = K_DENSITY
 ) -> dict[str, Score]:
     """Improved precision and recall, density and coverage.
 
