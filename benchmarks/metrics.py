@@ -7,7 +7,6 @@ in turn; Parzen's log-likelihood also against its bare matrix products. Prints a
 benchmarks/results/metrics-cpu-N.json (N cores), or metrics-DEVICE.json.
 """
 
-import argparse
 import datetime
 import json
 import os
@@ -35,7 +34,7 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def parzen_ratios(samples: np.ndarray, test: np.ndarray, rounds: int) -> list[float]:
+def parzen_ratios(samples: np.ndarray, test: np.ndarray) -> list[float]:
     """Time of the log-likelihood over that of its matrix products, in turn, once compiled."""
     mu, x = (jnp.asarray(a.reshape(len(a), -1) / 255, jnp.float32) for a in (samples, test))
 
@@ -50,20 +49,18 @@ def parzen_ratios(samples: np.ndarray, test: np.ndarray, rounds: int) -> list[fl
     )
     for side in sides:
         side()
-    times = [[seconds(side) for side in sides] for _ in range(rounds)]
+    times = [[seconds(side) for side in sides] for _ in range(5)]
     return [ours / bare for ours, bare in times]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="of Parzen against its products")
-    args = parser.parse_args()
+    cli.parser(__doc__).parse_args()
     device.setup("auto", deterministic=True)
     kind, cores = jax.devices()[0].device_kind, os.cpu_count()
     where = f"cpu-{cores}" if kind == "cpu" else re.sub(r"\W+", "-", kind.lower())
     c = config.load(str(HERE.parent / "configs/mnist.py"))
     train = data.load(c.dataset, c.split)
-    reference = scores.reference(c, train, c.test_split, scores.METRICS)
+    reference = scores.reference(c, train, c.test_split, list(scores.METRICS), NUM)
     samples = scores.real(train, NUM)
     families: dict[str, list[str]] = {}
     for name, metric in scores.METRICS.items():
@@ -75,7 +72,7 @@ def main() -> int:
         names = families[family]
         times[family] = seconds(lambda names=names: scores.score(samples, reference, names))
         peaks[family] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    ratios = parzen_ratios(samples, reference.test, args.rounds)
+    ratios = parzen_ratios(samples, reference.test)
     total = sum(times.values())
     print(f"{NUM} samples against {len(reference.test)} on {where}, compiling included")
     for family, spent in times.items():

@@ -16,8 +16,10 @@ import platform
 import shlex
 import statistics
 import sys
+from typing import Any
 
 from gan_jax import cli
+from gan_jax.errors import InputError
 
 HERE = pathlib.Path(__file__).parent
 CONFIG = HERE.parent / "configs/goodfellow2014.py"
@@ -29,42 +31,25 @@ PUBLISHED = {  # nats, mean and standard error over the test images, as the pape
 }
 
 
-def measure(settings: list[str], directory: pathlib.Path) -> dict[str, float]:
+def measure(settings: list[str], directory: pathlib.Path) -> dict[str, Any]:
     """Trains one seed to the end, and scores its best checkpoint on the test images."""
-    from gan_jax import config, data, scores, train, workdir
+    from gan_jax import config, evaluate, train
+    from gan_jax.writers import read_metrics
 
     c = config.load(str(CONFIG), settings)
     if status := train.run(c, directory, CONFIG.stem):
         sys.exit(status)
-    game, state = workdir.load(directory, "best")
-    dataset = data.load(c.dataset, c.split, c.image_size)
-    validation = scores.reference(c, dataset, c.validation_split, ["parzen"])
-    test = scores.reference(c, dataset, c.test_split, ["parzen"])
-    samples = train.evaluation_samples(game, state, c.eval_num)
-    found = scores.score(samples, test, ["parzen"])["parzen"]
+    found = evaluate.evaluate(
+        directory, step="best", num=c.eval_num, split=None, metrics=["parzen"]
+    )
+    lines = read_metrics(directory / "metrics.jsonl")
+    validation = {line["step"]: line["parzen"] for line in lines if "parzen" in line}
     return {
         "seed": c.seed,
-        "iteration": int(state.step),
+        "iteration": found["step"],
         "num_steps": c.num_steps,
-        "validation": scores.score(samples, validation, ["parzen"])["parzen"]["value"],
-        "test": found["value"],
-        "standard_error": found["standard_error"],
-        "sigma": found["sigma"],
-    }
-
-
-def trivial(settings: list[str]) -> dict[str, tuple[float, float]]:
-    """Real training images and trivial models in place of samples."""
-    from gan_jax import config, data, scores
-
-    c = config.load(str(CONFIG), settings)
-    dataset = data.load(c.dataset, c.split, c.image_size)
-    reference = scores.reference(c, dataset, c.test_split, ["parzen"])
-    rows = scores.baselines(reference, c.eval_num, ["parzen"])
-    return {
-        name: (entry["value"], entry["standard_error"])
-        for name, row in rows.items()
-        if (entry := row["parzen"])
+        "validation": validation,
+        **found["metrics"]["parzen"],
     }
 
 
@@ -77,20 +62,27 @@ def main() -> int:
 
     import jax
 
+    if any(x.startswith("--config.seed=") for x in settings):
+        raise InputError("--config.seed is given by --seeds: 0, 1, ...")
+    if not args.out.absolute().parent.is_dir():
+        raise InputError(f"--out={args.out}: there is no directory {args.out.parent}")
     seeds = [
         measure([f"--config.seed={seed}", *settings], args.workdir / str(seed))
         for seed in range(args.seeds)
     ]
-    tests = [seed["test"] for seed in seeds]
+    tests = [seed["value"] for seed in seeds]
     error = seeds[0]["standard_error"]
     if len(tests) > 1:
         error = statistics.stdev(tests) / len(tests) ** 0.5
     rows = {f"{name} (published)": row for name, row in PUBLISHED.items()}
     rows["adversarial nets (gan_jax)"] = (statistics.mean(tests), error)
-    rows |= trivial(settings)
+    for name, entry in seeds[0]["baselines"].items():
+        rows[name] = (entry["value"], entry["standard_error"])
     result = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/table1.py", *sys.argv[1:]]),
+        "command": shlex.join(
+            ["python", "benchmarks/table1.py", f"--seeds={args.seeds}", *settings]
+        ),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",
         "rows": {name: {"mean": mean, "error": error} for name, (mean, error) in rows.items()},
         "error": "over the test images" if len(tests) == 1 else "over the seeds",
@@ -102,8 +94,8 @@ def main() -> int:
     for seed in seeds:
         print(
             f"seed {seed['seed']}: iteration {seed['iteration']} of {seed['num_steps']} by "
-            f"validation ({seed['validation']:.1f}), sigma {seed['sigma']:.3f}, "
-            f"test {seed['test']:.1f} +- {seed['standard_error']:.1f}"
+            f"validation ({seed['validation'][seed['iteration']]:.1f}), sigma {seed['sigma']:.3f}, "
+            f"test {seed['value']:.1f} +- {seed['standard_error']:.1f}"
         )
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(args.out)

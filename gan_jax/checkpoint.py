@@ -158,7 +158,7 @@ def best(directory: pathlib.Path, name: str) -> int:
     manifests = {step: _manifest(_path(directory, step))["best_by"] for step in steps(directory)}
     values = {step: best_by[name] for step, best_by in manifests.items() if name in best_by}
     if not values:
-        raise InputError(f"{directory} has no checkpoint chosen by {name!r} (config.keep_best)")
+        raise InputError(f"{directory} has no best checkpoint: config.keep_best was {name!r}")
     return min(values, key=lambda step: (values[step], step))
 
 

@@ -217,6 +217,12 @@ def _build(fields: dict[str, Any]) -> ConfigDict:
             f"config.keep_best is {config.keep_best!r}, which is not measured: it needs a place in "
             "eval_metrics, and eval_every above 0"
         )
+    for name in ("d_optimizer", "g_optimizer"):
+        if config[name].b1_steps and config[name].name != "momentum":
+            raise InputError(
+                f"config.{name}.b1_steps is {config[name].b1_steps}, but must be 0 for "
+                f"{config[name].name}: only momentum has a schedule of b1"
+            )
     if config["update"] == "simultaneous" and config.k != 1:
         raise InputError(
             f"config.k is {config.k}, but must be 1 with simultaneous updates: of several "
@@ -244,7 +250,7 @@ def override(config: ConfigDict | dict[str, Any], settings: Sequence[str]) -> Co
       InputError: a setting of another form, or a field that is missing, unknown, of the wrong type
         or out of range.
     """
-    fields = flatten(config)
+    fields: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         field = name.removeprefix("--config.")
@@ -254,8 +260,20 @@ def override(config: ConfigDict | dict[str, Any], settings: Sequence[str]) -> Co
             )
         if field not in FIELDS:
             raise _unknown(field)
-        fields[field] = text if FIELDS[field].kind is str else _parse(text)
-    return _build(fields)
+        value = text if FIELDS[field].kind is str else _parse(text)
+        if FIELDS[field].kind is tuple and isinstance(value, str):
+            value = tuple(value.split(","))
+        fields[field] = value
+    return replace(config, fields)
+
+
+def replace(config: ConfigDict | dict[str, Any], fields: dict[str, Any]) -> ConfigDict:
+    """The validated config with other values of some fields, by their dotted names.
+
+    Raises:
+      InputError: a field that is missing, unknown, of the wrong type or out of range.
+    """
+    return _build(flatten(config) | fields)
 
 
 def load(path: str, settings: Sequence[str] = ()) -> ConfigDict:
@@ -268,17 +286,32 @@ def load(path: str, settings: Sequence[str] = ()) -> ConfigDict:
     Raises:
       InputError: no such file, one that cannot be read, or a field that is refused.
     """
-    file = pathlib.Path(path)
-    read = {".json": _load_json, ".py": _load_python}.get(file.suffix)
-    if not os.path.isfile(path):
-        raise InputError(f"--config={textwrap.shorten(path, 200)}: no such file")
-    if read is None:
-        raise InputError(f"--config={path}: neither a .py nor a .json file")
-    try:
-        config = read(file)
-    except (Exception, SystemExit) as e:  # whatever a user's code raises is told in one line
-        raise InputError(f"--config={path}: {brief(e)}") from e
+    if path.endswith(".json"):
+        return override(_read("--config", path, _load_json), settings)
+    config = call("--config", path, "get_config")
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"--config={path}: get_config() did not return a ConfigDict")
     return override(config, settings)
+
+
+def call(flag: str, path: str, function: str) -> Any:
+    """What a function without arguments of a .py file returns; the file is code, and is run.
+
+    Raises:
+      InputError: no such file or function, or whatever it raises; the message names the flag.
+    """
+    if not path.endswith(".py"):
+        raise InputError(f"{flag}={path}: not a .py file")
+    return _read(flag, path, lambda file: _call(file, function))
+
+
+def _read(flag: str, path: str, read: Callable[[pathlib.Path], Any]) -> Any:
+    if not os.path.isfile(path):
+        raise InputError(f"{flag}={textwrap.shorten(path, 200)}: no such file")
+    try:
+        return read(pathlib.Path(path))
+    except (Exception, SystemExit) as e:  # whatever a user's code raises is told in one line
+        raise InputError(f"{flag}={path}: {brief(e)}") from e
 
 
 def _load_json(file: pathlib.Path) -> dict[str, Any]:
@@ -288,22 +321,19 @@ def _load_json(file: pathlib.Path) -> dict[str, Any]:
     return flatten(fields)
 
 
-def _load_python(file: pathlib.Path) -> dict[str, Any]:
+def _call(file: pathlib.Path, function: str) -> Any:
     # `from configs import mnist` finds what lies beside the file, and what comes with gan_jax.
     roots = [str(file.resolve().parent.parent), str(pathlib.Path(__file__).parent.parent)]
-    spec = importlib.util.spec_from_file_location("gan_jax_config", file)
+    spec = importlib.util.spec_from_file_location(f"gan_jax_{function}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.path[:0] = roots
     try:
         spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise AttributeError("defines no get_config()")
-        config = module.get_config()
-        if not isinstance(config, ConfigDict):
-            raise TypeError("get_config() did not return a ConfigDict")
-        return flatten(config)
+        if not hasattr(module, function):
+            raise AttributeError(f"defines no {function}()")
+        return getattr(module, function)()
     finally:
         del sys.path[:2]
 

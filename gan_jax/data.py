@@ -10,6 +10,7 @@
 """
 
 import hashlib
+import io
 import logging
 import os
 import pathlib
@@ -54,9 +55,7 @@ def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
     """
     match = re.fullmatch(r"(\w[\w-]*)(?:\[(\d*):(\d*)\])?", split)
     if not match:
-        raise InputError(
-            f"config.split is {split!r}, but must be NAME or NAME[a:b], such as train[:50000]"
-        )
+        raise InputError(f"split {split!r} must be NAME or NAME[a:b], such as train[:50000]")
     if image_size < 0:
         raise InputError(f"image_size {image_size}: want pixels, or 0 for images as they are")
     kind, _, path = name.partition(":")
@@ -71,13 +70,23 @@ def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
     n = len(dataset.images)
     start, stop = int(match[2] or 0), int(match[3] or n)
     if not start < stop <= n:
-        raise InputError(
-            f"config.split is {split!r}, but {name} has {n} examples: want 0 <= a < b <= {n}"
-        )
+        raise InputError(f"split {split!r}: {name} has {n} examples: want 0 <= a < b <= {n}")
     if (start, stop) == (0, n):
         return dataset
     labels = None if dataset.labels is None else dataset.labels[start:stop]
     return _dataset(dataset.images[start:stop], labels)
+
+
+def overlap(a: str, b: str) -> bool:
+    """Whether two splits, as `load` takes them, have examples in common (as far as names tell)."""
+
+    def parts(split: str) -> tuple[str, int, float]:
+        name, _, part = split.partition("[")
+        start, _, stop = part.rstrip("]").partition(":")
+        return name, int(start or 0), float(stop or "inf")
+
+    (one, low, high), (other, start, end) = parts(a), parts(b)
+    return one == other and max(low, start) < min(high, end)
 
 
 # The cache
@@ -118,18 +127,25 @@ def _write_cache(entry: pathlib.Path, images: np.ndarray, labels: np.ndarray | N
     """Keeps a data set in a file, if that can be written, and returns it in any case."""
     dataset = _dataset(images, labels)
     arrays = {key: value for key, value in dataset._asdict().items() if value is not None}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    keep(entry, buffer.getbuffer())
+    return dataset
+
+
+def keep(entry: pathlib.Path, content: bytes | memoryview) -> None:
+    """Writes a file of the cache, whole or not at all, or warns where it cannot be written."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
         try:
             with open(descriptor, "wb") as file:
-                np.savez(file, **arrays)
-            os.replace(partial, entry)  # whole or not at all, whoever else is writing it
+                file.write(content)
+            os.replace(partial, entry)  # whoever else is writing it
         finally:
             pathlib.Path(partial).unlink(missing_ok=True)
     except OSError as error:
         log.warning("not kept in the cache: %s", brief(error))
-    return dataset
 
 
 # Images
@@ -185,12 +201,14 @@ def _load_digits(split: str, image_size: int) -> Dataset:
 
 
 def _load_folder(path: str, split: str, image_size: int) -> Dataset:
-    """PNG and JPEG files in the order of their paths; grey if all are, else RGB without alpha."""
+    """PNG and JPEG files in a fixed random order; grey if all are, else RGB without alpha."""
     tfds.want_split(f"folder:{path}", split, ["train"])
     folder = pathlib.Path(path).expanduser().resolve()
     if not os.path.isdir(folder):
         raise InputError(f"folder:{path}: there is no directory {folder}")
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+    # In an order that mixes the classes, so that a part of the split has them all.
+    files = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
     if not files:
         raise InputError(
             f"folder:{path}: no file below {folder} ends in {', '.join(IMAGE_SUFFIXES)}"

@@ -1,5 +1,6 @@
 """Where JAX runs, and the compilation cache that later processes share."""
 
+import contextlib
 import os
 
 import jax
@@ -7,7 +8,12 @@ import jax
 from gan_jax.errors import InputError, brief
 
 
-def setup(accelerator: str, deterministic: bool, cache: os.PathLike[str] | None = None) -> None:
+def setup(
+    accelerator: str,
+    deterministic: bool,
+    cache: os.PathLike[str] | None = None,
+    cpu_devices: int = 1,
+) -> None:
     """Selects the device; to be called before JAX computes anything.
 
     Args:
@@ -15,6 +21,7 @@ def setup(accelerator: str, deterministic: bool, cache: os.PathLike[str] | None 
       deterministic: only operations whose result does not depend on timing. CPU and TPU have no
         others.
       cache: the directory of compiled programs, or None for none.
+      cpu_devices: into how many devices JAX divides a CPU.
 
     Raises:
       InputError: this machine does not have that accelerator.
@@ -22,6 +29,9 @@ def setup(accelerator: str, deterministic: bool, cache: os.PathLike[str] | None 
     flag = "--xla_gpu_deterministic_ops=true"
     if deterministic and flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    if cpu_devices > 1:
+        with contextlib.suppress(RuntimeError):  # JAX has begun: with as many as it has
+            jax.config.update("jax_num_cpu_devices", cpu_devices)
     if accelerator == "cpu":
         jax.config.update("jax_platforms", "cpu")
     if cache is not None:

@@ -25,17 +25,20 @@ def _number(x: float) -> str:
 
 
 def table(
-    entries: "dict[str, Entry]", baselines: "dict[str, dict[str, Entry | None]]"
+    entries: "dict[str, Entry]", baselines: "dict[str, dict[str, Entry | None]]", num: int
 ) -> list[str]:
     """Lines of text: a row a metric; the value, its 95 % interval, the baselines', what is better.
 
     Args:
       entries: by metric, see gan_jax.scores.score.
       baselines: by baseline and metric, see gan_jax.scores.baselines.
+      num: of samples; of a baseline that has fewer, its head says how many.
     """
     from gan_jax.scores import METRICS
 
-    rows = [["", "this run", "95 % interval", *baselines, "better"]]
+    counts = {row: {e["samples"] for e in found.values() if e} for row, found in baselines.items()}
+    heads = (" of ".join([row, *map(str, n - {num})]) for row, n in counts.items())
+    rows = [["", "this run", "95 % interval", *heads, "better"]]
     for name, entry in entries.items():
         others = (row[name] for row in baselines.values())
         rows.append(
@@ -44,7 +47,7 @@ def table(
                 _number(entry["value"]),
                 f"{_number(entry['low'])} to {_number(entry['high'])}",
                 *("-" if other is None else _number(other["value"]) for other in others),
-                METRICS[name].better,
+                str(METRICS[name].better),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -59,7 +62,7 @@ def evaluate(
     num: int,
     split: str | None,
     metrics: list[str] | None,
-) -> None:
+) -> dict[str, Any]:
     """Scores a checkpoint of a run, and writes evaluation.json and evaluation.png beside it.
 
     Args:
@@ -68,6 +71,9 @@ def evaluate(
       num: how many samples.
       split: of the data set, to compare with; None is the config's test_split.
       metrics: keys of gan_jax.scores.METRICS; None is all that the data set allows.
+
+    Returns:
+      The contents of evaluation.json.
 
     Raises:
       InputError: no such run, checkpoint or metric, changed data, or too few samples for a metric.
@@ -84,11 +90,10 @@ def evaluate(
     lines = read_metrics(directory / "metrics.jsonl")
     dataset = data.load(config.dataset, config.split, config.image_size)
     workdir.check_data(directory, dataset.sha256)
-    split = split or config.test_split
-    possible, why = scores.available(dataset)
-    names = metrics or possible
-    scores.check_count(names, num)
-    reference = scores.reference(config, dataset, split, names)
+    split = config.test_split if split is None else split
+    absent = scores.absent(config, dataset, split, num)
+    names = metrics or [name for name in scores.METRICS if name not in absent]
+    reference = scores.reference(config, dataset, split, names, num)
     samples = train.evaluation_samples(game, state, num)
     entries = scores.score(samples, reference, names)
     baselines = scores.baselines(reference, num, names)
@@ -110,22 +115,24 @@ def evaluate(
             }
             for name, entry in entries.items()
         },
-        "absent": {name: why for name in scores.METRICS if name not in possible},
+        "absent": absent,
     }
-    write_json(directory / "evaluation.json", result)
-    write_whole(
-        directory / "evaluation.png", plots.evaluation(samples, dataset.images, result, lines)
-    )
     by = f", by {evaluator.name} ({evaluator.accuracy:.1%} accurate)" if evaluator else ""
     print(
         f"{directory}, iteration {result['step']}: {num} samples against {len(reference.test)} "
         f"examples of {config.dataset} {split}{by}"
     )
-    print("\n".join(table(entries, baselines)))
-    if result["absent"] and metrics is None:
-        print(f"absent: {', '.join(result['absent'])}: {why}")
+    print("\n".join(table(entries, baselines, num)))
+    if metrics is None:
+        for why in dict.fromkeys(absent.values()):
+            print(f"absent: {', '.join(n for n in absent if absent[n] == why)}: {why}")
+    write_json(directory / "evaluation.json", result)
+    write_whole(
+        directory / "evaluation.png", plots.evaluation(samples, dataset.images, result, lines)
+    )
     for file in ("evaluation.json", "evaluation.png"):
         print(f"  {directory / file}")
+    return result
 
 
 def main() -> int:

@@ -18,10 +18,9 @@ import hashlib
 import importlib.resources
 import io
 import logging
-import os
 import pathlib
 import re
-import tempfile
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -139,11 +138,10 @@ def outputs(evaluator: Evaluator, images: np.ndarray) -> tuple[np.ndarray, np.nd
 
     Args:
       evaluator: for images of this shape.
-      images: uint8, or floating-point in [0, 1] (what lies beyond is clipped), shape (n, height,
-        width, channels).
+      images: uint8, or floating-point in [0, 1], shape (n, height, width, channels).
 
     Raises:
-      InputError: images of another shape or type.
+      InputError: images of another shape or type, or floats outside [0, 1].
     """
     typed = images.dtype == np.uint8 or images.dtype.kind == "f"
     if not (typed and images.ndim == 4 and images.shape[1:] == evaluator.shape):
@@ -154,6 +152,8 @@ def outputs(evaluator: Evaluator, images: np.ndarray) -> tuple[np.ndarray, np.nd
         )
     if images.dtype != np.uint8:
         images = images.astype(np.float32)
+        if not np.all((images > -1e-3) & (images < 1 + 1e-3)):
+            raise InputError(f"evaluator {evaluator.name}: floats must lie in [0, 1]")
     features = np.empty((len(images), FEATURES), np.float32)
     probabilities = np.empty((len(images), evaluator.classes), np.float32)
     for i in range(0, len(images), _BLOCK):
@@ -244,8 +244,8 @@ def _to_unit_scale(evaluator: Evaluator, images: np.ndarray) -> Params:
     features, _ = outputs(evaluator, images)
     scale = 1 / np.sqrt(np.mean(features.astype(np.float64) ** 2))
     params = dict(evaluator.params)
-    for name, factor in (("features/kernel", scale), ("features/bias", scale)):
-        params[name] *= factor
+    for name in ("features/kernel", "features/bias"):
+        params[name] *= scale
     params["logits/kernel"] /= scale
     return params
 
@@ -278,11 +278,14 @@ def _fit(dataset_name: str, train_set: Dataset) -> Evaluator:
 def unfit(dataset: Dataset) -> str:
     """Why a classifier cannot be trained on a data set; empty if it can."""
     if dataset.images.ndim != 4:
-        return "it holds points, not images"
+        return "the data set holds points, not images"
     if dataset.labels is None:
-        return "it has no labels (a folder has with a subfolder for each class, an npz as `labels`)"
+        return (
+            "the data set has no labels (a folder has with a subfolder for each class, an npz as "
+            "`labels`)"
+        )
     if len(np.unique(dataset.labels)) < 2:
-        return "its labels are of a single class"
+        return "the data set has labels of a single class"
     return ""
 
 
@@ -327,21 +330,22 @@ def load(dataset_name: str, train_set: Dataset) -> Evaluator:
     _labels(dataset_name, train_set)
     entry = data.cache_dir() / "evaluators" / f"{name}.npz"
     try:
-        return _unpack(name, entry.read_bytes())
+        return _by_content(_unpack(name, entry.read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         pass
     except Exception as error:  # a damaged zip raises anything, from EOFError to KeyError
         log.warning("training again, as %s cannot be read: %s", entry, brief(error))
+    print(f"training an evaluator for {dataset_name}, once: {entry}", file=sys.stderr)
     evaluator = _fit(dataset_name, train_set)
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=entry.parent) as partial:
-            written = pathlib.Path(partial, entry.name)
-            written.write_bytes(_pack(evaluator))
-            os.replace(written, entry)  # whole or not at all, whoever else is writing it
-    except OSError as error:
-        log.warning("not kept in the cache: %s", brief(error))
-    return evaluator
+    data.keep(entry, _pack(evaluator))
+    return _by_content(evaluator)
+
+
+def _by_content(evaluator: Evaluator) -> Evaluator:
+    """Named by its parameters: another machine may train others from the same data."""
+    kind, _, _ = evaluator.name.rpartition("-")
+    digest = hashlib.sha256(_pack(evaluator)).hexdigest()
+    return evaluator._replace(name=f"{kind}-{digest[:8]}")
 
 
 # Files

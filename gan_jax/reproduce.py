@@ -19,7 +19,7 @@ from gan_jax import cli
 def first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
     """Where two lists of metrics lines part: iteration, quantity and both values, or None."""
     for a, b in zip(old, new, strict=False):
-        for name in a:  # the end of an interrupted run was not evaluated, that of its repetition is
+        for name in a.keys() | b.keys():
             if a.get(name) != b.get(name):
                 return f"iteration {a['step']}, {name}: {a.get(name)} recorded, {b.get(name)} now"
     if len(old) != len(new):

@@ -1,15 +1,14 @@
 """All metrics of a set of samples, beside those of real data and of trivial models.
 
 A value by itself cannot be read: `baselines` are what real data, Gaussians and k-means centroids
-get by the same code, at the same number of samples.
+get by the same code, at the same number of samples where the data set has as many.
 """
 
-import contextlib
 import functools
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +23,12 @@ from gan_jax.evaluator import Evaluator
 from gan_jax.metrics import classifier, frechet, kernel, neighbours, parzen
 from gan_jax.metrics.bootstrap import Score
 from gan_jax.plots import to_uint8
-from gan_jax.writers import write_json
 
 log = logging.getLogger(__name__)
 
 VERSION = 1  # to be raised when a metric or a baseline changes: the cache is of this version
 
-# The least and the most that a k-means centroid stands for of a training set.
-_IMAGES_A_CENTROID = 5
+_IMAGES_A_CENTROID = 5  # of the training set, at least
 
 
 class Reference(NamedTuple):
@@ -87,7 +84,7 @@ def _kid(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[
 
 
 def _manifold(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[str, Entry]:
-    found = neighbours.manifold(r.features, s.features, seed)
+    found = neighbours.manifold(real=r.features, fake=s.features, seed=seed)
     return {name: _entry(score) for name, score in found.items()}
 
 
@@ -122,7 +119,7 @@ def _parzen(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> di
 
 class Metric(NamedTuple):
     label: str
-    better: str  # "lower" or "higher"
+    better: str | float  # "lower" or "higher", or the value that is best
     family: Family  # what computes it, and others with it
     by_evaluator: bool = True
     least: int = 1  # samples that it needs
@@ -139,21 +136,22 @@ METRICS: dict[str, Metric] = {
     "kid": Metric("KID", "lower", _kid, least=2),
     "precision": Metric("precision", "higher", _manifold, least=neighbours.K + 1),
     "recall": Metric("recall", "higher", _manifold, least=neighbours.K + 1),
-    "density": Metric("density", "higher", _manifold, least=neighbours.K + 1),
+    "density": Metric("density", 1.0, _manifold, least=neighbours.K + 1),
     "coverage": Metric("coverage", "higher", _manifold, least=neighbours.K + 1),
     "classifier_score": Metric("classifier score", "higher", _classes),
     "class_kl": Metric("KL of classes (nats)", "lower", _classes),
     "modes": Metric("classes present", "higher", _classes),
-    "memorisation": Metric(
-        "memorisation (new data: 0.5)", "lower", _memorisation, by_evaluator=False
-    ),
+    "memorisation": Metric("memorisation", 0.5, _memorisation, by_evaluator=False),
     "parzen": Metric("Parzen log-likelihood (nats)", "higher", _parzen, by_evaluator=False),
 }
 
 
 def cost(name: str, value: float) -> float:
     """A quantity of metrics.jsonl so turned that the lower is the better; losses as they are."""
-    return -value if name in METRICS and METRICS[name].better == "higher" else value
+    better = METRICS[name].better if name in METRICS else "lower"
+    if isinstance(better, float):
+        return abs(value - better)
+    return value if better == "lower" else -value
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
@@ -161,23 +159,29 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
 
 
-def check_count(names: Iterable[str], num: int) -> None:
-    """Raises an InputError if `num` samples are too few for a metric."""
-    for name in names:
-        if num < METRICS[name].least:
-            raise InputError(
-                f"{num} samples are too few for {name}, which needs {METRICS[name].least}"
-            )
+def best(name: str, values: np.ndarray) -> float:
+    """The best of a metric's values, any shape; NaN counts as none, and is returned for none."""
+    known = values[~np.isnan(values)].tolist()
+    return min(known, key=functools.partial(cost, name), default=np.nan)
 
 
-def available(train: Dataset) -> tuple[list[str], str]:
-    """The metrics that a data set allows, and why not the others, if any."""
-    why = evaluators.unfit(train)
-    return [name for name, metric in METRICS.items() if not (why and metric.by_evaluator)], why
+def absent(config: ConfigDict, train: Dataset, test_split: str, num: int) -> dict[str, str]:
+    """The metrics that `num` samples of a run have not, compared with a split, and why."""
+    found = {
+        name: f"it needs {metric.least} samples, more than {num}"
+        for name, metric in METRICS.items()
+        if num < metric.least
+    }
+    if why := evaluators.unfit(train):
+        found |= {name: why for name, metric in METRICS.items() if metric.by_evaluator}
+    found = {name: found[name] for name in METRICS if name in found}
+    if data.overlap(config.split, test_split):
+        found["memorisation"] = f"{test_split} has examples of {config.split}, which was trained on"
+    return found
 
 
 def reference(
-    config: ConfigDict, train: Dataset, test_split: str, names: Iterable[str]
+    config: ConfigDict, train: Dataset, test_split: str, names: Sequence[str], num: int
 ) -> Reference:
     """What the samples of a run are compared with; the first time, this may train an evaluator.
 
@@ -186,17 +190,33 @@ def reference(
       train: the data set that it trains on.
       test_split: which split is `test`.
       names: keys of METRICS, that will be asked for.
+      num: of samples that there will be.
 
     Raises:
-      InputError: there is no such split, or the data have no labels and a metric needs them.
+      InputError: there is no such split, a metric makes no sense, or `num` is too small for it.
     """
-    load = functools.partial(data.load, config.dataset, image_size=config.image_size)
-    validation, test = load(config.validation_split).images, load(test_split).images
+    missing = absent(config, train, test_split, num)
+    for name in names:
+        if name in missing:
+            raise InputError(f"{name} cannot be measured: {missing[name]}")
+
+    def load(split: str, role: str) -> Dataset:
+        try:
+            return data.load(config.dataset, split, config.image_size)
+        except InputError as e:
+            raise InputError(f"{role}: {e}") from None
+
+    validation = load(config.validation_split, "config.validation_split").images
+    test = load(
+        test_split, "what to compare with (config.test_split, or --split=train[a:b])"
+    ).images
     empty = np.empty((0, 0), np.float32)
     if not any(METRICS[name].by_evaluator for name in names):
         return Reference(train, validation, test, None, empty, empty)
     # Of the whole split, so that runs on parts of it are scored by one evaluator.
-    evaluator = evaluators.load(config.dataset, load(config.split.partition("[")[0]))
+    evaluator = evaluators.load(
+        config.dataset, load(config.split.partition("[")[0], "config.split")
+    )
     return Reference(train, validation, test, evaluator, *evaluators.outputs(evaluator, test))
 
 
@@ -223,18 +243,9 @@ def score(
     Raises:
       InputError: too few samples for a metric, samples unlike the data, or no evaluator.
     """
-    return dict(_entries(images, reference, list(names), seed, intervals))
-
-
-def _entries(
-    images: np.ndarray,
-    reference: Reference,
-    names: list[str],
-    seed: int = 0,
-    intervals: bool = True,
-    skip: tuple[type[Exception], ...] = (),
-) -> Iterator[tuple[str, Entry]]:
-    """The entries of `score`, without those of a family that raises `skip`."""
+    names = list(names)
+    if images.dtype != np.uint8 and not (images.dtype.kind == "f" and np.isfinite(images).all()):
+        raise InputError("samples must be uint8, or finite floats")
     outputs = (np.empty((0, 0)), np.empty((0, 0)))
     if any(METRICS[name].by_evaluator for name in names):
         if reference.evaluator is None:
@@ -242,10 +253,11 @@ def _entries(
         outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
     sample = Sample(images, *outputs)
     families = dict.fromkeys(METRICS[name].family for name in names)
-    for family in tqdm(families, desc="metrics", leave=False, disable=None):
-        with contextlib.suppress(*skip):
-            entries = family(sample, reference, seed, {} if intervals else {"resamples": 0})
-            yield from ((name, entry) for name, entry in entries.items() if name in names)
+    entries: dict[str, Entry] = {}
+    hidden = None if intervals else True  # while training there is a bar already
+    for family in tqdm(families, desc="metrics", leave=False, disable=hidden):
+        entries |= family(sample, reference, seed, {} if intervals else {"resamples": 0})
+    return {name: entries[name] for name in names}
 
 
 # Real data and trivial models
@@ -308,7 +320,10 @@ def baselines(
         VERSION,
         num,
         reference.train.sha256,
-        *(hashlib.sha256(np.ascontiguousarray(x).data).hexdigest() for x in reference[1:3]),
+        *(
+            hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()
+            for x in (reference.validation, reference.test)
+        ),
         reference.evaluator and reference.evaluator.name,
     ]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
@@ -316,8 +331,11 @@ def baselines(
     found: dict[str, dict[str, Entry | None]] = {}
     try:
         found = json.loads(file.read_bytes())
-        if {row: type(entries) for row, entries in found.items()} != dict.fromkeys(BASELINES, dict):
+        if found.keys() != BASELINES.keys():
             raise ValueError("it holds something else")
+        for entry in (entry for row in found.values() for entry in row.values()):
+            if entry is not None and not {*Score._fields, "samples"} <= entry.keys():
+                raise ValueError("it holds something else")
     except FileNotFoundError:
         found = {name: {} for name in BASELINES}
     except (OSError, ValueError, AttributeError, RecursionError) as e:
@@ -326,12 +344,10 @@ def baselines(
     missing = {row: [n for n in names if n not in found[row]] for row in BASELINES}
     for row in tqdm([r for r in BASELINES if missing[r]], desc="baselines", disable=None):
         images = BASELINES[row](reference.train, num)
-        entries = dict(_entries(images, reference, missing[row], skip=(InputError,)))
-        found[row] |= {name: entries.get(name) for name in missing[row]}
+        able = [name for name in missing[row] if METRICS[name].least <= len(images)]
+        entries = score(images, reference, able)
+        found[row] |= dict.fromkeys(missing[row])
+        found[row] |= {name: {**entry, "samples": len(images)} for name, entry in entries.items()}
     if any(missing.values()):
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, found)
-        except OSError as e:
-            log.warning("not kept in the cache: %s", brief(e))
+        data.keep(file, json.dumps(found).encode())
     return {row: {name: found[row][name] for name in names} for row in BASELINES}

@@ -48,28 +48,17 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
         return _nothing_to_do(directory)
     device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
     dataset = data.load(config.dataset, config.split, config.image_size)
-    n, *shape = dataset.images.shape
-    if n < config.batch_size:
-        raise InputError(
-            f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
-            f"only {n} examples"
-        )
-    if dataset.images.dtype != np.uint8 and config.generator.output == "sigmoid":
-        low, high = dataset.images.min(), dataset.images.max()
-        if low < 0 or high > 1:
-            raise InputError(
-                f"config.generator.output is 'sigmoid', from 0 to 1, but {config.dataset} reaches "
-                f"from {low:.3g} to {high:.3g}: use --config.generator.output=linear"
-            )
+    check(config, dataset)
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError("config.tensorboard needs: pip install 'gan_jax[tensorboard]'")
-    game = config_lib.game(config, tuple(shape))
+    game = config_lib.game(config, dataset.images.shape[1:])
     reference = None
     if config.eval_every:
-        scores.check_count(config.eval_metrics, config.eval_num)
-        reference = scores.reference(config, dataset, config.validation_split, config.eval_metrics)
+        reference = scores.reference(
+            config, dataset, config.validation_split, config.eval_metrics, config.eval_num
+        )
     directory = directory or workdir.next_run(name)
-    with workdir.lock(directory), _signals() as received:
+    with workdir.lock(directory), signals() as received:
         # Once more: while the data were loading, another process may have been here.
         if workdir.holds_finished(directory, config):
             return _nothing_to_do(directory)
@@ -83,13 +72,30 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
             ) from e
 
 
+def check(config: ConfigDict, dataset: data.Dataset) -> None:
+    """Raises an InputError where a config does not fit its data."""
+    n = len(dataset.images)
+    if n < config.batch_size:
+        raise InputError(
+            f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
+            f"only {n} examples"
+        )
+    if dataset.images.dtype != np.uint8 and config.generator.output == "sigmoid":
+        low, high = dataset.images.min(), dataset.images.max()
+        if low < 0 or high > 1:
+            raise InputError(
+                f"config.generator.output is 'sigmoid', from 0 to 1, but {config.dataset} reaches "
+                f"from {low:.3g} to {high:.3g}: use --config.generator.output=linear"
+            )
+
+
 def _nothing_to_do(directory: pathlib.Path) -> int:
     print(f"{directory} holds this run, finished: nothing to do")
     return 0
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """A list that fills with the first SIGINT or SIGTERM; a second one ends the process at once."""
     received: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
@@ -113,20 +119,28 @@ def _periods(config: ConfigDict) -> dict[str, int]:
     return {name: period for name, period in every.items() if period}
 
 
-def _due(step: int, config: ConfigDict) -> set[str]:
+def due(step: int, config: ConfigDict) -> set[str]:
     """What is to be written after an iteration: a subset of `_EVERY`."""
     every = _periods(config)
-    due = {name for name in every if step % every[name] == 0 or step == config.num_steps}
-    if "eval" in due:
-        due |= {"metrics", "checkpoint"}  # to keep what is found, and what it was found of
-    return due | {"log", "metrics"} if step == 1 else due
+    names = {name for name in every if step % every[name] == 0}
+    if "eval" in names:
+        names |= {"metrics", "checkpoint"}  # to keep what is found, and what it was found of
+    if step == config.num_steps:
+        names |= every.keys() - {"eval"}  # a longer run would not have evaluated here
+    return names | {"log", "metrics"} if step == 1 else names
 
 
-def _next_stop(step: int, config: ConfigDict) -> int:
+def next_stop(step: int, config: ConfigDict) -> int:
     """The next iteration after which something is to be written."""
     if step == 0:
         return 1  # which also tells how long compiling took
     return min(config.num_steps, *((step // n + 1) * n for n in _periods(config).values()))
+
+
+def next_length(longest: int, length: int, seconds: float) -> int:
+    """How many iterations the next chunk may have, when `length` of them took so many seconds."""
+    # At most doubled, as the time of a first chunk is mostly that of compiling.
+    return max(1, min(2 * longest, round(length * _CHUNK_SECONDS / seconds)))
 
 
 def _chunks(
@@ -136,13 +150,11 @@ def _chunks(
     hparams = config_lib.hparams(config)
     step, longest = int(state.step), 1
     while step < config.num_steps:
-        length = min(_next_stop(step, config) - step, longest)
+        length = min(next_stop(step, config) - step, longest)
         begun = time.perf_counter()
         state, info = algorithm.train_chunk(game, hparams, state, images, length)
         info = {name: value.item() for name, value in jax.device_get(info).items()}
-        # At most doubled, as the time of a first chunk is mostly that of compiling.
-        seconds = time.perf_counter() - begun
-        longest = max(1, min(2 * longest, round(length * _CHUNK_SECONDS / seconds)))
+        longest = next_length(longest, length, time.perf_counter() - begun)
         step += length
         yield state, info
 
@@ -152,12 +164,15 @@ def _not_finite(info: dict[str, float]) -> str | None:
     return next((name for name, value in info.items() if not math.isfinite(value)), None)
 
 
-def sample_picture(config: ConfigDict, game: Game, state: State) -> Image.Image:
-    """The run's own samples: G of the same noise, whatever the step."""
+def samples(config: ConfigDict, game: Game, state: State) -> np.ndarray:
+    """The run's own samples, a grid of them: G of the same noise, whatever the step."""
     key = algorithm.role_key(state.key, Role.NOISE_SAMPLE)
     noise = algorithm.sample_noise(game, key, math.prod(config.sample_grid))
-    samples = np.asarray(algorithm.generate(game, state.g.params, noise))
-    return plots.sample_picture(samples, *config.sample_grid)
+    return np.asarray(algorithm.generate(game, state.g.params, noise))
+
+
+def sample_picture(config: ConfigDict, game: Game, state: State) -> Image.Image:
+    return plots.sample_picture(samples(config, game, state), *config.sample_grid)
 
 
 def evaluation_samples(game: Game, state: State, num: int) -> np.ndarray:
@@ -201,7 +216,7 @@ def _train(
     write_json(directory / "config.json", config.to_dict())
     write_json(directory / "run.json", record)
     with contextlib.ExitStack() as stack:
-        files = Files(directory, begin, keep_begin="metrics" in _due(begin, config))
+        files = Files(directory, begin, keep_begin="metrics" in due(begin, config))
         writers: list[Files | TensorBoard] = [stack.enter_context(contextlib.closing(files))]
         if config.tensorboard:
             board = TensorBoard(directory / "tensorboard", begin)
@@ -223,21 +238,23 @@ def _train(
             if quantity := _not_finite(info):
                 record |= {"status": "diverged", "diverged": {"step": step, "in": quantity}}
                 break
-            due = _due(step, config)
-            if "eval" in due and reference:
-                samples = evaluation_samples(game, state, config.eval_num)
-                entries = scores.score(samples, reference, config.eval_metrics, intervals=False)
+            now = due(step, config)
+            if "eval" in now and reference:
+                drawn = evaluation_samples(game, state, config.eval_num)
+                entries = scores.score(drawn, reference, config.eval_metrics, intervals=False)
                 info |= {name: entry["value"] for name, entry in entries.items()}
             bar.update(step - bar.n)
             bar.set_postfix({name: f"{info[key]:.3g}" for name, key in _SHOWN.items()})
-            if "log" in due:
-                bar.write(f"Iter: {step} D_loss: {info['d_loss']:.4}, G_loss: {info['g_loss']:.4}")
+            measured = {name: info[name] for name in config.eval_metrics if name in info}
+            if "log" in now or measured:
+                text = f"Iter: {step} D_loss: {info['d_loss']:.4}, G_loss: {info['g_loss']:.4}"
+                bar.write(text + "".join(f", {name}: {x:.4}" for name, x in measured.items()))
             for writer in writers:
-                if "metrics" in due:
+                if "metrics" in now:
                     writer.scalars(step, info)
-                if "sample" in due:
+                if "sample" in now:
                     writer.picture(step, sample_picture(config, game, state))
-            if received or "checkpoint" in due:
+            if received or "checkpoint" in now:
                 files.flush()
                 best_by = {
                     name: scores.cost(name, info[name]) for name in info if name == config.keep_best

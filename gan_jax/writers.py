@@ -1,6 +1,7 @@
 """What a run writes besides checkpoints: files whole or not at all, metrics line by line."""
 
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -26,8 +27,17 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         raise
 
 
+def _strict(value: Any) -> Any:
+    """A value without the infinities and NaNs that JSON has no word for: they become null."""
+    if isinstance(value, dict):
+        return {key: _strict(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_whole(path, (json.dumps(_strict(value), indent=2) + "\n").encode())
 
 
 class Files:
@@ -97,7 +107,7 @@ class TensorBoard:
 
 
 def _line(metrics: dict[str, Any]) -> str:
-    return json.dumps(metrics) + "\n"
+    return json.dumps(_strict(metrics)) + "\n"
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:

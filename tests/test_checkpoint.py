@@ -63,7 +63,7 @@ def test_the_best_outlives_checkpoints_that_name_no_quantity(state, tmp_path):
     assert checkpoint.steps(tmp_path / "run") == [1, 5]
     assert checkpoint.best(tmp_path / "run", "fid") == 1
     for name in ("kid", "none"):
-        with pytest.raises(InputError, match=f"no checkpoint chosen by '{name}'"):
+        with pytest.raises(InputError, match=f"config.keep_best was '{name}'"):
             checkpoint.best(tmp_path / "run", name)
 
 

@@ -147,14 +147,12 @@ def test_outputs_do_not_depend_on_the_blocks(monkeypatch):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_bytes_and_floats_give_the_same_and_what_lies_beyond_is_clipped():
+def test_bytes_and_floats_give_the_same():
     own = untrained((8, 8, 1), 3)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)
     images[0, 0, 0], images[0, 0, 1] = 0, 255
-    beyond = images / 255
-    beyond[0, 0, 0], beyond[0, 0, 1] = -3, 3
     expected = evaluator.outputs(own, images)
-    for same in (images.astype(np.float32) / 255, images / 255, beyond):
+    for same in (images.astype(np.float32) / 255, images / 255):
         for a, b in zip(evaluator.outputs(own, same), expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -163,13 +161,18 @@ def test_bytes_and_floats_give_the_same_and_what_lies_beyond_is_clipped():
     "images",
     [
         np.zeros((2, 8, 8), np.uint8),
+        np.full((2, 8, 8, 1), -1.0),  # as a tanh gives them
+        np.full((2, 8, 8, 1), 255.0),
+        np.full((2, 8, 8, 1), np.nan),
         np.zeros((2, 7, 8, 1)),
         np.zeros((2, 8, 8, 3), np.uint8),
         np.zeros((2, 8, 8, 1), np.int64),
     ],
 )
 def test_images_that_do_not_fit_are_refused(images):
-    with pytest.raises(InputError, match=r"want uint8 or float images \(n, 8, 8, 1\), found"):
+    with pytest.raises(
+        InputError, match=r"want uint8 or float images \(n, 8, 8, 1\), found|must lie in"
+    ):
         evaluator.outputs(untrained((8, 8, 1), 3), images)
 
 
@@ -179,7 +182,7 @@ def test_images_that_do_not_fit_are_refused(images):
 def test_digits_are_learned(cache, digits):
     own = evaluator.load("digits", digits)
     assert own.name.startswith("digits-")
-    assert [f.name for f in (cache / "evaluators").iterdir()] == [f"{own.name}.npz"]
+    assert [f.stem.rpartition("-")[0] for f in (cache / "evaluators").iterdir()] == ["digits"]
     test_set = data.load("digits", "test")
     assert evaluator.accuracy(own, test_set.images, test_set.labels) >= 0.95
     assert own.accuracy >= 0.95
@@ -216,9 +219,9 @@ def test_another_data_set_or_recipe_has_another_evaluator(digits, monkeypatch):
 
 def test_a_damaged_cache_is_trained_again_with_a_warning(cache, quick, digits, caplog):
     own = evaluator.load("digits", digits)
-    entry = cache / "evaluators" / f"{own.name}.npz"
+    (entry,) = (cache / "evaluators").iterdir()
     content = entry.read_bytes()
-    for at in (300, 50_000, len(content) // 2, len(content) - 400):
+    for at in (300, len(content) // 2):
         entry.write_bytes(content[:at] + b"\xff\x00" * 4 + content[at + 8 :])
         assert_same(evaluator.load("digits", digits), own)
         assert "training again" in caplog.text
@@ -296,7 +299,7 @@ def test_the_command_writes_the_same_bytes_each_time(tmp_path, cache, monkeypatc
     content = (tmp_path / "a.npz").read_bytes()
     assert content == (tmp_path / "b.npz").read_bytes()
     own = evaluator.load(name, data.load(name))
-    assert evaluator._pack(own) == content
+    assert own.name.partition("-")[2] == hashlib.sha256(content).hexdigest()[:8]
     assert own.labels.tolist() == [2, 5, 9]
     assert own.accuracy == 1
     parameters = sum(x.size for x in own.params.values())

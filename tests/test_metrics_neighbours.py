@@ -1,5 +1,7 @@
 """Tests of gan_jax.metrics.neighbours: by hand, against loops, and the samplers to be caught."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ def test_manifold_by_hand():
     # Real radii with k = 1: 1, 1, 2, so the balls [-1, 1], [0, 2], [1, 5]; with k = 2: 3, 2, 3,
     # so [-3, 3], [-1, 3], [0, 6]. Fake radii with k = 1: 0.5, 0.5, 6.5.
     real, fake = [[0.0], [1.0], [3.0]], [[-2.0], [-1.5], [5.0]]
-    scores = neighbours.manifold(real, fake, seed=0, k=1, k_density=2)
+    scores = neighbours.manifold(real=real, fake=fake, seed=0, k=1, k_density=2)
     # precision: only 5 is in a ball, on its edge; recall: [-1.5, 11.5] holds all.
     # density: -2 and -1.5 are in one of the balls of k = 2, 5 in one; coverage: [-1, 3] is empty.
     expected = {"precision": 1 / 3, "recall": 1, "density": 3 / 3 / 2, "coverage": 2 / 3}
@@ -53,44 +55,46 @@ def test_manifold_agrees_with_loops_whatever_the_blocks(monkeypatch, block):
     monkeypatch.setattr(neighbours, "_BLOCK", block)
     real, fake = gaussian(0, 25, 2), 0.6 * gaussian(1, 19, 2) + 0.5
     fake[5:8] = fake[4]  # copies are neighbours at distance 0
-    scores = neighbours.manifold(real, fake, seed=0)
+    scores = neighbours.manifold(real=real, fake=fake, seed=0)
     assert values(scores) == pytest.approx(loop(real, fake, 3, 5))
     assert 0 < scores["recall"].value < scores["precision"].value < 1  # nothing trivial
-    shuffled = neighbours.manifold(jnp.asarray(real[::-1]), jnp.asarray(fake[::-1]), seed=0)
+    shuffled = neighbours.manifold(
+        real=jnp.asarray(real[::-1]), fake=jnp.asarray(fake[::-1]), seed=0
+    )
     assert values(shuffled) == pytest.approx(values(scores))
-    assert scores == neighbours.manifold(real, fake, seed=0)
+    assert scores == neighbours.manifold(real=real, fake=fake, seed=0)
 
 
 def test_copies_of_the_data_have_everything_at_any_offset():
     real = gaussian(0, 60, 16) + 1000
-    scores = values(neighbours.manifold(real, real[::-1], seed=0))
+    scores = values(neighbours.manifold(real=real, fake=real[::-1], seed=0))
     # Around a copy: the ball of its original and, edge included, of all that have it in their 5.
     assert scores == pytest.approx({"precision": 1, "recall": 1, "density": 6 / 5, "coverage": 1})
 
 
 def test_each_kind_of_failure_has_its_metric():
     real, good, k = gaussian(0, 400, 3), gaussian(1, 400, 3), {"seed": 0}
-    right = neighbours.manifold(real, good, **k)
+    right = neighbours.manifold(real=real, fake=good, **k)
     assert right["precision"].low > 0.8
     assert right["recall"].low > 0.8
     assert right["coverage"].low > 0.9
     assert abs(right["density"].value - 1) < 0.1  # its expectation for equal distributions
-    one_mode = neighbours.manifold(real, 0.1 * good, **k)
+    one_mode = neighbours.manifold(real=real, fake=0.1 * good, **k)
     assert one_mode["precision"].low > 0.95
     assert one_mode["recall"].high < 0.05
     assert one_mode["coverage"].high < 0.3
-    noisy = neighbours.manifold(real, 4 * good, **k)
+    noisy = neighbours.manifold(real=real, fake=4 * good, **k)
     assert noisy["precision"].high < 0.5
     assert noisy["density"].high < 0.4
     assert noisy["recall"].low > 0.8
-    point = neighbours.manifold(real, np.tile(good[:1], (400, 1)), **k)
+    point = neighbours.manifold(real=real, fake=np.tile(good[:1], (400, 1)), **k)
     assert point["recall"].value == 0
 
 
 def test_intervals_of_precision_cover_its_expectation_in_about_95_of_100_experiments():
     real = gaussian(0, 100, 2)
     scores = [
-        neighbours.manifold(real, 2 * gaussian(i, 100, 2), seed=i)["precision"]
+        neighbours.manifold(real=real, fake=2 * gaussian(i, 100, 2), seed=i)["precision"]
         for i in range(1, 41)
     ]
     expectation = np.mean([s.value for s in scores])
@@ -164,14 +168,18 @@ def test_intervals_of_memorisation_cover_one_half_in_about_95_of_100_experiments
     ],
 )
 def test_bad_samples(metric, sets, message):
-    seed = [] if metric == "nearest" else [0]
+    call = {
+        "manifold": lambda real, fake: neighbours.manifold(real=real, fake=fake, seed=0),
+        "nearest": neighbours.nearest,
+        "memorisation": functools.partial(neighbours.memorisation, seed=0),
+    }[metric]
     with pytest.raises(InputError, match=message):
-        getattr(neighbours, metric)(*map(np.zeros, sets), *seed)
+        call(*map(np.zeros, sets))
 
 
 def test_values_that_are_not_finite():
     bad, good = np.full((9, 2), np.nan), np.zeros((9, 2))
     with pytest.raises(InputError, match="manifold's fake must be finite"):
-        neighbours.manifold(good, bad, seed=0)
+        neighbours.manifold(real=good, fake=bad, seed=0)
     with pytest.raises(InputError, match="memorisation's train must be finite"):
         neighbours.memorisation(good, bad, good, seed=0)

@@ -46,6 +46,12 @@ def test_blocks_change_nothing(monkeypatch):
     parzen._log_likelihoods.clear_cache()
 
 
+def test_points_far_from_0_lose_nothing():
+    samples, x = points(40, 2, 0), points(31, 2, 1)
+    shifted = log_likelihood(samples + 1024, x + 1024, 0.2)  # exact in float32
+    np.testing.assert_allclose(shifted, log_likelihood(samples, x, 0.2), atol=5e-3)
+
+
 def test_uint8_images_are_taken_in_0_to_1():
     images = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1)).astype(np.uint8)
     np.testing.assert_array_equal(

@@ -70,9 +70,9 @@ def quick(monkeypatch) -> None:
     monkeypatch.setattr(evaluator, "init", random_params)
 
 
-def reference(config, names=METRICS) -> Reference:
+def reference(config, names=tuple(METRICS), num=1280) -> Reference:
     train = data.load(config.dataset, config.split)
-    return scores.reference(config, train, config.test_split, names)
+    return scores.reference(config, train, config.test_split, names, num)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_every_metric_is_what_its_function_gives(labelled, monkeypatch):
         "fid": frechet.frechet(features, labelled.features, 5),
         "fid_infinity": frechet.extrapolated(features, labelled.features, 5),
         "kid": kernel.kernel(features, labelled.features, 5),
-        **neighbours.manifold(labelled.features, features, 5),
+        **neighbours.manifold(real=labelled.features, fake=features, seed=5),
         "classifier_score": classifier.classifier_score(probabilities, 5),
         "class_kl": classifier.class_kl(probabilities, counts, 5),
         "memorisation": memorisation.score,
@@ -181,21 +181,34 @@ def test_cost_turns_what_should_be_high_and_nothing_else():
     assert scores.cost("fid", 2.0) == 2
     assert scores.cost("parzen", 2.0) == -2
     assert scores.cost("recall", 0.25) == -0.25
-    assert scores.cost("memorisation", 0.5) == 0.5
+    assert scores.cost("memorisation", 0.25) == scores.cost("memorisation", 0.75) == 0.25
+    assert scores.cost("density", 1.25) == 0.25
     assert scores.cost("d_loss", 1.5) == 1.5
 
 
-def test_what_a_data_set_allows():
+def test_the_best_of_values():
+    values = np.array([[np.nan, 2.0], [-3.0, 0.75]])
+    assert scores.best("fid", values) == -3
+    assert scores.best("parzen", values) == 2
+    assert scores.best("density", values) == 0.75
+    assert np.isnan(scores.best("fid", np.full(3, np.nan)))
+
+
+def test_what_a_data_set_allows(tiny):
     images, labels, _ = spots(20)
-    assert scores.available(data._dataset(images, labels)) == (list(METRICS), "")
+    config = config_lib.replace(tiny, {"split": "train[:10]"})
+    dataset = data._dataset(images, labels)
+    absent = functools.partial(scores.absent, config, dataset, num=1280)
+    assert absent("train[10:]") == absent("test") == {}
+    assert absent("train[9:]").keys() == absent("train").keys() == {"memorisation"}
     for dataset, reason in (
         (data._dataset(images, None), "no labels"),
         (data._dataset(images, np.zeros(20, np.int32)), "a single class"),
         (data._dataset(np.zeros((20, 2), np.float32), None), "points"),
     ):
-        names, why = scores.available(dataset)
-        assert names == PIXELS
-        assert reason in why
+        absent = scores.absent(config, dataset, "test", 1280)
+        assert absent.keys() == METRICS.keys() - set(PIXELS)
+        assert all(reason in why for why in absent.values())
 
 
 def test_a_reference_is_of_the_splits_asked_for(labelled):
@@ -206,13 +219,13 @@ def test_a_reference_is_of_the_splits_asked_for(labelled):
     assert labelled.features.shape == (100, evaluator.FEATURES)
     assert labelled.probabilities.shape == (100, 3)
     # Of the whole split, so that a run on a part of it is scored by the same evaluator.
-    assert labelled.evaluator.name == evaluator._name("npz:", whole)
+    assert labelled.evaluator.name == evaluator.load("npz:", whole).name
     assert labelled.evaluator.accuracy > 0.9
 
 
 def test_data_without_labels_have_the_metrics_of_pixels_alone(tmp_path):
     config = configured(write(tmp_path / "x.npz", spots(500), labelled=False))
-    with pytest.raises(InputError, match="it has no labels"):
+    with pytest.raises(InputError, match="has no labels"):
         reference(config)
     ref = reference(config, PIXELS)
     assert ref.evaluator is None
@@ -222,6 +235,25 @@ def test_data_without_labels_have_the_metrics_of_pixels_alone(tmp_path):
     config.test_split = "test"
     with pytest.raises(InputError, match="test"):
         reference(config, PIXELS)
+
+
+def test_parzens_width_is_chosen_by_validation_not_by_test():
+    ref = untrained()
+    ref = ref._replace(validation=255 - ref.test)  # far from every sample: a wide one is best
+    new = spots(1280, 3).images
+    sigma = scores.score(new, ref, ["parzen"])["parzen"]["sigma"]
+    assert sigma == parzen.parzen(new, ref.validation, ref.test, 0).sigma
+    assert sigma != parzen.parzen(new, ref.test, ref.test, 0).sigma
+
+
+@pytest.mark.parametrize(
+    "images",
+    [np.full((9, 8, 8, 1), np.nan, np.float32), np.zeros((9, 8, 8, 1), np.int64)],
+    ids=["nan", "int64"],
+)
+def test_samples_that_are_no_images_are_refused(images):
+    with pytest.raises(InputError, match="samples must be uint8, or finite floats"):
+        scores.score(images, untrained(), ["parzen", "modes"])
 
 
 def test_points_are_scored(tmp_path):
@@ -347,7 +379,9 @@ def test_baselines_are_measured_once(cache, monkeypatch):
     first = scores.baselines(ref, 300, ["modes", "parzen"])
     assert list(first) == ["real data", "Gaussians", "k-means"]
     for name, make in scores.BASELINES.items():
-        assert first[name] == scores.score(make(ref.train, 300), ref, ["modes", "parzen"])
+        images = make(ref.train, 300)
+        expected = scores.score(images, ref, ["modes", "parzen"])
+        assert first[name] == {n: e | {"samples": len(images)} for n, e in expected.items()}
     (file,) = (cache / "baselines").iterdir()
     for name in scores.BASELINES:
         monkeypatch.setitem(scores.BASELINES, name, None)

@@ -124,7 +124,7 @@ def least(d: int) -> int:
 def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, resamples: int = 50) -> Score:
     """FID_infinity: the FID for infinitely many x, by a line through the FID against 1 / count.
 
-    Chong and Forsyth 2020, "Effectively unbiased FID and Inception Score",
+    After Chong and Forsyth 2020, "Effectively unbiased FID and Inception Score",
     https://arxiv.org/abs/1911.07023, section 3. Each of the counts n, n / 2, ... n / 10 takes the
     mean FID of as many disjoint random subsets of x as there are, against all of y; the value is
     the line's intercept, which may be negative. As in the paper only x's count is extrapolated:

@@ -61,7 +61,7 @@ def _balls(
 
 
 def manifold(
-    real: npt.ArrayLike, fake: npt.ArrayLike, seed: int, k: int = K, k_density: int = K_DENSITY
+    *, real: npt.ArrayLike, fake: npt.ArrayLike, seed: int, k: int = K, k_density: int = K_DENSITY
 ) -> dict[str, Score]:
     """Improved precision and recall, density and coverage.
 

@@ -32,22 +32,20 @@ class Parzen(NamedTuple):
 
 
 @jax.jit
-def _log_likelihoods(samples: jax.Array, x: jax.Array, sigmas: jax.Array) -> jax.Array:
-    """Log p(x) under each width, shape (sigmas, n), for x of shape (n, d)."""
+def _log_likelihoods(samples: jax.Array, x: jax.Array, sigma: jax.Array | float) -> jax.Array:
+    """Natural log of p(x), shape (n,), for x of shape (n, d)."""
     square = 0.5 * jnp.sum(samples**2, axis=1)
-    scale = 1 / sigmas**2
 
     def block(x: jax.Array) -> jax.Array:
         # ||x||^2 / 2 is the same for every sample, so it waits until after the sum.
         dot = jnp.matmul(x, samples.T, precision="highest") - square
-        log_sum = jax.lax.map(lambda s: jax.nn.logsumexp(s * dot, axis=1), scale)
-        return log_sum - scale[:, None] * 0.5 * jnp.sum(x**2, axis=1)
+        log_sum = jax.nn.logsumexp(dot / sigma**2, axis=1)
+        return log_sum - 0.5 * jnp.sum(x**2, axis=1) / sigma**2
 
     n, d = x.shape
     blocks = jnp.pad(x, ((0, -n % _BLOCK), (0, 0))).reshape(-1, _BLOCK, d)
-    log_sums = jnp.moveaxis(jax.lax.map(block, blocks), 0, 1).reshape(len(sigmas), -1)[:, :n]
-    constant = jnp.log(len(samples)) + d * jnp.log(sigmas * jnp.sqrt(2 * jnp.pi))
-    return log_sums - constant[:, None]
+    log_sums = jax.lax.map(block, blocks).ravel()[:n]
+    return log_sums - jnp.log(len(samples)) - d * jnp.log(sigma * jnp.sqrt(2 * jnp.pi))
 
 
 def _flat(name: str, x: npt.ArrayLike, columns: int | None = None) -> np.ndarray:
@@ -78,7 +76,8 @@ def log_likelihood(samples: npt.ArrayLike, x: npt.ArrayLike, sigma: float) -> np
     """
     mu = _flat("samples", samples)
     points = _flat("points", x, columns=mu.shape[1])
-    return np.asarray(_log_likelihoods(mu, points, jnp.float32([sigma]))[0])
+    centre = mu.mean(axis=0)  # far from 0, squares would round away the distances between points
+    return np.asarray(_log_likelihoods(mu - centre, points - centre, sigma))
 
 
 def parzen(
@@ -97,7 +96,7 @@ def parzen(
     """
     mu = _flat("samples", samples)
     held = _flat("validation", validation, columns=mu.shape[1])[:_VALIDATION]
-    by_width = np.asarray(_log_likelihoods(mu, held, jnp.float32(SIGMAS))).mean(axis=1)
+    by_width = np.array([log_likelihood(mu, held, sigma).mean() for sigma in SIGMAS])
     sigma = SIGMAS[int(by_width.argmax())]
     values = log_likelihood(mu, test, sigma)
     return Parzen(

@@ -1,0 +1,91 @@
+"""From a sweep's settings and seeds to members, and from these to the units that train at once."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import psutil
+from ml_collections import ConfigDict
+
+from gan_jax import config as config_lib
+from gan_jax import population
+from gan_jax.errors import InputError
+from gan_jax.optimizers import Rates
+
+# What a sweep has one of: another value would make its members incomparable, or change nothing.
+_ONE = (
+    *("seed", "accelerator", "deterministic", "dataset", "split", "image_size"),
+    *("validation_split", "test_split", "eval_every", "eval_num", "eval_metrics"),
+    *("log_every", "sample_every", "sample_grid", "checkpoint_every", "keep_checkpoints"),
+    *("keep_best", "tensorboard"),
+)
+# Fields that are numbers to the compiled program: members that differ in nothing else share one.
+_TRACED = tuple(f"{player}_optimizer.{rate}" for player in "dg" for rate in Rates._fields)
+_MOST = 1024  # members at a time, whatever the memory
+
+
+class Member(NamedTuple):
+    number: int
+    setting: int  # its index among the sweep's
+    config: ConfigDict
+
+
+def members(base: ConfigDict, settings: Any, seeds: int) -> list[Member]:
+    """Every setting with every seed: base.seed, base.seed + 1, ...
+
+    Raises:
+      InputError: no settings, one that is no dict, or a field or value that is refused.
+    """
+    if not isinstance(settings, list) or not settings:
+        raise InputError("--sweep: get_sweep() must return a list of settings, at least one")
+    found: list[Member] = []
+    for i, setting in enumerate(settings):
+        if not isinstance(setting, dict) or setting.keys() != settings[0].keys():
+            raise InputError(
+                f"--sweep: setting {i} must be a dict of the same fields as the first, "
+                f"not {setting!r}"
+            )
+        for field in setting:
+            if field in _ONE:
+                raise InputError(f"--sweep: config.{field} is one for the whole sweep")
+        for seed in range(base.seed, base.seed + seeds):
+            c = config_lib.replace(base, setting | {"seed": seed})
+            found.append(Member(len(found), i, c))
+    return found
+
+
+def group(members: Sequence[Member]) -> list[list[Member]]:
+    """Members that are one program, together."""
+    groups: dict[str, list[Member]] = {}
+    for m in members:
+        fixed = config_lib.flatten(m.config)
+        for field in ("seed", *_TRACED):
+            del fixed[field]
+        groups.setdefault(repr(fixed), []).append(m)
+    return list(groups.values())
+
+
+def block(config: ConfigDict, shape: tuple[int, ...], data_bytes: int) -> int:
+    """How many members memory holds at a time.
+
+    Half of what is free is for members: three times a member's state, as a checkpoint is a copy on
+    the host and another while it is written.
+    """
+    stats = jax.devices()[0].memory_stats()
+    free = psutil.virtual_memory().available
+    if stats and "bytes_limit" in stats:
+        free = (stats["bytes_limit"] - stats["bytes_in_use"]) * jax.device_count()
+    bytes_each = 3 * population.size(config, shape)
+    return max(1, min(_MOST, int((free / 2 - data_bytes) / bytes_each)))
+
+
+def units(members: Sequence[Member], shape: tuple[int, ...], data_bytes: int) -> list[list[Member]]:
+    """Members that train at once: of one program, and no more than memory holds."""
+    found = []
+    for alike in group(members):
+        most = block(alike[0].config, shape, data_bytes)
+        number = -(-len(alike) // most)  # of blocks, as equal as can be
+        cuts = [len(alike) * i // number for i in range(number + 1)]
+        found += [alike[a:b] for a, b in itertools.pairwise(cuts)]
+    return found

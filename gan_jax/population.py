@@ -1,0 +1,259 @@
+"""Many runs of one game as one program: a member is a run of its own seed and its own numbers.
+
+On a CPU members are mapped one after the other, each device its share, as there a batched product
+of small networks loses the cache and gains nothing; a member then has the same bits as the lone
+run of its seed and config. On a GPU or TPU they are batched, and agree to rounding.
+"""
+
+import contextlib
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from gan_jax import algorithm, checkpoint, data, scores, train
+from gan_jax import config as config_lib
+from gan_jax.algorithm import Game, HParams, Info, State
+
+MEMBERS = "members"  # the axis of the mesh
+
+
+def mesh() -> Mesh:
+    """All devices, in one row of members."""
+    return Mesh(np.array(jax.devices()), (MEMBERS,))
+
+
+def _each(mesh: Mesh, one: Any) -> Any:
+    """`one`, of a member's arguments and those that all share, for all members.
+
+    Takes (members' pytrees, stacked; what is shared), as `one` takes (a member's; what is shared).
+    """
+    batched = jax.default_backend() != "cpu"
+
+    def block(members: Any, shared: Any) -> Any:
+        call = functools.partial(one, shared=shared)
+        return jax.vmap(call)(members) if batched else jax.lax.map(call, members)
+
+    return jax.shard_map(
+        block, mesh=mesh, in_specs=(P(MEMBERS), P()), out_specs=P(MEMBERS), check_vma=False
+    )
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Pytrees of numbers or arrays of one structure as one, with a first axis of members."""
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *trees)
+
+
+@functools.partial(jax.jit, static_argnames=("game", "mesh"))
+def init(game: Game, hparams: HParams, seeds: jax.Array, data: jax.Array, mesh: Mesh) -> State:
+    """The states before the first iteration, stacked.
+
+    Args:
+      game: static structure, of all members.
+      hparams: of each member, stacked: every leaf of shape (members,).
+      seeds: uint32 (members,), a multiple of the mesh's devices.
+      data: see algorithm.train_chunk; of all members.
+      mesh: of the devices that share the members.
+    """
+
+    def one(member: tuple[HParams, jax.Array], shared: jax.Array) -> State:
+        return algorithm.init(game, *member, shared)
+
+    return _each(mesh, one)((hparams, seeds), data)
+
+
+@functools.partial(jax.jit, static_argnames=("game", "mesh"), donate_argnames="states")
+def train_chunk(
+    game: Game,
+    hparams: HParams,
+    states: State,
+    data: jax.Array,
+    num_steps: jax.Array | int,
+    alive: jax.Array,
+    mesh: Mesh,
+) -> tuple[State, Info]:
+    """`num_steps` iterations of every member that is alive; the others stay as they are.
+
+    Args:
+      game: static structure, of all members.
+      hparams: of each member, stacked.
+      states: the states before, stacked; given away.
+      data: see algorithm.train_chunk; of all members.
+      num_steps: how many (traced, at least 1).
+      alive: bool (members,).
+      mesh: of the devices that share the members.
+
+    Returns:
+      The states after, and the info of algorithm.train_chunk of each member, stacked; that of a
+      member not alive means nothing.
+    """
+
+    def one(
+        member: tuple[HParams, State, jax.Array], shared: tuple[jax.Array, jax.Array]
+    ) -> tuple[State, Info]:
+        hparams, state, alive = member
+        data, num_steps = shared
+        trained, info = algorithm.train_chunk(
+            game, hparams, state, data, jnp.where(alive, num_steps, 0)
+        )
+        return trained, info
+
+    return _each(mesh, one)((hparams, states, alive), (data, jnp.int32(num_steps)))
+
+
+def place(tree: Any, mesh: Mesh) -> Any:
+    """Stacked arrays on the devices, each with its members."""
+    return jax.device_put(tree, NamedSharding(mesh, P(MEMBERS)))
+
+
+# The host's side
+
+
+class Result(NamedTuple):
+    """What the members of a population became.
+
+    steps: (T,), the iterations at which something was measured.
+    names: of the Q quantities: those of metrics.jsonl.
+    curves: float32 (members, T, Q); NaN where nothing was measured or the member had diverged.
+    diverged: int32 (members,), the step at which a member diverged, or 0.
+    samples: of each member from the noise of its sample grids, (members, n, ...).
+    params_sha256: of each member as in run.json; empty for one that diverged.
+    """
+
+    steps: np.ndarray
+    names: tuple[str, ...]
+    curves: np.ndarray
+    diverged: np.ndarray
+    samples: np.ndarray
+    params_sha256: list[str]
+
+
+class Progress(NamedTuple):
+    """What a population tells while it trains."""
+
+    member_steps: int  # since it told last
+    diverged: int  # members so far
+    best: float  # of the first of eval_metrics so far, NaN before there is any
+
+
+def size(config: ConfigDict, shape: tuple[int, ...]) -> int:
+    """Bytes of a member's state: parameters, optimizer and a few numbers."""
+    game = config_lib.game(config, shape)
+    data = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    state = jax.eval_shape(
+        functools.partial(algorithm.init, game, config_lib.hparams(config)), 0, data
+    )
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
+def _due(step: int, config: ConfigDict) -> set[str]:
+    """As a lone run's, and every population is evaluated at its end."""
+    return train.due(step, config) | ({"eval"} if step == config.num_steps else set())
+
+
+def run(
+    configs: Sequence[ConfigDict],
+    dataset: data.Dataset,
+    reference: scores.Reference,
+    directory: pathlib.Path,
+    received: Sequence[int],
+    tell: Callable[[Progress], None],
+) -> Result | None:
+    """Trains members to the end, from the start or from the directory's last checkpoint.
+
+    Args:
+      configs: of the members, alike in everything but the seed and traced numbers.
+      dataset: that they train on.
+      reference: that they are evaluated by.
+      directory: of their checkpoints.
+      received: signals; when there is one, the state is saved.
+      tell: is called after every chunk.
+
+    Returns:
+      What became of the members, or None after a signal.
+    """
+    config, number = configs[0], len(configs)
+    game = config_lib.game(config, dataset.images.shape[1:])
+    devices = mesh()
+    # The last member stands in where there are more places than members.
+    places = [*configs, *[configs[-1]] * (-number % devices.size)]
+    hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in places])
+    seeds = np.array([c.seed for c in places], np.uint32)
+    hparams, seeds = place((hparams, seeds), devices)
+    images = jax.device_put(dataset.images, NamedSharding(devices, P()))
+    trained = (*algorithm.STEP_INFO, "d_param_norm", "g_param_norm")
+    names = (*trained, *config.eval_metrics)
+    steps = [n for n in range(1, config.num_steps + 1) if _due(n, config) & {"metrics", "eval"}]
+    shape = (number, len(steps), len(names))
+    start = functools.partial(init, game, hparams, seeds, images, devices)
+    like = {
+        "states": jax.eval_shape(start),
+        "diverged": jax.ShapeDtypeStruct((number,), np.int32),
+        "curves": jax.ShapeDtypeStruct(shape, np.float32),
+    }
+    saved = checkpoint.restore_newest(directory, like)
+    if saved is None:
+        states, diverged = start(), np.zeros(number, np.int32)
+        curves = np.full(shape, np.nan, np.float32)
+    else:
+        states, diverged, curves = (saved[name] for name in ("states", "diverged", "curves"))
+        states = place(states, devices)
+    step = int(states.step[0])
+    saver = checkpoint.Writer(directory, config.keep_checkpoints, step)
+    longest = 1
+    with contextlib.closing(saver):
+        while step < config.num_steps:
+            length = min(train.next_stop(step, config) - step, longest)
+            begun = time.perf_counter()
+            alive = np.zeros(len(places), bool)
+            alive[:number] = diverged == 0
+            states, info = train_chunk(
+                game, hparams, states, images, length, place(alive, devices), devices
+            )
+            info = {name: value[:number] for name, value in jax.device_get(info).items()}
+            longest = train.next_length(longest, length, time.perf_counter() - begun)
+            step += length
+            living = diverged == 0
+            finite = np.all(np.isfinite(np.stack(list(info.values()))), axis=0)
+            diverged = np.where(living & ~finite, info["step"], diverged).astype(np.int32)
+            living &= finite
+            due = _due(step, config)
+            if due & {"metrics", "eval"}:
+                line = curves[:, steps.index(step)]
+                line[living, : len(trained)] = np.stack([info[n] for n in trained], axis=1)[living]
+            if "eval" in due:
+                for i in np.flatnonzero(living).tolist():
+                    samples = train.evaluation_samples(game, member(states, i), config.eval_num)
+                    entries = scores.score(samples, reference, config.eval_metrics, intervals=False)
+                    line[i, len(trained) :] = [entries[n]["value"] for n in config.eval_metrics]
+            best = scores.best(config.eval_metrics[0], curves[:, :, len(trained)])
+            tell(Progress(length * int(living.sum()), int((diverged > 0).sum()), best))
+            if received or "checkpoint" in due:
+                saver.save(step, {"states": states, "diverged": diverged, "curves": curves.copy()})
+            if received:
+                return None
+    ends = [member(states, i) for i in range(number)]
+    return Result(
+        steps=np.array(steps),
+        names=names,
+        curves=curves,
+        diverged=diverged,
+        samples=np.stack([train.samples(config, game, state) for state in ends]),
+        params_sha256=[
+            "" if diverged[i] else checkpoint.sha256({"d": s.d.params, "g": s.g.params})
+            for i, s in enumerate(ends)
+        ],
+    )
+
+
+def member(states: State, number: int) -> State:
+    """One member's state, on the host."""
+    return jax.tree.map(lambda x: np.asarray(x[number]), states)

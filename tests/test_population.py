@@ -1,0 +1,102 @@
+"""Tests of gan_jax.population: a member is the lone run of its seed and config, bit for bit."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import algorithm, checkpoint, config, population
+from tests.conftest import ROOT, tiny_config
+
+RATES = (1e-3, 1e30, 3e-2, 5e-4)  # the second diverges at once
+SHAPE = (8, 8, 1)
+
+
+def configs() -> list:
+    fields = "d_optimizer.learning_rate"
+    return [
+        config.replace(tiny_config(), {fields: rate, "seed": seed})
+        for seed, rate in enumerate(RATES)
+    ]
+
+
+def images() -> jax.Array:
+    return jnp.uint8(np.random.default_rng(0).integers(0, 256, (40, *SHAPE)))
+
+
+def train(num_steps: tuple[int, ...] = (7, 5)):
+    """Members in chunks; those that diverge stay dead."""
+    members, mesh = configs(), population.mesh()
+    game = config.game(members[0], SHAPE)
+    hparams = population.stack([jax.tree.map(np.float32, config.hparams(c)) for c in members])
+    seeds = np.array([c.seed for c in members], np.uint32)
+    states = population.init(game, hparams, seeds, images(), mesh)
+    alive, diverged = np.ones(len(members), bool), np.zeros(len(members), int)
+    for n in num_steps:
+        states, info = population.train_chunk(game, hparams, states, images(), n, alive, mesh)
+        finite = np.all([np.isfinite(x) for x in info.values()], axis=0)
+        diverged = np.where(alive & ~finite, info["step"], diverged)
+        alive = alive & finite
+    return states, diverged
+
+
+def alone(c, num_steps: int):
+    """The same as gan_jax.train does it, in one chunk."""
+    game, hparams = config.game(c, SHAPE), config.hparams(c)
+    init = jax.jit(lambda seed, data: algorithm.init(game, hparams, seed, data))
+    return algorithm.train_chunk(
+        game, hparams, init(np.uint32(c.seed), images()), images(), num_steps
+    )
+
+
+def test_a_member_is_the_lone_run_bit_for_bit():
+    states, diverged = train()
+    for i, c in enumerate(configs()):
+        state, info = alone(c, 12)
+        if diverged[i]:
+            assert diverged[i] == int(info["step"])
+        else:
+            assert checkpoint.sha256(population.member(states, i)) == checkpoint.sha256(state)
+    assert (diverged > 0).tolist() == [False, True, False, False]
+
+
+def test_a_diverged_member_is_frozen():
+    states, diverged = train((7, 5))
+    earlier, _ = train((7,))
+    dead = int(np.flatnonzero(diverged)[0])
+    one, other = (population.member(s, dead) for s in (states, earlier))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert int(one.step) == 7
+    assert int(population.member(states, 0).step) == 12
+
+
+SCRIPT = """
+import json
+from gan_jax import checkpoint, population
+from tests.test_population import train
+states, diverged = train()
+print(json.dumps([population.mesh().size, diverged.tolist(), checkpoint.sha256(states)]))
+"""
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_several_devices_give_the_bits_of_one(devices):
+    states, diverged = train()
+    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment["JAX_PLATFORMS"] = "cpu"
+    out = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, capture_output=True, check=True
+    ).stdout
+    assert json.loads(out) == [devices, diverged.tolist(), checkpoint.sha256(states)]
+
+
+def test_size_is_that_of_a_state():
+    c = tiny_config()
+    game = config.game(c, SHAPE)
+    state = algorithm.init(game, config.hparams(c), 0, images())
+    assert population.size(c, SHAPE) == sum(x.nbytes for x in jax.tree.leaves(state))
