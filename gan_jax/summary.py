@@ -220,6 +220,11 @@ def _text(value: Any) -> str:
     return str(tuple(value)) if isinstance(value, list | tuple) else str(value)
 
 
+def _better(name: str) -> str:
+    better = METRICS[name].better
+    return f"{better} is better" if isinstance(better, str) else f"{better} is best"
+
+
 def _number(x: float) -> str:
     if not math.isfinite(x):
         return "-" if math.isnan(x) else "∞" if x > 0 else "-∞"
@@ -233,7 +238,7 @@ def _interval(score: Score) -> str:
 
 
 def _title(name: str) -> str:
-    return f"{METRICS[name].label}, {METRICS[name].better} is better"
+    return f"{METRICS[name].label}, {_better(name)}"
 
 
 def _fields(results: Results) -> list[str]:
@@ -428,7 +433,7 @@ def summary_md(results: Results, metric: str, command: str, standings: list[Stan
     {command}
 
 {len(standings)} settings of {each} seeds: {members} members, of which {diverged} diverged. \
-The score is {score}; {METRICS[metric].better} is better.
+The score is {score}; {_better(metric)}.
 {none}
 Every member is in [results.csv](results.csv), with all digits, and its curves are in \
 [curves.npz](curves.npz).
@@ -488,6 +493,8 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
         for standing, (color, style, marker) in zip(standings, _STYLES, strict=False):
             curve = results.curves[results.setting == standing.setting, :, q]
             at = ~np.isnan(curve).all(axis=0)
+            if not at.any():  # every seed diverged before anything was measured
+                continue
             with np.errstate(invalid="ignore"):  # between infinite ones; NaN is not drawn
                 bands = np.nanpercentile(curve[:, at], [25, 50, 75], axis=0)
             bands[~np.isfinite(bands)] = np.nan
@@ -500,7 +507,7 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
             axes.plot(results.steps[at], median, color=color, label=label, **look)
             axes.fill_between(results.steps[at], low, high, color=color, alpha=0.15, lw=0)
             drawn.append(_finite(bands))
-        if _wide(np.concatenate(drawn)):
+        if _wide(np.concatenate([[], *drawn])):
             axes.set_yscale("log")
         axes.set_ylabel(_title(name) if name in METRICS else f"{name} (nats)")
         axes.grid(alpha=0.3)

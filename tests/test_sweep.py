@@ -1,0 +1,272 @@
+"""Tests of sweeps: search, plan, and gan_jax.sweep from its command to its files."""
+
+import contextlib
+import csv
+import itertools
+
+import numpy as np
+import pytest
+
+from gan_jax import config, data, plan, search, sweep, sweeping, train, workdir
+from gan_jax.errors import InputError
+from tests.conftest import tiny_config
+from tests.test_commands import assert_one_line, call
+
+RATE = "d_optimizer.learning_rate"
+
+
+def base():
+    return config.replace(
+        tiny_config(),
+        {"eval_metrics": ("parzen",), "eval_num": 30, "eval_every": 6, "num_steps": 12},
+    )
+
+
+SETTINGS = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e-3, 1e30]})
+
+
+def test_grid_is_every_combination_in_order():
+    assert search.grid({"k": [1, 2], "loss": ["a", "b"]}) == [
+        {"k": k, "loss": loss} for k, loss in itertools.product([1, 2], ["a", "b"])
+    ]
+
+
+def test_random_is_decided_by_its_seed_and_keeps_to_its_spaces():
+    spaces = {
+        "a": search.uniform(2, 3),
+        "b": search.log_uniform(1e-4, 1e-2),
+        "c": search.choice([1, 2, 5]),
+    }
+    drawn = search.random(spaces, 300, seed=1)
+    assert drawn == search.random(spaces, 300, seed=1) != search.random(spaces, 300, seed=2)
+    a, b, c = (np.array([s[name] for s in drawn]) for name in spaces)
+    assert 2 <= a.min() < 2.1 < 2.9 < a.max() < 3
+    assert 1e-4 <= b.min() < b.max() <= 1e-2
+    assert 0.4 < np.mean(b < 1e-3) < 0.6  # half of the decades
+    assert set(c.tolist()) == {1, 2, 5}
+    with pytest.raises(InputError, match="0 < low"):
+        search.log_uniform(0, 1)
+
+
+def test_members_are_settings_with_seeds():
+    members = plan.members(config.replace(base(), {"seed": 7}), SETTINGS, 3)
+    assert [m.number for m in members] == list(range(12))
+    assert [(m.setting, m.config.seed) for m in members[:4]] == [(0, 7), (0, 8), (0, 9), (1, 7)]
+    assert members[3].config.d_optimizer.learning_rate == 1e30
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ([], "at least one"),
+        ("grid", "must return a list"),
+        ([{"k": 1}, {"loss": "minimax"}], "setting 1 must be a dict of the same fields"),
+        ([{"kk": 1}], "config.kk is not a field"),
+        ([{"k": 0}], "config.k is 0, but must be an integer from 1"),
+        ([{"seed": 3}], "config.seed is one for the whole sweep"),
+    ],
+)
+def test_settings_that_are_refused(settings, words):
+    with pytest.raises(InputError, match=words):
+        plan.members(base(), settings, 2)
+
+
+def test_members_of_one_program_train_together():
+    settings = search.grid({"k": [1, 2], RATE: [1e-3, 1e-2, 1e-1]})
+    groups = plan.group(plan.members(base(), settings, 2))
+    assert [[m.config.k for m in group] for group in groups] == [[1] * 6, [2] * 6]
+
+
+def test_a_unit_holds_no_more_than_memory_does(monkeypatch):
+    members = plan.members(base(), SETTINGS[:1], 7)
+    monkeypatch.setattr(plan, "block", lambda *_: 3)
+    units = plan.units(members, (8, 8, 1), 0)
+    assert [len(unit) for unit in units] == [2, 2, 3]
+    assert [m for unit in units for m in unit] == members
+
+
+def test_half_of_free_memory_is_for_members(monkeypatch):
+    each = 3 * plan.population.size(base(), (8, 8, 1))
+    memory = type("Memory", (), {"available": 2 * (1000 + 9.5 * each)})
+    monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: memory)
+    assert plan.block(base(), (8, 8, 1), 1000) == 9
+    memory.available = 0
+    assert plan.block(base(), (8, 8, 1), 1000) == 1
+
+
+def run(directory, shard=None, settings=SETTINGS, **changes) -> int:
+    c = config.replace(base(), changes)
+    return sweeping.run(c, settings, 2, directory, "sweep", shard=shard, dry=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sweep") / "whole"
+    assert run(directory) == 0
+    return directory
+
+
+def rows(directory) -> list[dict[str, str]]:
+    return list(csv.DictReader((directory / "results.csv").read_text().splitlines()))
+
+
+def test_a_sweep_leaves_its_files(whole):
+    names = {p.name for p in whole.iterdir() if p.is_file()}
+    assert names >= {"config.json", "run.json", "sweep.json", "results.csv", "curves.npz"}
+    assert names >= {"summary.md", "ranking.png", "samples.png", "curves.png"}
+    assert workdir.read_json(whole / "run.json")["status"] == "finished"
+    found = rows(whole)
+    assert len(found) == 8
+    for row in found:
+        assert (row["diverged_at"] != "") == (row[RATE] == "1e+30")
+        assert (row["params_sha256"] == "") == (row["diverged_at"] != "")
+        assert (row["final_parzen"] == "") == (row["diverged_at"] != "")
+
+
+def test_a_member_is_the_lone_run(whole, capsys):
+    for number in (0, 5):
+        assert sweeping.rerun(whole, number) == 0
+        alone = workdir.read_json(whole / "members" / str(number) / "run.json")
+        assert alone["params_sha256"] == rows(whole)[number]["params_sha256"]
+        lines = train.read_metrics(whole / "members" / str(number) / "metrics.jsonl")
+        with np.load(whole / "curves.npz") as file:
+            steps, names = file["steps"].tolist(), file["names"].tolist()
+            for line in lines:
+                values = file["curves"][number, steps.index(line["step"])]
+                curve = dict(zip(names, values, strict=True))
+                for name, value in line.items():
+                    if name != "step":
+                        assert np.float32(value) == curve[name], name
+    assert sweeping.rerun(whole, 2) == 1  # which diverges alone as well
+    with pytest.raises(InputError, match="members are 0 to 7"):
+        sweeping.rerun(whole, 8)
+
+
+def same(a, b) -> None:
+    for name in ("results.csv", "samples.png"):
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+    with np.load(a / "curves.npz") as x, np.load(b / "curves.npz") as y:
+        for name in x:
+            np.testing.assert_array_equal(x[name], y[name])
+
+
+def test_a_sweep_that_was_stopped_ends_the_same(whole, tmp_path, monkeypatch):
+    stops, original = iter([3, 1, 2, 99]), sweeping.population.run  # chunks until a signal
+
+    @contextlib.contextmanager
+    def signals():
+        left, received = next(stops), []
+
+        def run(*arguments):
+            *others, tell = arguments
+
+            def count(progress):
+                nonlocal left
+                left -= 1
+                tell(progress)
+
+            return original(*others[:-1], Due(lambda: left <= 0), count)
+
+        class Due(list):
+            """A list of signals that is not empty once a number of chunks has been trained."""
+
+            def __init__(self, due):
+                super().__init__([15])
+                self.due = due
+
+            def __bool__(self):
+                return self.due()
+
+        received.append(15)
+        with monkeypatch.context() as patch:
+            patch.setattr(sweeping.population, "run", run)
+            yield received
+
+    monkeypatch.setattr(train, "signals", signals)
+    statuses = [run(tmp_path / "sweep") for _ in range(4)]
+    assert statuses == [128 + 15] * 3 + [0]
+    same(whole, tmp_path / "sweep")
+
+
+def test_shards_join_to_the_whole(whole, tmp_path, capsys):
+    assert run(tmp_path, shard=(1, 2)) == 0
+    with pytest.raises(InputError, match=r"lacks the shards \[0\] of 2"):
+        sweeping.merge(tmp_path)
+    assert run(tmp_path, shard=(0, 2)) == 0
+    assert sweeping.merge(tmp_path) == 0
+    same(whole, tmp_path)
+    (tmp_path / "shard-0-of-2/units/0000/result.npz").unlink()
+    with pytest.raises(InputError, match="is not finished"):
+        sweeping.merge(tmp_path)
+
+
+def test_shards_of_different_sweeps_are_refused(tmp_path):
+    spec = {"config": {}, "settings": [{}], "seeds": 2, "data_sha256": "", "units": []}
+    for i, changes in enumerate(({}, {"seeds": 3})):
+        (tmp_path / f"shard-{i}-of-2").mkdir()
+        sweeping.write_json(
+            tmp_path / f"shard-{i}-of-2/sweep.json", spec | {"shard": [i, 2]} | changes
+        )
+    with pytest.raises(InputError, match=r"is of another sweep than .*: its seeds differ"):
+        sweeping.merge(tmp_path)
+
+
+def test_a_directory_of_another_sweep_is_refused_and_left_as_it_is(whole, tmp_path):
+    before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
+    for changes in ({"settings": SETTINGS[:1]}, {"num_steps": 13}):
+        with pytest.raises(InputError, match=r"holds another sweep: its (settings|config) differ"):
+            run(whole, **changes)
+    assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(InputError, match="holds something that is not this sweep"):
+        run(tmp_path)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A config and a sweep of it as files."""
+    sweeping.write_json(tmp_path / "config.json", base().to_dict())
+    (tmp_path / "rates.py").write_text(
+        "from gan_jax import search\n"
+        "def get_sweep():\n"
+        f"    return search.grid({{{RATE!r}: [1e-3, 1e-2], 'k': [1, 2]}})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_dry_run_says_what_it_would_train_and_writes_nothing(files, monkeypatch, capsys):
+    before = set(files.rglob("*"))
+    arguments = ["--config=config.json", "--sweep=rates.py", "--seeds=3", "--dry_run"]
+    assert call(sweep, monkeypatch, *arguments) == 0
+    out = capsys.readouterr().out
+    assert "12 members in 2 units, 2 programs to compile" in out
+    assert "unit 1: 6 members" in out
+    assert set(files.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--config and --sweep are needed"),
+        (["--config=config.json", "--sweep=none.py"], "--sweep=none.py: no such file"),
+        (["--config=config.json", "--sweep=config.json"], "not a .py file"),
+        (["--config=config.json", "--sweep=rates.py", "--shard=2/2"], "want I/N with I from 0"),
+        (["--config=config.json", "--sweep=rates.py", "--seeds=0"], "from 1 up"),
+        (["--merge"], "need --workdir"),
+        (["--merge", "--workdir=none"], "has no shards"),
+        (["--rerun=0", "--workdir=none"], "not the directory of a run"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_written(arguments, words, files, monkeypatch, capfd):
+    before = set(files.rglob("*"))
+    assert call(sweep, monkeypatch, *arguments) == 2
+    assert_one_line(capfd.readouterr().err, words)
+    assert set(files.rglob("*")) == before
+
+
+def test_data_that_do_not_fit_a_member_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"config\.batch_size is 5000"):
+        run(tmp_path / "sweep", settings=[{"batch_size": 8}, {"batch_size": 5000}])
+    assert not (tmp_path / "sweep").exists()
+    assert len(data.load("digits").images) < 5000
