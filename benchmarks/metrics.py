@@ -40,7 +40,7 @@ def parzen_ratios(samples: np.ndarray, test: np.ndarray) -> list[float]:
 
     @jax.jit
     def products(mu: jax.Array, x: jax.Array) -> jax.Array:
-        blocks = x.reshape(-1, 500, x.shape[1])
+        blocks = x.reshape(-1, 250, x.shape[1])
         return jax.lax.map(lambda block: jnp.max(block @ mu.T, axis=1), blocks)
 
     sides = (
