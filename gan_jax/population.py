@@ -26,9 +26,9 @@ from gan_jax.algorithm import Game, HParams, Info, State
 MEMBERS = "members"  # the axis of the mesh
 
 
-def mesh() -> Mesh:
-    """All devices, in one row of members."""
-    return Mesh(np.array(jax.devices()), (MEMBERS,))
+def mesh(members: int) -> Mesh:
+    """The devices that so many members are shared by: all, or as many as there are members."""
+    return Mesh(np.array(jax.devices()[:members]), (MEMBERS,))
 
 
 def _each(mesh: Mesh, one: Any) -> Any:
@@ -182,7 +182,7 @@ def run(
     """
     config, number = configs[0], len(configs)
     game = config_lib.game(config, dataset.images.shape[1:])
-    devices = mesh()
+    devices = mesh(number)
     # The last member stands in where there are more places than members.
     places = [*configs, *[configs[-1]] * (-number % devices.size)]
     hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in places])

@@ -393,7 +393,9 @@ def test_simultaneous_steps_share_players_noise_and_masks():
         real = algorithm.draw_real(structure, state, data, jnp.int32(number))
         d, d_info = algorithm.d_step(structure, HPARAMS, state, real, noise, key)
         g, g_info = algorithm.g_step(structure, HPARAMS, state, noise, key)
-        both, info = algorithm.train_step(structure, HPARAMS, state, data)
+        both, info = jax.jit(algorithm.train_step, static_argnums=0)(
+            structure, HPARAMS, state, data
+        )
         close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
         jax.tree.map(close, (both.d, both.g), (d.d, g.g))
         jax.tree.map(close, {n: info[n] for n in algorithm.STEP_INFO}, d_info | g_info)
@@ -404,7 +406,7 @@ def test_simultaneous_steps_share_players_noise_and_masks():
 def test_simultaneous_is_not_alternating():
     data, state = images(), algorithm.init(game(), HPARAMS, 0, images())
     one, other = (
-        algorithm.train_step(game(update=update), HPARAMS, state, data)[0]
+        train_chunk(game(update=update), HPARAMS, state, data, 1)[0]
         for update in ("alternating", "simultaneous")
     )
     assert_equal(one.d, other.d)
@@ -449,19 +451,17 @@ def test_half_the_rate_on_the_sum_is_the_rate_on_half_the_sum():
     def run(rate: float, floor: float) -> State:
         optimizer = structure.d_optimizer._replace(end_learning_rate=floor)
         hparams = HPARAMS._replace(d=HPARAMS.d._replace(learning_rate=rate))
-        state = start
-        for _ in range(4):
-            state, _ = algorithm.train_step(
-                structure._replace(d_optimizer=optimizer), hparams, state, data
-            )
-        return state
+        ours = structure._replace(d_optimizer=optimizer)
+        return train_chunk(ours, hparams, start, data, 4)[0]
 
     ours = run(0.05, 5e-4)
-    algorithm.d_step.clear_cache()
+    algorithm.d_step.clear_cache()  # where the loss has been looked up already
+    train_chunk.clear_cache()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(losses.LOSSES, "non_saturating", halved)
         theirs = run(0.1, 1e-3)
-    algorithm.d_step.clear_cache()
+    algorithm.d_step.clear_cache()  # where the loss has been looked up already
+    train_chunk.clear_cache()
     assert_equal((ours.d, ours.g), (theirs.d, theirs.g))
     assert_all_differ(ours.d.params, start.d.params)
 

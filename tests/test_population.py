@@ -1,5 +1,6 @@
 """Tests of gan_jax.population: a member is the lone run of its seed and config, bit for bit."""
 
+import functools
 import json
 import os
 import subprocess
@@ -31,7 +32,8 @@ def images() -> jax.Array:
 
 def train(num_steps: tuple[int, ...] = (7, 5)):
     """Members in chunks; those that diverge stay dead."""
-    members, mesh = configs(), population.mesh()
+    members = configs()
+    mesh = population.mesh(len(members))
     game = config.game(members[0], SHAPE)
     hparams = population.stack([jax.tree.map(np.float32, config.hparams(c)) for c in members])
     seeds = np.array([c.seed for c in members], np.uint32)
@@ -48,7 +50,7 @@ def train(num_steps: tuple[int, ...] = (7, 5)):
 def alone(c, num_steps: int):
     """The same as gan_jax.train does it, in one chunk."""
     game, hparams = config.game(c, SHAPE), config.hparams(c)
-    init = jax.jit(lambda seed, data: algorithm.init(game, hparams, seed, data))
+    init = functools.partial(jax.jit(algorithm.init, static_argnums=0), game, hparams)
     return algorithm.train_chunk(
         game, hparams, init(np.uint32(c.seed), images()), images(), num_steps
     )
@@ -80,7 +82,7 @@ import json
 from gan_jax import checkpoint, population
 from tests.test_population import train
 states, diverged = train()
-print(json.dumps([population.mesh().size, diverged.tolist(), checkpoint.sha256(states)]))
+print(json.dumps([population.mesh(4).size, diverged.tolist(), checkpoint.sha256(states)]))
 """
 
 

@@ -250,7 +250,7 @@ def test_a_dry_run_says_what_it_would_train_and_writes_nothing(files, monkeypatc
     [
         ([], "--config and --sweep are needed"),
         (["--config=config.json", "--sweep=none.py"], "--sweep=none.py: no such file"),
-        (["--config=config.json", "--sweep=config.json"], "not a .py file"),
+        (["--config=config.json", "--sweep=config.json"], "neither a .py nor a .json"),
         (["--config=config.json", "--sweep=rates.py", "--shard=2/2"], "want I/N with I from 0"),
         (["--config=config.json", "--sweep=rates.py", "--seeds=0"], "from 1 up"),
         (["--merge"], "need --workdir"),
