@@ -31,17 +31,8 @@ def mesh(members: int) -> Mesh:
     return Mesh(np.array(jax.devices()[:members]), (MEMBERS,))
 
 
-def _each(mesh: Mesh, one: Any) -> Any:
-    """`one`, of a member's arguments and those that all share, for all members.
-
-    Takes (members' pytrees, stacked; what is shared), as `one` takes (a member's; what is shared).
-    """
-    batched = jax.default_backend() != "cpu"
-
-    def block(members: Any, shared: Any) -> Any:
-        call = functools.partial(one, shared=shared)
-        return jax.vmap(call)(members) if batched else jax.lax.map(call, members)
-
+def _share(mesh: Mesh, block: Any) -> Any:
+    """`block`, of stacked pytrees and of what all members share, on each device for its members."""
     return jax.shard_map(
         block, mesh=mesh, in_specs=(P(MEMBERS), P()), out_specs=P(MEMBERS), check_vma=False
     )
@@ -64,10 +55,10 @@ def init(game: Game, hparams: HParams, seeds: jax.Array, data: jax.Array, mesh: 
       mesh: of the devices that share the members.
     """
 
-    def one(member: tuple[HParams, jax.Array], shared: jax.Array) -> State:
-        return algorithm.init(game, *member, shared)
+    def block(members: tuple[HParams, jax.Array], data: jax.Array) -> State:
+        return jax.lax.map(lambda m: algorithm.init(game, m[0], m[1], data), members)
 
-    return _each(mesh, one)((hparams, seeds), data)
+    return _share(mesh, block)((hparams, seeds), data)
 
 
 @functools.partial(jax.jit, static_argnames=("game", "mesh"), donate_argnames="states")
@@ -96,17 +87,25 @@ def train_chunk(
       member not alive means nothing.
     """
 
-    def one(
-        member: tuple[HParams, State, jax.Array], shared: tuple[jax.Array, jax.Array]
-    ) -> tuple[State, Info]:
-        hparams, state, alive = member
+    def one(shared: Any, hparams: HParams, state: State, alive: jax.Array) -> tuple[State, Info]:
         data, num_steps = shared
-        trained, info = algorithm.train_chunk(
-            game, hparams, state, data, jnp.where(alive, num_steps, 0)
-        )
-        return trained, info
+        return algorithm.train_chunk(game, hparams, state, data, jnp.where(alive, num_steps, 0))
 
-    return _each(mesh, one)((hparams, states, alive), (data, jnp.int32(num_steps)))
+    def block(members: tuple[HParams, State, jax.Array], shared: Any) -> tuple[State, Info]:
+        if jax.default_backend() != "cpu":
+            return jax.vmap(functools.partial(one, shared))(*members)
+
+        # One after the other, each written back to its place: lax.map would hold all of them twice.
+        def body(i: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:
+            hparams, states, alive = members[0], carry[0], members[2]
+            mine = jax.tree.map(lambda x: x[i], (hparams, states, alive))
+            return jax.tree.map(lambda x, new: x.at[i].set(new), carry, one(shared, *mine))
+
+        shapes = jax.eval_shape(jax.vmap(functools.partial(one, shared)), *members)[1]
+        infos = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.fori_loop(0, members[2].shape[0], body, (members[1], infos))
+
+    return _share(mesh, block)((hparams, states, alive), (data, jnp.int32(num_steps)))
 
 
 def place(tree: Any, mesh: Mesh) -> Any:
