@@ -174,8 +174,8 @@ def evaluation(
             x = np.arange(len(n)) + 0.4 * i - 0.2
             classes.bar(x, np.array(n) / sum(n), 0.4, color=color, label=text)
         classes.set_title("which classes are there?", loc="left", fontsize=10)
-        if len(x) <= 20:
-            classes.set_xticks(x)
+        if len(n) <= 20:
+            classes.set_xticks(range(len(n)))
         classes.set_xlabel("class, by the evaluator")
         classes.set_ylabel("share")
         classes.legend(frameon=False)

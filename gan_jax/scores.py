@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -146,7 +146,10 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def cost(name: str, value: float) -> float:
+Value = TypeVar("Value", float, np.ndarray)
+
+
+def cost(name: str, value: Value) -> Value:
     """A quantity of metrics.jsonl so turned that the lower is the better; losses as they are."""
     better = METRICS[name].better if name in METRICS else "lower"
     if isinstance(better, float):

@@ -303,7 +303,7 @@ def results_csv(results: Results) -> str:
         for name in metrics:
             values, steps = _measured(results, i, name)
             row.append("" if np.isnan(finals[name][i]) else finals[name][i])
-            best = np.argmin(cost(name, 1) * values) if len(values) else None
+            best = np.argmin(cost(name, values)) if len(values) else None
             row += ["", ""] if best is None else [values[best], steps[best]]
         for name in others:
             values, _ = _measured(results, i, name)
@@ -365,7 +365,7 @@ def _improvement_text(results: Results, metric: str, standings: list[Standing]) 
         return "There is only one setting.\n"
     rows = []
     for place, rival in enumerate(rivals, 2):
-        found = improvement(*(cost(metric, 1) * s.scores for s in (best, rival)))
+        found = improvement(*(cost(metric, s.scores) for s in (best, rival)))
         against = f"{place}: {_name(results, rival.setting)}"
         rows.append([against, f"{found.value:.2f}", _interval(found)])
     return (
@@ -521,7 +521,7 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
 
 def _edge(metric: str, low: float, high: float) -> float:
     """Of the two ends of an axis that where the scores are worst."""
-    return high if cost(metric, 1) > 0 else low
+    return high if cost(metric, math.inf) > 0 else low
 
 
 def _panel(

@@ -266,6 +266,21 @@ def test_the_report_ranks_compares_and_averages():
     assert f"| loss (between the IQMs of its values) | {10 / np.sqrt(2):.4g} |" in text
 
 
+def test_a_metric_that_is_best_at_a_value_is_ranked_by_the_distance_to_it():
+    results = sweep([[0.5, 0.5], [1.75, 2], [1.25, 0.75]], metric="density")
+    standings = summary.rank(results, "density")
+    assert [s.setting for s in standings] == [2, 0, 1]
+    text = summary.summary_md(results, "density", "", standings)
+    found = rows_of(text, "Is it better than the next?")
+    assert [row[1] for row in found] == ["1.00", "1.00"]
+    row = next(csv.DictReader(io.StringIO(summary.results_csv(results))))
+    assert (row["final_density"], row["best_density"], row["best_step_density"]) == (
+        "0.5",
+        "1.0",
+        "20",
+    )
+
+
 def test_the_probability_in_the_report_heeds_which_way_is_better():
     results = sweep([[1, 2], [3, 4]], metric="recall")
     text = summary.summary_md(results, "recall", "", summary.rank(results, "recall"))
@@ -300,7 +315,7 @@ def test_the_losses_stand_in_for_a_metric_measured_once(monkeypatch):
     assert upper.lines[0].get_xydata().tolist() == [[10, 0.5], [20, 1.5], [30, 2.5]]
 
 
-@pytest.mark.parametrize(("metric", "edge"), [("fid", 0.98), ("recall", 0.02)])
+@pytest.mark.parametrize(("metric", "edge"), [("fid", 0.98), ("recall", 0.02), ("density", 0.98)])
 def test_a_panel_a_field_and_every_member_a_dot(metric, edge, monkeypatch):
     settings = [{"r": 1e-4, "widths": (8,)}, {"r": 1e-2, "widths": [9]}, {"r": 1e-3, "widths": []}]
     results = sweep([[1, 2], [3, 4], [5, 6]], settings, metric, [[0, 0], [0, 0], [30, 0]])
