@@ -118,6 +118,12 @@ def init(game: Game, hparams: HParams, seed: jax.Array | int, data: jax.Array) -
     )
 
 
+def shapes(game: Game, hparams: HParams) -> State:
+    """The shapes and types of a state, as jax.eval_shape gives them; nothing is computed."""
+    data = jax.ShapeDtypeStruct((1, *game.generator.out_shape), jnp.float32)
+    return jax.eval_shape(functools.partial(init, game, hparams), 0, data)
+
+
 def sample_noise(game: Game, key: jax.Array, num: int) -> jax.Array:
     """Draws z from the prior, shape (num, z_dim)."""
     shape = (num, game.z_dim)

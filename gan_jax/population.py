@@ -145,11 +145,7 @@ class Progress(NamedTuple):
 
 def size(config: ConfigDict, shape: tuple[int, ...]) -> int:
     """Bytes of a member's state: parameters, optimizer and a few numbers."""
-    game = config_lib.game(config, shape)
-    data = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    state = jax.eval_shape(
-        functools.partial(algorithm.init, game, config_lib.hparams(config)), 0, data
-    )
+    state = algorithm.shapes(config_lib.game(config, shape), config_lib.hparams(config))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 

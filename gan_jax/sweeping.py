@@ -1,6 +1,5 @@
 """The host's side of a sweep: units one after the other, each resumable; their results joined."""
 
-import functools
 import io
 import json
 import os
@@ -137,9 +136,7 @@ def _describe(units: Sequence[Sequence[Member]], shape: tuple[int, ...]) -> None
 def _flops(config: ConfigDict, shape: tuple[int, ...]) -> float:
     """Floating-point operations of an iteration: a product of each weight, forward and backward."""
     game = config_lib.game(config, shape)
-    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    start = functools.partial(algorithm.init, game, config_lib.hparams(config))
-    state = jax.eval_shape(start, 0, x)
+    state = algorithm.shapes(game, config_lib.hparams(config))
     d, g = (sum(x.size for x in jax.tree.leaves(p.params)) for p in (state.d, state.g))
     # D: forward and backward on real and on fake, each step; G: forward each time, backward once,
     # and D's forward and backward in between.

@@ -8,11 +8,9 @@ import os
 import pathlib
 import subprocess
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from gan_jax import algorithm, checkpoint
@@ -113,8 +111,7 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
     if not isinstance(shape, list) or len(shape) not in (2, 4) or not all(map(_is_count, shape)):
         raise InputError(f"{workdir / 'run.json'} does not name the shape of the data")
     game = config_lib.game(config, tuple(shape[1:]))
-    data = jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32)
-    like = jax.eval_shape(partial(algorithm.init, game, config_lib.hparams(config)), 0, data)
+    like = algorithm.shapes(game, config_lib.hparams(config))
     directory = workdir / "checkpoints"
     if step == "best":
         step = checkpoint.best(directory, config.keep_best)
