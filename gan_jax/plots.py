@@ -48,11 +48,11 @@ def points(samples: np.ndarray) -> Image.Image:
     Args:
       samples: shape (n, d).
     """
-    figure = _figure(4, 4)
+    figure = new_figure(4, 4)
     axes = figure.subplots()
     axes.scatter(samples[:, 0], samples[:, 1] if samples.shape[1] > 1 else 0 * samples[:, 0], s=4)
     axes.set_aspect("equal", adjustable="datalim")
-    return Image.open(io.BytesIO(_figure_png(figure))).convert("RGB")
+    return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
 
 
 def sample_picture(samples: np.ndarray, rows: int, columns: int) -> Image.Image:
@@ -88,13 +88,15 @@ def gif(frames: list[pathlib.Path]) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of a size in inches."""
     from matplotlib.figure import Figure  # takes a second to import; training does not wait for it
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _figure_png(figure: "Figure") -> bytes:
+def figure_png(figure: "Figure") -> bytes:
+    """A figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
@@ -108,7 +110,7 @@ def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
       title: of the figure.
     """
     step = [m["step"] for m in metrics]
-    figure = _figure(8, 6)
+    figure = new_figure(8, 6)
     figure.suptitle(title, x=0.01, ha="left")
     losses, outputs = figure.subplots(2, 1, sharex=True)
     for axes, names, label in (
@@ -126,10 +128,11 @@ def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
     outputs.set_xlabel("iteration")
     for axes in (losses, outputs):
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
-    return _figure_png(figure)
+    return figure_png(figure)
 
 
-def _shown(axes: "Axes", images: np.ndarray, rows: int, columns: int, title: str) -> None:
+def show_grid(axes: "Axes", images: np.ndarray, rows: int, columns: int, title: str) -> None:
+    """Draws `image_grid` into axes, under a title."""
     axes.imshow(image_grid(images, rows, columns), cmap="gray", interpolation="nearest")
     axes.set_title(title, loc="left", fontsize=10)
     axes.axis("off")
@@ -149,18 +152,18 @@ def evaluation(
       result: the contents of evaluation.json.
       metrics: lines of metrics.jsonl, of which those of an evaluation have more.
     """
-    figure = _figure(10, 8)
+    figure = new_figure(10, 8)
     title = f"{result['dataset']}, iteration {result['step']}, {result['samples']} samples"
     figure.suptitle(title, x=0.01, ha="left")
     (left, right), (classes, curves) = figure.subplots(2, 2, height_ratios=(3, 2))
     if samples.ndim == 4:
-        _shown(left, samples[:100], 10, 10, "samples")
+        show_grid(left, samples[:100], 10, 10, "samples")
         some = samples[:25]
         flat = to_uint8(some).reshape(len(some), -1), train.reshape(len(train), -1)
         index, _ = nearest(*(x.astype(np.float32) for x in flat))
         # Five columns of pairs: a sample and, to the right of it, its neighbour.
         pairs = np.stack([to_uint8(some), train[index]], axis=1).reshape(-1, *train.shape[1:])
-        _shown(right, pairs, 5, 10, "which training image is nearest? (right of each sample)")
+        show_grid(right, pairs, 5, 10, "which training image is nearest? (right of each sample)")
     else:
         for axes, x, text in ((left, samples, "samples"), (right, train, "data")):
             axes.scatter(x[:, 0], x[:, -1], s=2, color="#0072B2")
@@ -196,4 +199,4 @@ def evaluation(
             axes.set_xlabel("iteration")
     text = "how did the metrics move while training?"
     curves.set_title(text if evaluated else f"{text} (needs eval_every)", loc="left", fontsize=10)
-    return _figure_png(figure)
+    return figure_png(figure)

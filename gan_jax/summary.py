@@ -483,7 +483,7 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
     several = measured[:, results.names.index(metric)].sum() > 1
     losses = [name for name in ("d_loss", "g_loss") if name in results.names]
     shown = [metric] if several or not losses else losses
-    figure = plots._figure(8, 2 + 3.5 * len(shown))
+    figure = plots.new_figure(8, 2 + 3.5 * len(shown))
     figure.suptitle(
         "How did the best settings get there? (median and quartiles over seeds)", x=0.01, ha="left"
     )
@@ -516,7 +516,7 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
     handles, labels = grid[0].get_legend_handles_labels()
     legend = figure.legend(handles, labels, title=title, loc="outside lower left", frameon=False)
     legend.set_alignment("left")
-    return plots._figure_png(figure)
+    return plots.figure_png(figure)
 
 
 def _edge(metric: str, low: float, high: float) -> float:
@@ -582,7 +582,7 @@ def hyperparameters_png(results: Results, metric: str) -> bytes:
         fields = {"no field is swept": ({"all": "all"}, np.full(len(scores), "all"))}
     columns = min(3, len(fields))
     rows = math.ceil(len(fields) / columns)
-    figure = plots._figure(max(6, 4 * columns), 1 + 3.5 * rows)
+    figure = plots.new_figure(max(6, 4 * columns), 1 + 3.5 * rows)
     figure.suptitle("What does each hyperparameter do to the final score?", x=0.01, ha="left")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes, (field, (values, own)) in zip(grid.flat, fields.items(), strict=False):
@@ -599,13 +599,13 @@ def hyperparameters_png(results: Results, metric: str) -> bytes:
         for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(keys.values(), keys.keys(), loc="outside lower left", frameon=False, ncols=2)
-    return plots._figure_png(figure)
+    return plots.figure_png(figure)
 
 
 def ranking_png(results: Results, metric: str, standings: list[Standing]) -> bytes:
     """The IQM and its interval of the best settings, best first."""
     shown = standings[:_RANKED]
-    figure = plots._figure(8, 2 + 0.25 * len(shown))
+    figure = plots.new_figure(8, 2 + 0.25 * len(shown))
     of = f"the best {len(shown)} of {len(standings)}; " if len(shown) < len(standings) else ""
     title = f"Which setting is best? ({of}IQM over seeds and its 95 % interval)"
     fields = textwrap.fill(", ".join(_fields(results)), 90)
@@ -638,7 +638,7 @@ def ranking_png(results: Results, metric: str, standings: list[Standing]) -> byt
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(_title(metric))
     axes.grid(alpha=0.3, axis="x")
-    return plots._figure_png(figure)
+    return plots.figure_png(figure)
 
 
 def extremes(results: Results, metric: str) -> dict[str, int]:
@@ -663,7 +663,7 @@ def samples_png(results: Results, metric: str) -> bytes:
     """Samples of the best, the median and the worst member."""
     scores, _ = final(results, metric)
     shown = extremes(results, metric)
-    figure = plots._figure(max(7, 4 * len(shown)), 5)
+    figure = plots.new_figure(max(7, 4 * len(shown)), 5)
     title = f"What do members draw? ({METRICS[metric].label}, of members with a score)"
     figure.suptitle(title, x=0.01, ha="left")
     for axes, (name, i) in zip(
@@ -675,12 +675,12 @@ def samples_png(results: Results, metric: str) -> bytes:
         title = f"{name}: member {i}, {score}\n{setting}"
         if samples.ndim == 4:
             side = math.ceil(math.sqrt(len(samples)))
-            plots._shown(axes, samples, side, side, title)
+            plots.show_grid(axes, samples, side, side, title)
         else:
             axes.plot(samples[:, 0], samples[:, -1], "o", ms=3, mew=0, color=_BLUE)
             axes.set_title(title, loc="left", fontsize=10)
             axes.set_aspect("equal", adjustable="datalim")
-    return plots._figure_png(figure)
+    return plots.figure_png(figure)
 
 
 def write(directory: pathlib.Path, results: Results, metric: str, command: str) -> None:

@@ -48,10 +48,8 @@ def line(step: int, **more) -> dict:
 def axes_of(monkeypatch, *arguments) -> list:
     """The axes of an evaluation's figure, in the order they were made, from a PNG that opens."""
     kept = []
-    original = plots._figure_png
-    monkeypatch.setattr(
-        plots, "_figure_png", lambda figure: kept.append(figure) or original(figure)
-    )
+    original = plots.figure_png
+    monkeypatch.setattr(plots, "figure_png", lambda figure: kept.append(figure) or original(figure))
     assert Image.open(io.BytesIO(plots.evaluation(*arguments))).size == (1200, 960)
     return kept[0].axes
 

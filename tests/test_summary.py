@@ -47,7 +47,7 @@ def order(results, metric="fid") -> list[int]:
 def figure_of(monkeypatch, draw, *arguments):
     """The figure that a function makes a PNG of."""
     kept = []
-    monkeypatch.setattr(plots, "_figure_png", lambda figure: kept.append(figure) or b"")
+    monkeypatch.setattr(plots, "figure_png", lambda figure: kept.append(figure) or b"")
     draw(*arguments)
     return kept[0]
 
