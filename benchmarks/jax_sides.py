@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import algorithm
-from gan_jax.algorithm import Game, HParams, Role, State
+from gan_jax import algorithm, core
+from gan_jax.core import Game, HParams, Role, State
 
 Steps = Callable[[int], Any]  # runs that many iterations, and returns when they are done
 
@@ -49,9 +49,9 @@ def _matmuls(g: Any, d: Any, real: jax.Array, z: Any, num_steps: int) -> Any:
 
 def limit(game: Game, state: State, images: jax.Array) -> tuple[Steps, dict[str, float]]:
     """The limit, and what shows that XLA left it whole: products in the loop, and flops."""
-    real = algorithm.draw_real(game, state, images, jnp.int32(0)).reshape(game.batch_size, -1)
-    keys = [algorithm.role_key(state.key, role) for role in (Role.NOISE_D, Role.NOISE_G)]
-    z = [algorithm.sample_noise(game, key, game.batch_size) for key in keys]
+    real = core.draw_real(game, state, images, jnp.int32(0)).reshape(game.batch_size, -1)
+    keys = [core.role_key(state.key, role) for role in (Role.NOISE_D, Role.NOISE_G)]
+    z = [core.sample_noise(game, key, game.batch_size) for key in keys]
     arguments = state.g.params, state.d.params, real, z
     lowered = _matmuls.lower(*arguments, 1)
     compiled = lowered.compile()
@@ -72,21 +72,21 @@ def limit(game: Game, state: State, images: jax.Array) -> tuple[Steps, dict[str,
 
 def python_loop(game: Game, hparams: HParams, state: State, images: jax.Array) -> Steps:
     """What train_chunk does with k = 1, by five calls an iteration."""
-    real = jax.jit(functools.partial(algorithm.draw_real, game))
+    real = jax.jit(functools.partial(core.draw_real, game))
 
     @functools.partial(jax.jit, static_argnames="role")
     def noise(key: jax.Array, number: int, role: Role) -> jax.Array:
-        return algorithm.sample_noise(game, algorithm.role_key(key, role, number), game.batch_size)
+        return core.sample_noise(game, core.role_key(key, role, number), game.batch_size)
 
     def steps(num: int) -> None:
         now = state
         key = jax.random.key(0)  # of dropout, of which there is none
         for i in np.arange(num, dtype=np.int32):
             now = now._replace(step=i)
-            z = noise(now.key, i, role=Role.NOISE_D)
-            now, _ = algorithm.d_step(game, hparams, now, real(now, images, i), z, key)
+            x, z = real(now, images, i), noise(now.key, i, role=Role.NOISE_D)
+            now, _ = algorithm.d_step(game, hparams, now, x, z, key)
             z = noise(now.key, i, role=Role.NOISE_G)
-            now, _ = algorithm.g_step(game, hparams, now, z, key)
+            now, _ = algorithm.g_step(game, hparams, now, x, z, key)
         jax.block_until_ready(now)
 
     return steps

@@ -43,7 +43,7 @@ def lone(steps: int) -> float:
     if not _sides:
         import jax
 
-        from gan_jax import algorithm, config
+        from gan_jax import algorithm, config, core
 
         c, images = _setup(1)
         game, hparams, x = (
@@ -51,7 +51,7 @@ def lone(steps: int) -> float:
             config.hparams(c),
             jax.device_put(images),
         )
-        state = algorithm.init(game, hparams, 0, x)
+        state = core.init(game, hparams, 0, x)
         _sides["run"] = lambda n: jax.block_until_ready(
             algorithm.train_chunk(game, hparams, state, x, n)
         )

@@ -40,7 +40,7 @@ import numpy as np
 from jax_sides import Steps
 from ml_collections import ConfigDict
 
-from gan_jax import algorithm, cli, data, device, train
+from gan_jax import algorithm, cli, core, data, device, train
 from gan_jax import config as config_lib
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -207,7 +207,7 @@ def main() -> int:
     on_device = jax.device_put(images)
     game, hparams = config_lib.game(config, images.shape[1:]), config_lib.hparams(config)
     assert game.k == 1
-    state = algorithm.init(game, hparams, config.seed, on_device)
+    state = core.init(game, hparams, config.seed, on_device)
     chunk = functools.partial(algorithm.train_chunk, game, hparams, state, on_device)
     limit, check = jax_sides.limit(game, state, on_device)
     torch = dict(torch_sides(images))

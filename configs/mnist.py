@@ -25,9 +25,12 @@ def get_config() -> ConfigDict:
     c.image_size = 0  # pixels a side to resize to; 0 leaves images as they are
 
     # Algorithm 1.
-    c.loss = "non_saturating"  # the game: see gan_jax/losses.py
+    c.loss = "non_saturating"  # the game: a key of LOSSES in gan_jax/losses.py
     c.k = 1  # discriminator steps per generator step
-    c.update = "alternating"  # D's steps, then G's; or simultaneous: both from the same state
+    c.update = "alternating"  # D's steps, then G's; or unrolled, or both at once: simultaneous,
+    # optimistic, extragradient or consensus, see gan_jax/updates.py
+    c.unrolled_steps = 0  # unrolled: D's steps that G's step looks ahead
+    c.consensus = 0.0  # consensus: the weight of the pull to where neither would move
     c.num_steps = 20_000  # iterations, each k discriminator steps and one generator step
     c.batch_size = 128  # examples, and noise vectors, in a minibatch
     c.z_dim = 100  # components of the noise z
@@ -45,6 +48,7 @@ def get_config() -> ConfigDict:
     c.generator.output_bias = "zero"  # zero, or data_mean: G starts around the mean example
     c.generator.initializer = "he_normal"  # he_normal (scale / sqrt(fan_in / 2)), uniform, normal
     c.generator.init_scale = 1.0  # multiplies he_normal; half-width of uniform; std of normal
+    c.generator.batch_norm = False  # of the hidden layers
     c.discriminator = ConfigDict()
     c.discriminator.widths = (128,)
     c.discriminator.activation = "relu"
@@ -53,6 +57,8 @@ def get_config() -> ConfigDict:
     c.discriminator.init_scale = 1.0
     c.discriminator.input_dropout = 0.0  # share of the pixels that D does not see, in G's step too
     c.discriminator.dropout = 0.0  # share of each hidden layer's units
+    c.discriminator.spectral_norm = False  # weight matrices divided by their largest singular value
+    c.pack = 1  # examples that D judges together, all real or all generated (PacGAN)
 
     # The optimizers, one for each player.
     c.d_optimizer = ConfigDict()
@@ -68,6 +74,19 @@ def get_config() -> ConfigDict:
     c.d_optimizer.b1_steps = 0  # iterations in which b1 goes to end_b1, on a line; 0: it stays
     c.d_optimizer.end_b1 = 0.0  # b1 from then on
     c.g_optimizer = c.d_optimizer.copy_and_resolve_references()
+
+    # What was added to the game since. Where a number is 0 the program has nothing of it.
+    c.penalties = ConfigDict()  # on D's gradient by its input, see gan_jax/penalties.py
+    for name in ("gradient_penalty", "r1", "r2", "dragan"):
+        c.penalties[name] = ConfigDict()
+        c.penalties[name].weight = 0.0
+        c.penalties[name].interval = 1  # iterations from one to the next, which then weighs as much
+    c.label_smoothing = 0.0  # D's target for real examples is 1 minus this (one-sided)
+    c.instance_noise = ConfigDict()
+    c.instance_noise.std = 0.0  # of Gaussian noise added to whatever D sees
+    c.instance_noise.steps = 0  # iterations in which it fades to nothing, on a line; 0: it stays
+    c.weight_clip = 0.0  # wasserstein: D's parameters stay within plus and minus this
+    c.ema = 0.0  # decay of an average of G's weights, which samples and scores then come from
 
     # What is written and when, in iterations; none of it changes what is trained.
     c.log_every = 2_000  # between printed lines

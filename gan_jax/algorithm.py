@@ -7,158 +7,143 @@
         sample a minibatch of m noise vectors
         update the generator by descending its stochastic gradient of V
 
-What shapes the compiled program (`Game`) is static; what is only a number (`HParams`) is traced.
+and, where a game says so, the other ways to update that followed from it.
 """
 
-import enum
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from gan_jax import minibatch, networks
+from gan_jax import networks
+from gan_jax.core import Game, HParams, Player, Role, State, draw_real, pack, role_key, sample_noise
 from gan_jax.losses import LOSSES
-from gan_jax.networks import MLP, Params
+from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import Optimizer, Rates
+from gan_jax.penalties import PENALTIES
+from gan_jax.updates import UPDATES, Gradients
 
-Info = dict[str, jax.Array]  # scalars measured during a step: "step" and those of STEP_INFO
-_BLOCK = 1000  # samples that `generate_in_blocks` makes at a time
+Info = dict[str, jax.Array]  # scalars measured during a step: "step" and those of `info_names`
+_OWN = 2**31  # what a step draws from its keys is numbered from here, above dropout's layers
 STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
 
 
-class Prior(NamedTuple):
-    """The distribution of z, independent in each component."""
-
-    name: str  # "uniform" on [low, high), or "normal": mean 0, variance 1
-    low: float = -1.0
-    high: float = 1.0
+def info_names(game: Game) -> tuple[str, ...]:
+    """What `train_chunk` measures, besides the step."""
+    return (*STEP_INFO, *["d_penalty"] * bool(game.penalties), "d_param_norm", "g_param_norm")
 
 
-class Game(NamedTuple):
-    """The structure of a run: hashable, static, one compilation each."""
-
-    loss: str  # a key of LOSSES
-    k: int  # discriminator steps in an iteration
-    update: str  # "alternating", as Algorithm 1 is printed, or "simultaneous", see `train_step`
-    batch_size: int  # m, examples and noise vectors in a minibatch
-    z_dim: int
-    prior: Prior
-    generator: MLP
-    discriminator: MLP
-    d_optimizer: Optimizer
-    g_optimizer: Optimizer
-
-
-class HParams(NamedTuple):
-    """The numbers of a run: traced, so that changing one compiles nothing."""
-
-    d: Rates
-    g: Rates
-
-
-class Player(NamedTuple):
-    params: Params
-    opt_state: optax.OptState
-
-
-class State(NamedTuple):
-    """The whole truth about a run in progress: arrays and nothing else."""
-
-    step: jax.Array  # iterations done, int32 ()
-    key: jax.Array  # the root key's data, uint32 (2,); never advanced, see `role_key`
-    d: Player
-    g: Player
-
-
-class Role(enum.IntEnum):
-    """What a key is for. Every draw has a role and a number, so that no key serves twice."""
-
-    INIT_D = 0
-    INIT_G = 1
-    BATCH = 2
-    NOISE_D = 3
-    NOISE_G = 4
-    NOISE_SAMPLE = 5
-    STEP_D = 6  # what a step itself draws: dropout masks
-    STEP_G = 7
-    EVALUATE = 8
-
-
-def role_key(root: jax.Array, role: Role, number: jax.Array | int = 0) -> jax.Array:
-    """The key of the `number`-th draw for a role, from the root key's data."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(root), role), number)
-
-
-def init(game: Game, hparams: HParams, seed: jax.Array | int, data: jax.Array) -> State:
-    """The state before the first iteration.
-
-    Args:
-      game: static structure.
-      hparams: traced numbers.
-      seed: of every random draw.
-      data: see `train_chunk`; used where a network starts from the mean of the data.
+def _view(game: Game, hparams: HParams, step: jax.Array, x: jax.Array, key: jax.Array) -> jax.Array:
+    """Examples as D sees them: with instance noise (Sonderby et al. 2017,
+    https://arxiv.org/abs/1610.04490), which fades, and in packs.
     """
-    key = jax.random.key_data(jax.random.key(seed))
-    mean = jnp.mean(_scaled(data), axis=0)
-
-    def player(network: MLP, role: Role, x: jax.Array, opt: Optimizer, rates: Rates) -> Player:
-        params = networks.init(network, role_key(key, role), x, mean)
-        return Player(params, opt.transformation(rates, 0).init(params))
-
-    x = mean[None]
-    z = jnp.zeros((1, game.z_dim))
-    return State(
-        step=jnp.int32(0),
-        key=key,
-        d=player(game.discriminator, Role.INIT_D, x, game.d_optimizer, hparams.d),
-        g=player(game.generator, Role.INIT_G, z, game.g_optimizer, hparams.g),
-    )
+    if game.instance_noise:
+        fade = jnp.maximum(0, 1 - step / game.noise_steps) if game.noise_steps else 1
+        noise = jax.random.normal(jax.random.fold_in(key, _OWN), x.shape)
+        x = x + hparams.instance_noise * fade * noise
+    return pack(game, x)
 
 
-def shapes(game: Game, hparams: HParams) -> State:
-    """The shapes and types of a state, as jax.eval_shape gives them; nothing is computed."""
-    data = jax.ShapeDtypeStruct((1, *game.generator.out_shape), jnp.float32)
-    return jax.eval_shape(functools.partial(init, game, hparams), 0, data)
+def _d_gradient(
+    game: Game, hparams: HParams, state: State, real: jax.Array, noise: jax.Array, key: jax.Array
+) -> tuple[tuple[Params, Stats], Info]:
+    """D's gradient, its network's new statistics, and what `d_step` measures."""
+    keys = jax.random.split(key)
+    fake, _ = networks.apply(game.generator, state.g.variables, noise, train=True)
+    real = _view(game, hparams, state.step, real, keys[0])
+    fake = _view(game, hparams, state.step, fake, keys[1])
+
+    def objective(params: Params) -> tuple[jax.Array, tuple[Any, ...]]:
+        def judge(x: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+            d = Variables(params, state.d.stats)
+            return networks.apply(game.discriminator, d, x, key, train=True)
+
+        (on_real, stats), (on_fake, _) = judge(real, keys[0]), judge(fake, keys[1])
+        loss = LOSSES[game.loss].d(on_real, on_fake)
+        if game.label_smoothing:  # as the cross-entropy with target 1 - s is softplus(-x) + s x
+            loss += hparams.label_smoothing * jnp.mean(on_real)
+        penalty = jnp.float32(0)
+        for i, (name, interval) in enumerate(game.penalties):
+            own = jax.random.fold_in(keys[0], _OWN + 1 + i)
+
+            def value(name: str = name, own: jax.Array = own) -> jax.Array:
+                return PENALTIES[name](lambda x: judge(x, own)[0], real, fake, own)
+
+            # As rare as its interval says, and as heavy ("lazy", Karras et al. 2020,
+            # https://arxiv.org/abs/1912.04958, appendix B).
+            due = state.step % interval == 0
+            now = jax.lax.cond(due, value, lambda: jnp.float32(0)) if interval > 1 else value()
+            penalty += hparams.penalties[i] * interval * now
+        return loss + penalty, (loss, penalty, on_real, on_fake, stats)
+
+    (_, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.d.params)
+    loss, penalty, on_real, on_fake, stats = aux
+    output = LOSSES[game.loss].output
+    info = {
+        "d_loss": loss,
+        "d_real": jnp.mean(output(on_real)),
+        "d_fake": jnp.mean(output(on_fake)),
+        "d_grad_norm": optax.tree.norm(grads),
+    }
+    return (grads, stats), info | ({"d_penalty": penalty} if game.penalties else {})
 
 
-def sample_noise(game: Game, key: jax.Array, num: int) -> jax.Array:
-    """Draws z from the prior, shape (num, z_dim)."""
-    shape = (num, game.z_dim)
-    if game.prior.name == "normal":
-        return jax.random.normal(key, shape)
-    return jax.random.uniform(key, shape, minval=game.prior.low, maxval=game.prior.high)
+def _g_gradient(
+    game: Game, hparams: HParams, state: State, real: jax.Array, noise: jax.Array, key: jax.Array
+) -> tuple[tuple[Params, Stats], Info]:
+    """G's gradient, its network's new statistics, and what `g_step` measures."""
+    keys = jax.random.split(key)
 
+    def objective(params: Params) -> tuple[jax.Array, Stats]:
+        now = state._replace(g=state.g._replace(params=params))
+        # Metz et al. 2017, https://arxiv.org/abs/1611.02163: G meets the D that would answer it.
+        for _ in range(game.unrolled_steps):
+            now, _ = d_step(game, hparams, now, real, noise, key)
+        fake, stats = networks.apply(game.generator, now.g.variables, noise, train=True)
+        on_real, on_fake = (
+            networks.apply(
+                game.discriminator, now.d.variables, _view(game, hparams, state.step, x, k), k
+            )[0]
+            for x, k in zip((real, fake), keys, strict=True)
+        )
+        return LOSSES[game.loss].g(on_real, on_fake), stats
 
-def discriminate(game: Game, d_params: Params, x: jax.Array, key: jax.Array | None) -> jax.Array:
-    """D's logits, shape (batch,), for examples of shape (batch, *example shape).
-
-    With a key D drops out what it drops; with None it uses everything.
-    """
-    return networks.apply(game.discriminator, d_params, x, key)
-
-
-@functools.partial(jax.jit, static_argnames="game")
-def generate(game: Game, g_params: Params, z: jax.Array) -> jax.Array:
-    """G(z): samples of shape (batch, *out_shape) from noise of shape (batch, z_dim)."""
-    return networks.apply(game.generator, g_params, z)
-
-
-def generate_in_blocks(game: Game, g_params: Params, z: jax.Array) -> np.ndarray:
-    """G(z) of many z, a block at a time, which bounds the memory; on the host."""
-    blocks = (z[i : i + _BLOCK] for i in range(0, len(z), _BLOCK))
-    return np.concatenate([np.asarray(generate(game, g_params, block)) for block in blocks])
+    (loss, stats), grads = jax.value_and_grad(objective, has_aux=True)(state.g.params)
+    return (grads, stats), {"g_loss": loss, "g_grad_norm": optax.tree.norm(grads)}
 
 
 def _descend(
-    player: Player, grads: Params, optimizer: Optimizer, rates: Rates, step: jax.Array
+    player: Player,
+    gradient: tuple[Params, Stats],
+    optimizer: Optimizer,
+    rates: Rates,
+    step: jax.Array,
 ) -> Player:
+    grads, stats = gradient
     updates, opt_state = optimizer.transformation(rates, step).update(
         grads, player.opt_state, player.params
     )
-    return Player(optax.apply_updates(player.params, updates), opt_state)
+    return Player(optax.apply_updates(player.params, updates), stats, opt_state)
+
+
+def _move_d(game: Game, hparams: HParams, state: State, gradient: tuple[Params, Stats]) -> State:
+    d = _descend(state.d, gradient, game.d_optimizer, hparams.d, state.step)
+    if game.weight_clip:  # Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875
+        bound = hparams.weight_clip
+        d = d._replace(params=jax.tree.map(lambda x: jnp.clip(x, -bound, bound), d.params))
+    return state._replace(d=d)
+
+
+def _move_g(game: Game, hparams: HParams, state: State, gradient: tuple[Params, Stats]) -> State:
+    g = _descend(state.g, gradient, game.g_optimizer, hparams.g, state.step)
+    if state.ema is None:
+        return state._replace(g=g)
+    # Of all steps so far at first, so that the start is soon forgotten.
+    decay = jnp.minimum(hparams.ema, (1 + state.step) / (10 + state.step))
+    ema = optax.incremental_update(g.variables, state.ema, 1 - decay)
+    return state._replace(g=g, ema=ema)
 
 
 @functools.partial(jax.jit, static_argnames="game")
@@ -178,36 +163,25 @@ def d_step(
       state: the state before; G stays as it is.
       real: minibatch of data, shape (batch, *example shape), in G's range.
       noise: minibatch of z, shape (batch, z_dim).
-      key: of the step's own draws, dropout masks.
+      key: of the step's own draws, such as dropout masks.
 
     Returns:
-      The state with the new D, and d_loss, d_real (mean D(x)), d_fake (mean D(G(z))) and
-      d_grad_norm (global l2 norm), all of them before the update.
+      The state with the new D, and d_loss (without penalties, whose weighted sum is d_penalty),
+      d_real (mean D(x)), d_fake (mean D(G(z))) and d_grad_norm (global l2 norm), all of them
+      before the update.
     """
-    fake = generate(game, state.g.params, noise)
-    key_real, key_fake = jax.random.split(key)
-
-    def loss(d_params: Params) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        logits = (
-            discriminate(game, d_params, real, key_real),
-            discriminate(game, d_params, fake, key_fake),
-        )
-        return LOSSES[game.loss].d(*logits), logits
-
-    (d_loss, logits), grads = jax.value_and_grad(loss, has_aux=True)(state.d.params)
-    d_real, d_fake = (jnp.mean(jax.nn.sigmoid(x)) for x in logits)
-    d = _descend(state.d, grads, game.d_optimizer, hparams.d, state.step)
-    return state._replace(d=d), {
-        "d_loss": d_loss,
-        "d_real": d_real,
-        "d_fake": d_fake,
-        "d_grad_norm": optax.tree.norm(grads),
-    }
+    gradient, info = _d_gradient(game, hparams, state, real, noise, key)
+    return _move_d(game, hparams, state, gradient), info
 
 
 @functools.partial(jax.jit, static_argnames="game")
 def g_step(
-    game: Game, hparams: HParams, state: State, noise: jax.Array, key: jax.Array
+    game: Game,
+    hparams: HParams,
+    state: State,
+    real: jax.Array,
+    noise: jax.Array,
+    key: jax.Array,
 ) -> tuple[State, Info]:
     """One generator update: G descends the loss's g part.
 
@@ -215,66 +189,57 @@ def g_step(
       game: static structure.
       hparams: traced numbers.
       state: the state before; D stays as it is.
+      real: minibatch of data, as d_step's; only relativistic losses and unrolled steps look at it.
       noise: minibatch of z, shape (batch, z_dim).
       key: of the step's own draws; given d_step's, D drops out the same in these fakes.
 
     Returns:
       The state with the new G, and g_loss and g_grad_norm (global l2 norm), before the update.
     """
-    _, key_fake = jax.random.split(key)
-
-    def loss(g_params: Params) -> jax.Array:
-        fake = generate(game, g_params, noise)
-        return LOSSES[game.loss].g(discriminate(game, state.d.params, fake, key_fake))
-
-    g_loss, grads = jax.value_and_grad(loss)(state.g.params)
-    g = _descend(state.g, grads, game.g_optimizer, hparams.g, state.step)
-    return state._replace(g=g), {"g_loss": g_loss, "g_grad_norm": optax.tree.norm(grads)}
-
-
-def _scaled(data: jax.Array) -> jax.Array:
-    return data.astype(jnp.float32) / 255 if data.dtype == jnp.uint8 else data
-
-
-def draw_real(game: Game, state: State, data: jax.Array, number: jax.Array) -> jax.Array:
-    """The `number`-th minibatch of a run, float32; uint8 images become [0, 1]."""
-    index = minibatch.indices(
-        role_key(state.key, Role.BATCH), number, game.batch_size, data.shape[0]
-    )
-    return _scaled(data[index])
+    gradient, info = _g_gradient(game, hparams, state, real, noise, key)
+    return _move_g(game, hparams, state, gradient), info
 
 
 def train_step(game: Game, hparams: HParams, state: State, data: jax.Array) -> tuple[State, Info]:
     """One iteration of Algorithm 1: k discriminator steps, each on fresh draws, then G's.
 
-    With simultaneous updates (k is 1) G's gradient is taken at the same two players as D's, from
-    the same noise, so the same fakes, and with the same dropout masks: as the code of the 2014
-    paper did it, https://github.com/goodfeli/adversarial.
+    Where `UPDATES` has the game's update both players move at once, from gradients at the same
+    point, on the same data, noise (so the same fakes) and dropout masks.
     """
 
-    def draw(noise: Role, step: Role, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def draw(batch: Role, noise: Role, step: Role, number: jax.Array) -> tuple[jax.Array, ...]:
         z = sample_noise(game, role_key(state.key, noise, number), game.batch_size)
-        return z, role_key(state.key, step, number)
+        real = draw_real(game, state, data, number, batch)
+        return real, z, role_key(state.key, step, number)
+
+    for_d, for_g = (
+        functools.partial(draw, Role.BATCH, Role.NOISE_D, Role.STEP_D),
+        functools.partial(draw, Role.BATCH_G, Role.NOISE_G, Role.STEP_G),
+    )
 
     def d_update(state: State, j: jax.Array) -> tuple[State, Info]:
-        number = state.step * game.k + j  # discriminator steps before this one
-        real = draw_real(game, state, data, number)
-        return d_step(game, hparams, state, real, *draw(Role.NOISE_D, Role.STEP_D, number))
+        # Numbered by the discriminator steps before this one.
+        return d_step(game, hparams, state, *for_d(state.step * game.k + j))
 
-    if game.update == "simultaneous":
-        fakes = draw(Role.NOISE_D, Role.STEP_D, state.step)
-        after, d_info = d_step(
-            game, hparams, state, draw_real(game, state, data, state.step), *fakes
-        )
-        moved, g_info = g_step(game, hparams, state, *fakes)
-        state = after._replace(step=state.step + 1, g=moved.g)
+    if update := UPDATES.get(game.update):
+        drawn = for_d(state.step)
+
+        def field(state: State) -> tuple[Gradients, Info]:
+            d, d_info = _d_gradient(game, hparams, state, *drawn)
+            g, g_info = _g_gradient(game, hparams, state, *drawn)
+            return Gradients(d, g), d_info | g_info
+
+        def move(state: State, gradients: Gradients) -> State:
+            state = _move_d(game, hparams, state, gradients.d)
+            return _move_g(game, hparams, state, gradients.g)
+
+        state, info = update(field, move, state, hparams.consensus)
     else:
         state, d_infos = jax.lax.scan(d_update, state, jnp.arange(game.k))
-        d_info = jax.tree.map(lambda x: x[-1], d_infos)
-        fakes = draw(Role.NOISE_G, Role.STEP_G, state.step)
-        state, g_info = g_step(game, hparams, state, *fakes)
-        state = state._replace(step=state.step + 1)
-    return state, {"step": state.step, **d_info, **g_info}
+        state, info = g_step(game, hparams, state, *for_g(state.step))
+        info = {name: x[-1] for name, x in d_infos.items()} | info
+    state = state._replace(step=state.step + 1)
+    return state, {"step": state.step, **info}
 
 
 @functools.partial(jax.jit, static_argnames="game")

@@ -9,18 +9,21 @@ import os
 import pathlib
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan_jax.algorithm import STEP_INFO, Game, HParams, Prior
+from gan_jax.algorithm import STEP_INFO
+from gan_jax.core import Game, HParams, Prior
 from gan_jax.errors import InputError, brief
-from gan_jax.losses import LOSSES
+from gan_jax.losses import CROSS_ENTROPY, LOSSES
 from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Rates
+from gan_jax.penalties import PENALTIES
 from gan_jax.scores import METRICS
+from gan_jax.updates import UPDATES
 
 _FLOAT32_MAX = 3.4e38  # numbers are computed with in float32
 
@@ -106,7 +109,9 @@ FIELDS: dict[str, Rule] = {
     "image_size": _integer(0, 4096),
     "loss": _choice(LOSSES),
     "k": _integer(1),
-    "update": _choice(("alternating", "simultaneous")),
+    "update": _choice(("alternating", "unrolled", *UPDATES)),
+    "unrolled_steps": _integer(0, 100),
+    "consensus": _NON_NEGATIVE,
     "num_steps": _integer(1),
     "batch_size": _integer(1),
     "z_dim": _integer(1),
@@ -120,9 +125,25 @@ FIELDS: dict[str, Rule] = {
     ),
     **_group(
         "generator",
-        {**_NETWORK, "output": _choice(OUTPUTS), "output_bias": _choice(("zero", "data_mean"))},
+        {
+            **_NETWORK,
+            "output": _choice(OUTPUTS),
+            "output_bias": _choice(("zero", "data_mean")),
+            "batch_norm": _FLAG,
+        },
     ),
-    **_group("discriminator", {**_NETWORK, "input_dropout": _DECAY, "dropout": _DECAY}),
+    **_group(
+        "discriminator",
+        {**_NETWORK, "input_dropout": _DECAY, "dropout": _DECAY, "spectral_norm": _FLAG},
+    ),
+    "pack": _integer(1, 2**10),
+    "label_smoothing": _real("a number from 0 to below 1/2", lambda v: 0 <= v < 0.5),
+    "instance_noise.std": _NON_NEGATIVE,
+    "instance_noise.steps": _integer(0),
+    "weight_clip": _NON_NEGATIVE,
+    **{f"penalties.{name}.weight": _NON_NEGATIVE for name in PENALTIES},
+    **{f"penalties.{name}.interval": _integer(1) for name in PENALTIES},
+    "ema": _DECAY,
     **_group("d_optimizer", _OPTIMIZER),
     **_group("g_optimizer", _OPTIMIZER),
     "log_every": _integer(1),
@@ -195,45 +216,64 @@ def _build(fields: dict[str, Any]) -> ConfigDict:
             place = place.setdefault(group, {})
         place[leaf] = _coerce(field, fields[field])
     config = ConfigDict(nested)
-    if not np.float32(config.prior.low) < np.float32(config.prior.high):
-        raise InputError(
-            f"config.prior.low is {config.prior.low}, but must be below prior.high, "
-            f"{config.prior.high}"
-        )
-    for name in ("d_optimizer", "g_optimizer"):
-        optimizer = config[name]
-        if (
-            optimizer.schedule != "constant"
-            and optimizer.learning_rate < optimizer.end_learning_rate
-        ):
-            raise InputError(
-                f"config.{name}.end_learning_rate is {optimizer.end_learning_rate}, but must be at "
-                f"most learning_rate, {optimizer.learning_rate}"
-            )
-    if config.keep_best in METRICS and not (
-        config.eval_every and config.keep_best in config.eval_metrics
-    ):
-        raise InputError(
-            f"config.keep_best is {config.keep_best!r}, which is not measured: it needs a place in "
-            "eval_metrics, and eval_every above 0"
-        )
-    for name in ("d_optimizer", "g_optimizer"):
-        if config[name].b1_steps and config[name].name != "momentum":
-            raise InputError(
-                f"config.{name}.b1_steps is {config[name].b1_steps}, but must be 0 for "
-                f"{config[name].name}: only momentum has a schedule of b1"
-            )
-    if config["update"] == "simultaneous" and config.k != 1:
-        raise InputError(
-            f"config.k is {config.k}, but must be 1 with simultaneous updates: of several "
-            "discriminator steps none is the one that G's step could share"
-        )
-    if config.num_steps * config.k * config.batch_size >= 2**31:
-        raise InputError(
-            f"config.num_steps is {config.num_steps}, but num_steps * k * batch_size must be "
-            "below 2^31"
-        )
+    for field, wanted in _nonsense(config):
+        shown = flatten(config)[field]
+        raise InputError(f"config.{field} is {shown!r}, but must be {wanted}")
     return config
+
+
+def _nonsense(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """The fields whose values make no sense beside those of other fields, and what they must be."""
+    c, update = config, config["update"]  # ConfigDict has a method of this name
+    if not np.float32(c.prior.low) < np.float32(c.prior.high):
+        yield "prior.low", f"below prior.high, {c.prior.high}"
+    for name in ("d_optimizer", "g_optimizer"):
+        o = c[name]
+        if o.schedule != "constant" and o.learning_rate < o.end_learning_rate:
+            yield f"{name}.end_learning_rate", f"at most learning_rate, {o.learning_rate}"
+        if o.b1_steps and o.name != "momentum":
+            yield f"{name}.b1_steps", f"0 for {o.name}: only momentum has a schedule of b1"
+    if c.keep_best in METRICS and not (c.eval_every and c.keep_best in c.eval_metrics):
+        yield (
+            "keep_best",
+            "measured: it needs a place in eval_metrics, and eval_every above 0",
+        )
+    if update in UPDATES and c.k != 1:
+        yield (
+            "k",
+            f"1 with update {update}: of several discriminator steps none is the one that G's "
+            "step could share",
+        )
+    if (update == "unrolled") != (c.unrolled_steps > 0):
+        yield (
+            "unrolled_steps",
+            "at least 1 with update unrolled: 0 steps ahead is alternating"
+            if update == "unrolled"
+            else f"0 with update {update}: only unrolled looks ahead",
+        )
+    if (update == "consensus") != (c.consensus > 0):
+        yield (
+            "consensus",
+            "above 0 with update consensus: with weight 0 it is simultaneous"
+            if update == "consensus"
+            else f"0 with update {update}: it is the weight of consensus",
+        )
+    if c.batch_size % c.pack:
+        yield "pack", f"a divisor of batch_size, {c.batch_size}"
+    if c.weight_clip and c.loss != "wasserstein":
+        yield (
+            "weight_clip",
+            f"0 with loss {c.loss}: it makes D Lipschitz, which only wasserstein asks for",
+        )
+    if c.label_smoothing and c.loss not in CROSS_ENTROPY:
+        yield (
+            "label_smoothing",
+            f"0 with loss {c.loss}: only {' and '.join(CROSS_ENTROPY)} have labels to smooth",
+        )
+    if c.instance_noise.steps and not c.instance_noise.std:
+        yield "instance_noise.steps", "0 where instance_noise.std is 0: there is no noise to fade"
+    if c.num_steps * c.k * c.batch_size >= 2**31:
+        yield "num_steps", "less: num_steps * k * batch_size must be below 2^31"
 
 
 def _parse(text: str) -> Any:
@@ -339,14 +379,16 @@ def _call(file: pathlib.Path, function: str) -> Any:
 
 def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
     """The static half of a validated config: what shapes the compiled program."""
+    update = config["update"]  # ConfigDict has a method of this name
 
     def optimizer(c: ConfigDict) -> Optimizer:
-        return Optimizer(**{field: c[field] for field in Optimizer._fields})
+        fields = {field: c[field] for field in Optimizer._fields if field != "optimistic"}
+        return Optimizer(**fields, optimistic=update == "optimistic")
 
     return Game(
         loss=config.loss,
         k=config.k,
-        update=config["update"],  # ConfigDict has a method of this name
+        update=update,
         batch_size=config.batch_size,
         z_dim=config.z_dim,
         prior=Prior(**config.prior),
@@ -354,7 +396,19 @@ def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
         discriminator=MLP(out_shape=(), output="linear", **config.discriminator),
         d_optimizer=optimizer(config.d_optimizer),
         g_optimizer=optimizer(config.g_optimizer),
+        pack=config.pack,
+        unrolled_steps=config.unrolled_steps,
+        penalties=tuple((name, config.penalties[name].interval) for name in _penalties(config)),
+        label_smoothing=config.label_smoothing > 0,
+        weight_clip=config.weight_clip > 0,
+        ema=config.ema > 0,
+        instance_noise=config.instance_noise.std > 0,
+        noise_steps=config.instance_noise.steps,
     )
+
+
+def _penalties(config: ConfigDict) -> list[str]:
+    return [name for name in PENALTIES if config.penalties[name].weight > 0]
 
 
 def hparams(config: ConfigDict) -> HParams:
@@ -363,7 +417,24 @@ def hparams(config: ConfigDict) -> HParams:
     def rates(c: ConfigDict) -> Rates:
         return Rates(**{field: c[field] for field in Rates._fields})
 
-    return HParams(d=rates(config.d_optimizer), g=rates(config.g_optimizer))
+    return HParams(
+        d=rates(config.d_optimizer),
+        g=rates(config.g_optimizer),
+        penalties=tuple(config.penalties[name].weight for name in _penalties(config)),
+        label_smoothing=config.label_smoothing,
+        weight_clip=config.weight_clip,
+        ema=config.ema,
+        instance_noise=config.instance_noise.std,
+        consensus=config.consensus,
+    )
+
+
+# The fields of `hparams`. Whether some are 0 is part of `game` as well.
+TRACED = (
+    *(f"{player}_optimizer.{rate}" for player in "dg" for rate in Rates._fields),
+    *(f"penalties.{name}.weight" for name in PENALTIES),
+    *("label_smoothing", "weight_clip", "ema", "instance_noise.std", "consensus"),
+)
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> dict[str, str]:

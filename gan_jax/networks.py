@@ -2,13 +2,22 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 Params = Any  # a pytree of float32 arrays
+Stats = Any  # likewise: what a network keeps besides parameters, {} for most
+
+
+class Variables(NamedTuple):
+    """All that a network's output depends on besides its input."""
+
+    params: Params
+    stats: Stats
+
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "linear": lambda x: x,
@@ -46,6 +55,8 @@ class MLP(nn.Module):
     With `pieces` above 1 a hidden unit is the largest of that many affine functions: a maxout
     network, where the activation is linear (Goodfellow et al. 2013, https://arxiv.org/abs/1302.4389).
     Dropout is inverted: what is kept is scaled up, so that without it nothing need change.
+    Spectral normalisation divides each weight matrix by its largest singular value, by one step of
+    the power method a training step (Miyato et al. 2018, https://arxiv.org/abs/1802.05957).
     """
 
     widths: tuple[int, ...]
@@ -58,10 +69,14 @@ class MLP(nn.Module):
     input_dropout: float = 0.0  # share of the input's components that is dropped
     dropout: float = 0.0  # share of each hidden layer's units that is dropped
     output_bias: str = "zero"  # or "data_mean", see `init`
+    batch_norm: bool = False  # of each hidden layer, before the activation and in place of a bias
+    spectral_norm: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Maps (batch, ...) to (batch, *out_shape); without a key nothing is dropped."""
+    def __call__(
+        self, x: jax.Array, key: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """Maps (batch, ...) to (batch, *out_shape); see `apply`."""
 
         def dense(layer: int, x: jax.Array, width: int) -> jax.Array:
             rate = self.dropout if layer else self.input_dropout
@@ -69,20 +84,26 @@ class MLP(nn.Module):
                 dropout = nn.Dropout(rate, deterministic=False)
                 x = dropout(x, rng=jax.random.fold_in(key, layer))
             init = INITIALIZERS[self.initializer](self.init_scale)
-            return nn.Dense(width, kernel_init=init, name=f"Dense_{layer}")(x)
+            bias = layer == len(self.widths) or not self.batch_norm
+            affine = nn.Dense(width, bias, kernel_init=init, name=f"Dense_{layer}")
+            if self.spectral_norm:
+                return nn.SpectralNorm(affine)(x, update_stats=train)
+            return affine(x)
 
         x = x.reshape(x.shape[0], -1)
         for layer, width in enumerate(self.widths):
             x = dense(layer, x, width * self.pieces)
             if self.pieces > 1:
                 x = jnp.max(x.reshape(-1, width, self.pieces), axis=-1)
+            if self.batch_norm:
+                x = nn.BatchNorm(use_running_average=not train, momentum=0.95)(x)
             x = ACTIVATIONS[self.activation](x)
         x = dense(len(self.widths), x, math.prod(self.out_shape))
         return OUTPUTS[self.output](x).reshape(-1, *self.out_shape)
 
 
-def init(network: MLP, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Params:
-    """Parameters of a network.
+def init(network: MLP, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Variables:
+    """Parameters and statistics of a network.
 
     Args:
       network: whose.
@@ -91,17 +112,36 @@ def init(network: MLP, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Pa
       data_mean: of shape `out_shape`; with output_bias "data_mean", the last bias is set so that
         the network would give this if the weights before it were zero.
     """
-    params = network.init(key, x)["params"]
+    variables = network.init(key, x)
+    params = variables["params"]
     if network.output_bias == "data_mean":
         params[f"Dense_{len(network.widths)}"]["bias"] = _INVERSES[network.output](
             data_mean
         ).ravel()
-    return params
+    return Variables(params, variables.get("batch_stats", {}))
 
 
-def apply(network: MLP, params: Params, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
-    """The network's output, shape (batch, *out_shape), for inputs of shape (batch, ...).
+def apply(
+    network: MLP,
+    variables: Variables,
+    x: jax.Array,
+    key: jax.Array | None = None,
+    train: bool = False,
+) -> tuple[jax.Array, Stats]:
+    """A network's output, shape (batch, *out_shape), and its statistics after it.
 
-    With a key the network drops out what it drops; with None it uses everything.
+    Args:
+      network: whose.
+      variables: its parameters and statistics.
+      x: inputs, shape (batch, ...).
+      key: with one the network drops out what it drops; with None it uses everything.
+      train: normalise by this batch and learn its statistics; else by those learned.
     """
-    return cast(jax.Array, network.apply({"params": params}, x, key))
+    y, changed = network.apply(
+        {"params": variables.params, "batch_stats": variables.stats},
+        x,
+        key,
+        train,
+        mutable=["batch_stats"] if train else [],
+    )
+    return y, changed.get("batch_stats", variables.stats)

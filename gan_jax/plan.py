@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 from gan_jax import config as config_lib
 from gan_jax import population
 from gan_jax.errors import InputError
-from gan_jax.optimizers import Rates
 
 # What a sweep has one of: another value would make its members incomparable, or change nothing.
 _ONE = (
@@ -20,8 +19,6 @@ _ONE = (
     *("log_every", "sample_every", "sample_grid", "checkpoint_every", "keep_checkpoints"),
     *("keep_best", "tensorboard"),
 )
-# Fields that are numbers to the compiled program: members that differ in nothing else share one.
-_TRACED = tuple(f"{player}_optimizer.{rate}" for player in "dg" for rate in Rates._fields)
 _MOST = 1024  # members at a time, whatever the memory
 
 
@@ -60,9 +57,10 @@ def group(members: Sequence[Member]) -> list[list[Member]]:
     groups: dict[str, list[Member]] = {}
     for m in members:
         fixed = config_lib.flatten(m.config)
-        for field in ("seed", *_TRACED):
+        for field in ("seed", *config_lib.TRACED):
             del fixed[field]
-        groups.setdefault(repr(fixed), []).append(m)
+        program = config_lib.game(m.config, ())  # of whatever data
+        groups.setdefault(repr((fixed, program)), []).append(m)
     return list(groups.values())
 
 

@@ -19,9 +19,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from gan_jax import algorithm, checkpoint, data, scores, train
+from gan_jax import algorithm, checkpoint, core, data, scores, train
 from gan_jax import config as config_lib
-from gan_jax.algorithm import Game, HParams, Info, State
+from gan_jax.algorithm import Info
+from gan_jax.core import Game, HParams, State
 
 MEMBERS = "members"  # the axis of the mesh
 
@@ -56,7 +57,7 @@ def init(game: Game, hparams: HParams, seeds: jax.Array, data: jax.Array, mesh: 
     """
 
     def block(members: tuple[HParams, jax.Array], data: jax.Array) -> State:
-        return jax.lax.map(lambda m: algorithm.init(game, m[0], m[1], data), members)
+        return jax.lax.map(lambda m: core.init(game, m[0], m[1], data), members)
 
     return _share(mesh, block)((hparams, seeds), data)
 
@@ -145,7 +146,7 @@ class Progress(NamedTuple):
 
 def size(config: ConfigDict, shape: tuple[int, ...]) -> int:
     """Bytes of a member's state: parameters, optimizer and a few numbers."""
-    state = algorithm.shapes(config_lib.game(config, shape), config_lib.hparams(config))
+    state = core.shapes(config_lib.game(config, shape), config_lib.hparams(config))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
@@ -184,7 +185,7 @@ def run(
     seeds = np.array([c.seed for c in places], np.uint32)
     hparams, seeds = place((hparams, seeds), devices)
     images = jax.device_put(dataset.images, NamedSharding(devices, P()))
-    trained = (*algorithm.STEP_INFO, "d_param_norm", "g_param_norm")
+    trained = algorithm.info_names(game)
     names = (*trained, *config.eval_metrics)
     steps = [n for n in range(1, config.num_steps + 1) if _due(n, config) & {"metrics", "eval"}]
     shape = (number, len(steps), len(names))
@@ -243,8 +244,7 @@ def run(
         diverged=diverged,
         samples=np.stack([train.samples(config, game, state) for state in ends]),
         params_sha256=[
-            "" if diverged[i] else checkpoint.sha256({"d": s.d.params, "g": s.g.params})
-            for i, s in enumerate(ends)
+            "" if diverged[i] else checkpoint.sha256(core.learned(s)) for i, s in enumerate(ends)
         ],
     )
 

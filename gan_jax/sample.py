@@ -61,7 +61,7 @@ def draw(
     """
     import jax
 
-    from gan_jax import algorithm, device, plots, workdir
+    from gan_jax import core, device, plots, workdir
     from gan_jax.writers import write_whole
 
     if out.suffix not in (".png", ".npz"):
@@ -76,11 +76,11 @@ def draw(
     rows = math.ceil(num / columns)
     key = jax.random.key(seed)
     if walk:
-        z = algorithm.sample_noise(game, key, 2 * rows).reshape(2, rows, -1)
+        z = core.sample_noise(game, key, 2 * rows).reshape(2, rows, -1)
         z = interpolate(z, columns, game.prior.name).reshape(rows * columns, -1)[:num]
     else:
-        z = algorithm.sample_noise(game, key, num)
-    samples = algorithm.generate_in_blocks(game, state.g.params, z)
+        z = core.sample_noise(game, key, num)
+    samples = core.generate_in_blocks(game, core.generator(state), z)
     if out.suffix == ".png":
         write_whole(out, plots.png(plots.sample_picture(samples, rows, columns)))
     else:

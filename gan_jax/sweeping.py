@@ -17,8 +17,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from gan_jax import algorithm, data, device, plan, population, scores, summary, train, workdir
 from gan_jax import config as config_lib
+from gan_jax import core, data, device, plan, population, scores, summary, train, workdir
 from gan_jax.errors import InputError, brief
 from gan_jax.plan import Member
 from gan_jax.population import Progress, Result
@@ -136,7 +136,7 @@ def _describe(units: Sequence[Sequence[Member]], shape: tuple[int, ...]) -> None
 def _flops(config: ConfigDict, shape: tuple[int, ...]) -> float:
     """Floating-point operations of an iteration: a product of each weight, forward and backward."""
     game = config_lib.game(config, shape)
-    state = algorithm.shapes(game, config_lib.hparams(config))
+    state = core.shapes(game, config_lib.hparams(config))
     d, g = (sum(x.size for x in jax.tree.leaves(p.params)) for p in (state.d, state.g))
     # D: forward and backward on real and on fake, each step; G: forward each time, backward once,
     # and D's forward and backward in between.

@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from gan_jax import algorithm, checkpoint, data, device, plots, scores, workdir
+from gan_jax import algorithm, checkpoint, core, data, device, plots, scores, workdir
 from gan_jax import config as config_lib
-from gan_jax.algorithm import Game, Role, State
+from gan_jax.core import Game, Role, State
 from gan_jax.errors import InputError
 from gan_jax.writers import Files, TensorBoard, read_metrics, write_json, write_whole
 
@@ -166,9 +166,9 @@ def _not_finite(info: dict[str, float]) -> str | None:
 
 def samples(config: ConfigDict, game: Game, state: State) -> np.ndarray:
     """The run's own samples, a grid of them: G of the same noise, whatever the step."""
-    key = algorithm.role_key(state.key, Role.NOISE_SAMPLE)
-    noise = algorithm.sample_noise(game, key, math.prod(config.sample_grid))
-    return np.asarray(algorithm.generate(game, state.g.params, noise))
+    key = core.role_key(state.key, Role.NOISE_SAMPLE)
+    noise = core.sample_noise(game, key, math.prod(config.sample_grid))
+    return np.asarray(core.generate(game, core.generator(state), noise))
 
 
 def sample_picture(config: ConfigDict, game: Game, state: State) -> Image.Image:
@@ -177,13 +177,13 @@ def sample_picture(config: ConfigDict, game: Game, state: State) -> Image.Image:
 
 def evaluation_samples(game: Game, state: State, num: int) -> np.ndarray:
     """The samples that a state is evaluated by: of the same noise, whatever the step."""
-    noise = algorithm.sample_noise(game, algorithm.role_key(state.key, Role.EVALUATE), num)
-    return algorithm.generate_in_blocks(game, state.g.params, noise)
+    noise = core.sample_noise(game, core.role_key(state.key, Role.EVALUATE), num)
+    return core.generate_in_blocks(game, core.generator(state), noise)
 
 
 def _start(config: ConfigDict, game: Game, directory: pathlib.Path, images: jax.Array) -> State:
     """The state of the newest whole checkpoint, or the seed's where there is none."""
-    init = jax.jit(functools.partial(algorithm.init, game, config_lib.hparams(config)))
+    init = jax.jit(functools.partial(core.init, game, config_lib.hparams(config)))
     seed = np.uint32(config.seed)
     like = jax.eval_shape(init, seed, images)
     saved = checkpoint.restore_newest(directory / "checkpoints", like)
@@ -265,8 +265,7 @@ def _train(
     record["step"] = step
     if record["status"] != "diverged":  # whose parameters are those of the chunk's end, not step's
         record["status"] = "finished" if step == config.num_steps else "interrupted"
-        players = {"d": state.d.params, "g": state.g.params}
-        record["params_sha256"] = checkpoint.sha256(players)
+        record["params_sha256"] = checkpoint.sha256(core.learned(state))
     if clock:
         (t0, s0), (t1, s1) = clock[0], clock[-1]
         record["seconds_to_first_step"] = round(t0 - psutil.Process().create_time(), 2)

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import jax
 from ml_collections import ConfigDict
 
-from gan_jax import algorithm, checkpoint
+from gan_jax import checkpoint, core
 from gan_jax import config as config_lib
-from gan_jax.algorithm import Game, State
 from gan_jax.config import FREE
+from gan_jax.core import Game, State
 from gan_jax.errors import InputError, brief
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -111,7 +111,7 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
     if not isinstance(shape, list) or len(shape) not in (2, 4) or not all(map(_is_count, shape)):
         raise InputError(f"{workdir / 'run.json'} does not name the shape of the data")
     game = config_lib.game(config, tuple(shape[1:]))
-    like = algorithm.shapes(game, config_lib.hparams(config))
+    like = core.shapes(game, config_lib.hparams(config))
     directory = workdir / "checkpoints"
     if step == "best":
         step = checkpoint.best(directory, config.keep_best)

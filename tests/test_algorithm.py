@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from jax.experimental import io_callback
 
-from gan_jax import algorithm, losses, networks
-from gan_jax.algorithm import Game, HParams, Prior, Role, State, train_chunk
+from gan_jax import algorithm, core, losses, networks
+from gan_jax.algorithm import train_chunk
+from gan_jax.core import Game, HParams, Prior, Role, State
 from gan_jax.networks import MLP
 from gan_jax.optimizers import Optimizer, Rates
 
@@ -144,13 +145,13 @@ def as_list(params) -> list:
 def draws(k: int, steps: int) -> list[np.ndarray]:
     """For each step, by gan_jax's own numbers: k minibatches, k noises for D, and G's noise."""
     structure, data = game(k=k), images()
-    state = algorithm.init(structure, HPARAMS, 0, images())
+    state = core.init(structure, HPARAMS, 0, images())
 
     def noise(role: Role, number: jax.Array) -> jax.Array:
-        key = algorithm.role_key(state.key, role, number)
-        return algorithm.sample_noise(structure, key, BATCH)
+        key = core.role_key(state.key, role, number)
+        return core.sample_noise(structure, key, BATCH)
 
-    real = jax.vmap(lambda number: algorithm.draw_real(structure, state, data, number))
+    real = jax.vmap(lambda number: core.draw_real(structure, state, data, number))
     d_noise, g_noise = (jax.vmap(functools.partial(noise, r)) for r in (Role.NOISE_D, Role.NOISE_G))
     numbers = jnp.arange(steps * k)
     out = [jax.jit(real)(numbers), jax.jit(d_noise)(numbers), jax.jit(g_noise)(jnp.arange(steps))]
@@ -178,7 +179,7 @@ def test_training_is_algorithm_1_step_by_step(loss, k, d_optimizer, g_optimizer)
     hparams = HParams(
         *(RATES._replace(learning_rate=RATE[name]) for name in (d_optimizer, g_optimizer))
     )
-    state, data = algorithm.init(structure, hparams, 0, images()), images()
+    state, data = core.init(structure, hparams, 0, images()), images()
     d, g = as_list(state.d.params), as_list(state.g.params)
     d_memory, g_memory = {}, {}
     jax_state = state
@@ -226,7 +227,7 @@ def record(request) -> tuple[int, list]:
     structure = game(k=k)
     # Each image is its own index, so that what was drawn can be read off.
     data = jnp.broadcast_to(jnp.arange(N, dtype=jnp.float32)[:, None, None, None], (N, *SHAPE))
-    state = algorithm.init(structure, HPARAMS, 0, images())
+    state = core.init(structure, HPARAMS, 0, images())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(algorithm, "d_step", recorded("d", algorithm.d_step))
         patch.setattr(algorithm, "g_step", recorded("g", algorithm.g_step))
@@ -280,9 +281,9 @@ def test_no_key_of_a_step_is_used_twice(record):
 
 
 def test_every_role_and_number_has_a_key_of_its_own():
-    root = algorithm.init(game(), HPARAMS, 0, images()).key
+    root = core.init(game(), HPARAMS, 0, images()).key
     role, number = (x.ravel() for x in jnp.meshgrid(jnp.array(list(Role)), jnp.arange(50)))
-    keys = jax.vmap(functools.partial(algorithm.role_key, root))(role, number)
+    keys = jax.vmap(functools.partial(core.role_key, root))(role, number)
     assert len(np.unique(jax.random.key_data(keys), axis=0)) == 50 * len(Role.__members__)
 
 
@@ -295,7 +296,7 @@ def test_every_role_and_number_has_a_key_of_its_own():
     ],
 )
 def test_noise_has_the_distribution_of_the_prior(prior, mean, std):
-    z = np.asarray(algorithm.sample_noise(game(prior=prior), jax.random.key(0), 10_000))
+    z = np.asarray(core.sample_noise(game(prior=prior), jax.random.key(0), 10_000))
     assert z.shape == (10_000, 3)
     np.testing.assert_allclose(z.mean(axis=0), mean, atol=5 * std / 100)
     np.testing.assert_allclose(z.std(axis=0), std, rtol=5 / np.sqrt(20_000))
@@ -305,10 +306,10 @@ def test_noise_has_the_distribution_of_the_prior(prior, mean, std):
 
 
 def test_bytes_become_numbers_from_0_to_1_and_numbers_stay_as_they_are():
-    state = algorithm.init(game(), HPARAMS, 0, images())
+    state = core.init(game(), HPARAMS, 0, images())
     data = np.arange(N * 16, dtype=np.uint8).reshape(N, *SHAPE)
-    from_bytes = algorithm.draw_real(game(), state, jnp.asarray(data), 3)
-    from_floats = algorithm.draw_real(game(), state, jnp.asarray(data, jnp.float32), 3)
+    from_bytes = core.draw_real(game(), state, jnp.asarray(data), 3)
+    from_floats = core.draw_real(game(), state, jnp.asarray(data, jnp.float32), 3)
     assert from_bytes.dtype == jnp.float32
     np.testing.assert_allclose(from_bytes, np.asarray(from_floats) / 255, rtol=1e-6)
 
@@ -320,13 +321,13 @@ def test_bytes_become_numbers_from_0_to_1_and_numbers_stay_as_they_are():
 def fixed():
     """A game played with SGD, its state, and a fixed minibatch."""
     structure = game("sgd")
-    noise = algorithm.sample_noise(structure, jax.random.key(5), BATCH)
-    return structure, algorithm.init(structure, HPARAMS, 0, images()), images()[:BATCH], noise
+    noise = core.sample_noise(structure, jax.random.key(5), BATCH)
+    return structure, core.init(structure, HPARAMS, 0, images()), images()[:BATCH], noise
 
 
 def test_d_step_changes_nothing_but_the_discriminator(fixed):
     _, _, real, noise = fixed
-    state = algorithm.init(game(), HPARAMS, 0, images())
+    state = core.init(game(), HPARAMS, 0, images())
     new, _ = algorithm.d_step(game(), HPARAMS, state, real, noise, KEY)
     assert_equal(new._replace(d=state.d), state)
     assert_all_differ(new.d, state.d)
@@ -334,8 +335,8 @@ def test_d_step_changes_nothing_but_the_discriminator(fixed):
 
 def test_g_step_changes_nothing_but_the_generator(fixed):
     noise = fixed[3]
-    state = algorithm.init(game(), HPARAMS, 0, images())
-    new, _ = algorithm.g_step(game(), HPARAMS, state, noise, KEY)
+    state = core.init(game(), HPARAMS, 0, images())
+    new, _ = algorithm.g_step(game(), HPARAMS, state, images()[:BATCH], noise, KEY)
     assert_equal(new._replace(g=state.g), state)
     assert_all_differ(new.g, state.g)
 
@@ -346,10 +347,12 @@ def rates(learning_rate: float) -> HParams:
 
 def test_a_small_d_step_raises_the_value_by_rate_times_squared_gradient(fixed):
     structure, state, real, noise = fixed
-    fake = algorithm.generate(structure, state.g.params, noise)
+    fake = core.generate(structure, state.g.variables, noise)
 
     def value(state: State) -> float:
-        logits = [networks.apply(structure.discriminator, state.d.params, x) for x in (real, fake)]
+        logits = [
+            networks.apply(structure.discriminator, state.d.variables, x)[0] for x in (real, fake)
+        ]
         return float(losses.value(*logits))
 
     new, info = algorithm.d_step(structure, rates(1e-2), state, real, noise, KEY)
@@ -360,10 +363,10 @@ def test_a_small_d_step_raises_the_value_by_rate_times_squared_gradient(fixed):
 
 @pytest.mark.parametrize("loss", losses.LOSSES)
 def test_a_small_g_step_lowers_its_loss_by_rate_times_squared_gradient(fixed, loss):
-    structure, state, _, noise = fixed
+    structure, state, real, noise = fixed
     structure = structure._replace(loss=loss)
-    new, info = algorithm.g_step(structure, rates(1e-1), state, noise, KEY)
-    _, after = algorithm.g_step(structure, rates(1e-1), new, noise, KEY)
+    new, info = algorithm.g_step(structure, rates(1e-1), state, real, noise, KEY)
+    _, after = algorithm.g_step(structure, rates(1e-1), new, real, noise, KEY)
     fall = info["g_loss"] - after["g_loss"]
     np.testing.assert_allclose(fall, 1e-1 * info["g_grad_norm"] ** 2, rtol=0.2)
 
@@ -384,15 +387,15 @@ def dropping(**changes) -> Game:
 
 def test_simultaneous_steps_share_players_noise_and_masks():
     structure = dropping(input_dropout=0.2, dropout=0.5)._replace(update="simultaneous")
-    data, state = images(), algorithm.init(structure, HPARAMS, 0, images())
+    data, state = images(), core.init(structure, HPARAMS, 0, images())
     for number in range(3):
         noise_key, key = (
-            algorithm.role_key(state.key, role, number) for role in (Role.NOISE_D, Role.STEP_D)
+            core.role_key(state.key, role, number) for role in (Role.NOISE_D, Role.STEP_D)
         )
-        noise = algorithm.sample_noise(structure, noise_key, BATCH)
-        real = algorithm.draw_real(structure, state, data, jnp.int32(number))
+        noise = core.sample_noise(structure, noise_key, BATCH)
+        real = core.draw_real(structure, state, data, jnp.int32(number))
         d, d_info = algorithm.d_step(structure, HPARAMS, state, real, noise, key)
-        g, g_info = algorithm.g_step(structure, HPARAMS, state, noise, key)
+        g, g_info = algorithm.g_step(structure, HPARAMS, state, real, noise, key)
         both, info = jax.jit(algorithm.train_step, static_argnums=0)(
             structure, HPARAMS, state, data
         )
@@ -404,7 +407,7 @@ def test_simultaneous_steps_share_players_noise_and_masks():
 
 
 def test_simultaneous_is_not_alternating():
-    data, state = images(), algorithm.init(game(), HPARAMS, 0, images())
+    data, state = images(), core.init(game(), HPARAMS, 0, images())
     one, other = (
         train_chunk(game(update=update), HPARAMS, state, data, 1)[0]
         for update in ("alternating", "simultaneous")
@@ -416,13 +419,13 @@ def test_simultaneous_is_not_alternating():
 def test_with_d_steps_key_the_generator_meets_the_fakes_that_d_step_judged():
     # D's mean output on the fakes, from d_step, and by G's loss, -log of it for a single fake.
     structure = dropping(input_dropout=0.5, dropout=0.5)
-    state = algorithm.init(structure, HPARAMS, 0, images())
-    noise = algorithm.sample_noise(structure, jax.random.key(5), 1)
+    state = core.init(structure, HPARAMS, 0, images())
+    noise = core.sample_noise(structure, jax.random.key(5), 1)
     losses_g, losses_d = [], []
     for seed in range(5):
         key = jax.random.key(seed)
         _, d_info = algorithm.d_step(structure, HPARAMS, state, images()[:1], noise, key)
-        _, g_info = algorithm.g_step(structure, HPARAMS, state, noise, key)
+        _, g_info = algorithm.g_step(structure, HPARAMS, state, images()[:1], noise, key)
         losses_d.append(-np.log(d_info["d_fake"]))
         losses_g.append(g_info["g_loss"])
     np.testing.assert_allclose(losses_g, losses_d, rtol=1e-5)
@@ -431,9 +434,9 @@ def test_with_d_steps_key_the_generator_meets_the_fakes_that_d_step_judged():
 
 def test_real_and_fake_have_masks_of_their_own():
     structure = dropping(input_dropout=0.5)
-    state = algorithm.init(structure, HPARAMS, 0, images())
-    noise = algorithm.sample_noise(structure, jax.random.key(5), 1)
-    fake = algorithm.generate(structure, state.g.params, noise)
+    state = core.init(structure, HPARAMS, 0, images())
+    noise = core.sample_noise(structure, jax.random.key(5), 1)
+    fake = core.generate(structure, state.g.variables, noise)
     _, info = algorithm.d_step(structure, HPARAMS, state, fake, noise, KEY)
     assert info["d_real"] != info["d_fake"]
     _, info = algorithm.d_step(dropping(), HPARAMS, state, fake, noise, KEY)
@@ -443,7 +446,7 @@ def test_real_and_fake_have_masks_of_their_own():
 def test_half_the_rate_on_the_sum_is_the_rate_on_half_the_sum():
     # configs/goodfellow2014.py stands for the paper's D loss, half of ours, by half the rate.
     structure = game("momentum", d_optimizer=Optimizer("momentum", "exponential", 9, 0.5, 1e-3))
-    data, start = images(), algorithm.init(structure, HPARAMS, 0, images())
+    data, start = images(), core.init(structure, HPARAMS, 0, images())
     halved = losses.LOSSES["non_saturating"]._replace(
         d=lambda real, fake: losses.discriminator(real, fake) / 2
     )
@@ -472,7 +475,7 @@ def test_half_the_rate_on_the_sum_is_the_rate_on_half_the_sum():
 def test_chunks_join_bit_for_bit():
     data = images()
     run = functools.partial(train_chunk, game(k=3), HPARAMS)
-    start = algorithm.init(game(k=3), HPARAMS, 0, images())
+    start = core.init(game(k=3), HPARAMS, 0, images())
     whole = run(start, data, 7)
     assert_equal(run(run(start, data, 3)[0], data, 4), whole)
     state = start
@@ -486,7 +489,7 @@ def test_chunks_join_bit_for_bit():
 def test_the_same_seed_gives_the_same_bits_and_another_gives_others():
     def run(seed: int) -> State:
         state, _ = train_chunk(
-            game(), HPARAMS, algorithm.init(game(), HPARAMS, seed, images()), images(), 3
+            game(), HPARAMS, core.init(game(), HPARAMS, seed, images()), images(), 3
         )
         return state
 
@@ -500,7 +503,7 @@ def test_players_start_from_different_draws():
         generator=MLP((5,), (3,), "relu", "linear", "uniform", 1.0),
         discriminator=MLP((5,), (3,), "relu", "linear", "uniform", 1.0),
     )
-    state = algorithm.init(twins, HPARAMS, 0, jnp.zeros((1, 3)))
+    state = core.init(twins, HPARAMS, 0, jnp.zeros((1, 3)))
     kernels = [x["Dense_0"]["kernel"] for x in (state.d.params, state.g.params)]
     assert np.abs(kernels[0] - kernels[1]).max() > 0.1
 
@@ -509,7 +512,7 @@ def test_numbers_compile_nothing_and_structure_compiles_once():
     data, structure = images(), game(z_dim=2)  # a game that no other test plays
 
     def run(structure: Game, hparams: HParams, seed: int = 0, num_steps: int = 1) -> int:
-        state = algorithm.init(structure, hparams, seed, images())
+        state = core.init(structure, hparams, seed, images())
         state, _ = train_chunk(structure, hparams, state, data, num_steps)
         train_chunk(structure, hparams, state, data, num_steps)  # from its own output
         return train_chunk._cache_size()
@@ -532,7 +535,7 @@ def test_a_population_of_seeds_and_rates_runs_as_its_members_do_alone():
     def run(state: State, rate: jax.Array) -> tuple[State, dict]:
         return train_chunk(game(), rates(rate), state, data, 5)
 
-    starts = [algorithm.init(game(), HPARAMS, seed, images()) for seed in range(3)]
+    starts = [core.init(game(), HPARAMS, seed, images()) for seed in range(3)]
     learning_rates = [1e-3, 1e-2, 3e-2]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *starts)
     population = jax.vmap(run)(stacked, jnp.array(learning_rates))
@@ -560,7 +563,7 @@ def test_info_of_a_chunk_freezes_at_the_first_step_that_is_not_finite():
         discriminator=MLP((6,), (), "leaky_relu", "linear", "uniform", 1.0),
     )
     data, hparams = images(), rates(30.0)
-    start = state = algorithm.init(structure, hparams, 0, images())
+    start = state = core.init(structure, hparams, 0, images())
     infos = []
     for _ in range(12):
         state, info = train_chunk(structure, hparams, state, data, 1)
@@ -579,9 +582,7 @@ def test_info_of_a_chunk_freezes_at_the_first_step_that_is_not_finite():
 @pytest.mark.parametrize("player", ["d", "g"])
 def test_a_nan_in_the_parameters_is_reported_at_once_and_not_replaced(player):
     structure, data = game(), images()
-    state, _ = train_chunk(
-        structure, HPARAMS, algorithm.init(structure, HPARAMS, 0, images()), data, 2
-    )
+    state, _ = train_chunk(structure, HPARAMS, core.init(structure, HPARAMS, 0, images()), data, 2)
     broken = getattr(state, player)
     params = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(jnp.nan), broken.params)
     state, info = train_chunk(

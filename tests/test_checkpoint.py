@@ -2,14 +2,14 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import algorithm, checkpoint, config
+from gan_jax import checkpoint, config, core
 from gan_jax.errors import InputError
 
 
 @pytest.fixture
 def state(tiny):
     game, hparams = config.game(tiny, (8, 8, 1)), config.hparams(tiny)
-    return algorithm.init(game, hparams, 0, np.zeros((1, 8, 8, 1)))
+    return core.init(game, hparams, 0, np.zeros((1, 8, 8, 1)))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_hash_depends_on_values_names_types_and_shapes():
 
 def test_a_state_of_another_structure_is_refused(state, saved, tiny):
     wider = config.override(tiny, ["--config.generator.widths=(6,)"])
-    other = algorithm.init(
+    other = core.init(
         config.game(wider, (8, 8, 1)), config.hparams(wider), 0, np.zeros((1, 8, 8, 1))
     )
     with pytest.raises(InputError, match="of another config"):

@@ -25,6 +25,11 @@ def mlp(**changes) -> MLP:
     return MLP(**fields | changes)
 
 
+def run(network: MLP, params, x, key=None) -> jax.Array:
+    """The output of a network that keeps nothing besides parameters."""
+    return networks.apply(network, networks.Variables(params, {}), x, key)[0]
+
+
 def square(initializer: str, **changes) -> MLP:
     """Three layers of one shape, which compiles its draws only once."""
     return mlp(widths=(5, 5), out_shape=(5,), initializer=initializer, **changes)
@@ -33,7 +38,7 @@ def square(initializer: str, **changes) -> MLP:
 def drawn(network: MLP, fan_in: int, seed: int = 0):
     """The network's parameters, layer by layer, as pairs (kernel, bias)."""
     x = jnp.zeros((1, fan_in))
-    params = networks.init(network, jax.random.key(seed), x, jnp.zeros(network.out_shape))
+    params = networks.init(network, jax.random.key(seed), x, jnp.zeros(network.out_shape)).params
     return [(np.asarray(p["kernel"]), np.asarray(p["bias"])) for _, p in sorted(params.items())]
 
 
@@ -44,8 +49,10 @@ def test_shapes(widths, in_shape, out_shape):
     network = mlp(widths=widths, out_shape=out_shape)
     x = jnp.ones((7, *in_shape))
     mean = jnp.zeros(out_shape)
-    params = jax.eval_shape(functools.partial(networks.init, network), jax.random.key(0), x, mean)
-    out = jax.eval_shape(functools.partial(networks.apply, network), params, x)
+    params, _ = jax.eval_shape(
+        functools.partial(networks.init, network), jax.random.key(0), x, mean
+    )
+    out = jax.eval_shape(functools.partial(run, network), params, x)
     assert out.shape == (7, *out_shape)
     assert out.dtype == jnp.float32
     sizes = (math.prod(in_shape), *widths, math.prod(out_shape))
@@ -75,7 +82,7 @@ def test_forward_pass_is_that_of_numpy(activation, output):
     expected = out[output](h @ layers[-1][0] + layers[-1][1]).reshape(6, 4, 4, 1)
     params = {f"Dense_{i}": {"kernel": w, "bias": b} for i, (w, b) in enumerate(layers)}
     params = jax.tree.map(jnp.float32, params)
-    actual = networks.apply(network, params, jnp.float32(x))
+    actual = run(network, params, jnp.float32(x))
     # the sums have at most 5 terms of size 10: float32 is good to 1e-5 of them
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
@@ -83,9 +90,9 @@ def test_forward_pass_is_that_of_numpy(activation, output):
 def test_a_batch_is_mapped_example_by_example():
     network = mlp(output="sigmoid")
     x = jax.random.normal(jax.random.key(1), (5, 3))
-    params = networks.init(network, jax.random.key(0), x, jnp.zeros(network.out_shape))
-    whole = networks.apply(network, params, x)
-    one_by_one = [networks.apply(network, params, x[i : i + 1])[0] for i in range(5)]
+    params = networks.init(network, jax.random.key(0), x, jnp.zeros(network.out_shape)).params
+    whole = run(network, params, x)
+    one_by_one = [run(network, params, x[i : i + 1])[0] for i in range(5)]
     np.testing.assert_allclose(whole, one_by_one, rtol=1e-6, atol=1e-7)
 
 
@@ -99,7 +106,7 @@ def test_maxout_takes_the_largest_of_its_pieces():
     affine = x @ w + b
     units = np.maximum(affine[:, 0::2], affine[:, 1::2])  # unit by unit, its two pieces in turn
     params = {"Dense_0": {"kernel": w, "bias": b}, "Dense_1": {"kernel": v, "bias": c}}
-    actual = networks.apply(network, jax.tree.map(jnp.float32, params), jnp.float32(x))
+    actual = run(network, jax.tree.map(jnp.float32, params), jnp.float32(x))
     np.testing.assert_allclose(actual, units @ v + c, rtol=1e-4, atol=1e-5)
 
 
@@ -113,7 +120,7 @@ def identity(width: int, **changes):
 @pytest.mark.parametrize(("field", "rate"), [("input_dropout", 0.2), ("dropout", 0.5)])
 def test_dropout_drops_its_share_and_scales_up_what_it_keeps(field, rate):
     network, params = identity(100, **{field: rate})
-    out = networks.apply(network, params, jnp.ones((200, 100)), jax.random.key(0))
+    out = run(network, params, jnp.ones((200, 100)), jax.random.key(0))
     assert set(np.unique(out).tolist()) == {0.0, np.float32(1 / (1 - rate)).item()}
     error = np.sqrt(rate * (1 - rate) / out.size)
     np.testing.assert_allclose(np.mean(out == 0), rate, atol=5 * error)
@@ -123,19 +130,17 @@ def test_dropout_drops_its_share_and_scales_up_what_it_keeps(field, rate):
 
 def test_layers_drop_out_independently():
     network, params = identity(100, input_dropout=0.5, dropout=0.5)
-    out = networks.apply(network, params, jnp.ones((200, 100)), jax.random.key(0))
+    out = run(network, params, jnp.ones((200, 100)), jax.random.key(0))
     np.testing.assert_allclose(np.mean(out != 0), 0.25, atol=5 * np.sqrt(0.25 * 0.75 / 20_000))
 
 
 def test_a_key_decides_the_masks_and_without_one_nothing_is_dropped():
     network, params = identity(20, input_dropout=0.5, dropout=0.5)
     x = jnp.arange(60.0).reshape(3, 20)
-    one, again, two = (
-        networks.apply(network, params, x, jax.random.key(seed)) for seed in (1, 1, 2)
-    )
+    one, again, two = (run(network, params, x, jax.random.key(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert np.any(one != two)
-    np.testing.assert_array_equal(networks.apply(network, params, x), x)
+    np.testing.assert_array_equal(run(network, params, x), x)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -143,11 +148,13 @@ def test_output_bias_of_the_data_mean_starts_the_network_there(output):
     mean = jnp.array([[0.0, 0.3], [0.9, 1.0]])[..., None]
     network = mlp(out_shape=mean.shape, output=output, output_bias="data_mean", init_scale=1e-9)
     x = jnp.ones((1, 4))
-    params = networks.init(network, jax.random.key(0), x, mean)
+    params = networks.init(network, jax.random.key(0), x, mean).params
     # A sigmoid that must reach 0 or 1 is stopped at 1e-7 from them.
-    np.testing.assert_allclose(networks.apply(network, params, x)[0], mean, atol=2e-7)
+    np.testing.assert_allclose(run(network, params, x)[0], mean, atol=2e-7)
     assert not params["Dense_0"]["bias"].any()
-    plain = networks.init(mlp(out_shape=mean.shape, init_scale=1e-9), jax.random.key(0), x, mean)
+    plain = networks.init(
+        mlp(out_shape=mean.shape, init_scale=1e-9), jax.random.key(0), x, mean
+    ).params
     np.testing.assert_array_equal(plain["Dense_2"]["kernel"], params["Dense_2"]["kernel"])
     assert not plain["Dense_2"]["bias"].any()
 
@@ -155,8 +162,10 @@ def test_output_bias_of_the_data_mean_starts_the_network_there(output):
 def test_sigmoid_output_keeps_to_0_and_1_and_reaches_both():
     x = 1e4 * jax.random.normal(jax.random.key(1), (50, 3))
     network = mlp(output="sigmoid")
-    out = networks.apply(
-        network, networks.init(network, jax.random.key(0), x, jnp.zeros(network.out_shape)), x
+    out = run(
+        network,
+        networks.init(network, jax.random.key(0), x, jnp.zeros(network.out_shape)).params,
+        x,
     )
     assert out.min() == 0
     assert out.max() == 1

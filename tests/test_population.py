@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import algorithm, checkpoint, config, population
+from gan_jax import algorithm, checkpoint, config, core, population
 from tests.conftest import ROOT, tiny_config
 
 RATES = (1e-3, 1e30, 3e-2, 5e-4)  # the second diverges at once
@@ -50,7 +50,7 @@ def train(num_steps: tuple[int, ...] = (7, 5)):
 def alone(c, num_steps: int):
     """The same as gan_jax.train does it, in one chunk."""
     game, hparams = config.game(c, SHAPE), config.hparams(c)
-    init = functools.partial(jax.jit(algorithm.init, static_argnums=0), game, hparams)
+    init = functools.partial(jax.jit(core.init, static_argnums=0), game, hparams)
     return algorithm.train_chunk(
         game, hparams, init(np.uint32(c.seed), images()), images(), num_steps
     )
@@ -100,5 +100,5 @@ def test_several_devices_give_the_bits_of_one(devices):
 def test_size_is_that_of_a_state():
     c = tiny_config()
     game = config.game(c, SHAPE)
-    state = algorithm.init(game, config.hparams(c), 0, images())
+    state = core.init(game, config.hparams(c), 0, images())
     assert population.size(c, SHAPE) == sum(x.nbytes for x in jax.tree.leaves(state))

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from gan_jax import algorithm, checkpoint, config, plots, train, workdir
+from gan_jax import checkpoint, config, core, plots, train, workdir
 from gan_jax.errors import InputError
 from tests.conftest import ROOT, picture
 
@@ -55,9 +55,9 @@ def test_every_picture_is_of_one_fixed_noise(tiny, tmp_path):
     train.run(tiny, tmp_path, "digits")
     for step in (4, 8, 12):
         game, state = workdir.load(tmp_path, step)
-        key = algorithm.role_key(state.key, algorithm.Role.NOISE_SAMPLE)
-        noise = algorithm.sample_noise(game, key, 6)
-        images = np.asarray(algorithm.generate(game, state.g.params, noise))
+        key = core.role_key(state.key, core.Role.NOISE_SAMPLE)
+        noise = core.sample_noise(game, key, 6)
+        images = np.asarray(core.generate(game, state.g.params, noise))
         expected = plots.png(plots.image_grid(images, 2, 3))
         assert plots.png(train.sample_picture(tiny, game, state)) == expected
     assert (tmp_path / "samples/step_0000012.png").read_bytes() == expected
