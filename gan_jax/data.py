@@ -5,6 +5,8 @@
 - a TFDS image data set: `mnist`, `mnist:3.0.1`, `fashion_mnist`, `emnist/letters`, `cifar10`, ...
   (https://www.tensorflow.org/datasets/catalog/overview), found in `$TFDS_DATA_DIR` or prepared;
 - `digits`: scikit-learn's 1797 digits of 8x8 pixels, the first 1500 as train, the others as test;
+- `ring`, `grid`: 100,000 points of a mixture of Gaussians (gan_jax/mixtures.py), as test 10,000
+  others; the labels are the modes;
 - `folder:DIR`: PNG and JPEG files, whose subfolders, if all lie in one, are the classes;
 - `npz:FILE`, `npy:FILE`: uint8 images, or floating-point points.
 """
@@ -21,8 +23,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax import tfds
+from gan_jax import mixtures, tfds
 from gan_jax.errors import InputError, brief
+from gan_jax.mixtures import MIXTURES
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +68,8 @@ def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
         dataset = _load_folder(path, match[1], image_size)
     elif name == "digits":
         dataset = _load_digits(match[1], image_size)
+    elif name in MIXTURES:
+        dataset = _load_mixture(name, match[1], image_size)
     else:
         dataset = _load_tfds(name, match[1], image_size)
     n = len(dataset.images)
@@ -198,6 +203,14 @@ def _load_digits(split: str, image_size: int) -> Dataset:
     images = np.rint(images[splits[split]] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     images = _stack((("", image) for image in images), image_size)
     return _write_cache(entry, images, labels[splits[split]].astype(np.int32))
+
+
+def _load_mixture(name: str, split: str, image_size: int) -> Dataset:
+    splits = {"train": (100_000, 0), "test": (10_000, 1)}  # how many points, and their seed
+    tfds.want_split(name, split, splits)
+    if image_size:
+        raise InputError(f"image_size {image_size}: {name} has points, which have no size")
+    return _dataset(*mixtures.draw(MIXTURES[name], *splits[split]))
 
 
 def _load_folder(path: str, split: str, image_size: int) -> Dataset:

@@ -36,6 +36,9 @@ def table(
     """
     from gan_jax.scores import METRICS
 
+    def best(better: str | float) -> str:
+        return better if isinstance(better, str) else f"{better:.3g}"
+
     counts = {row: {e["samples"] for e in found.values() if e} for row, found in baselines.items()}
     heads = (" of ".join([row, *map(str, n - {num})]) for row, n in counts.items())
     rows = [["", "this run", "95 % interval", *heads, "better"]]
@@ -47,7 +50,7 @@ def table(
                 _number(entry["value"]),
                 f"{_number(entry['low'])} to {_number(entry['high'])}",
                 *("-" if other is None else _number(other["value"]) for other in others),
-                str(METRICS[name].better),
+                best(METRICS[name].better),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -42,22 +42,35 @@ def image_grid(images: np.ndarray, rows: int, columns: int) -> Image.Image:
     return Image.fromarray(grid[..., 0] if channels == 1 else grid)
 
 
-def points(samples: np.ndarray) -> Image.Image:
+def points(samples: np.ndarray, data: np.ndarray | None = None) -> Image.Image:
     """A scatter plot of points by their first two components (or one, on a line).
 
     Args:
       samples: shape (n, d).
+      data: shape (m, d), drawn below the samples and deciding what the axes hold.
     """
     figure = new_figure(4, 4)
     axes = figure.subplots()
-    axes.scatter(samples[:, 0], samples[:, 1] if samples.shape[1] > 1 else 0 * samples[:, 0], s=4)
-    axes.set_aspect("equal", adjustable="datalim")
+    if data is not None:
+        axes.plot(*_plane(data[:2000]), ".", ms=3, color="0.75")
+        low, high = np.min(_plane(data), axis=1), np.max(_plane(data), axis=1)
+        margin = np.max(high - low) / 4
+        axes.set_xlim(low[0] - margin, high[0] + margin)
+        axes.set_ylim(low[1] - margin, high[1] + margin)
+    axes.plot(*_plane(samples), ".", ms=3, color="#D55E00")
+    axes.set_aspect("equal", adjustable="datalim" if data is None else "box")
     return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
 
 
-def sample_picture(samples: np.ndarray, rows: int, columns: int) -> Image.Image:
-    """A grid where the samples are images, a scatter plot where they are points."""
-    return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples)
+def _plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x[:, 0], x[:, 1] if x.shape[1] > 1 else np.zeros(len(x))
+
+
+def sample_picture(
+    samples: np.ndarray, rows: int, columns: int, data: np.ndarray | None = None
+) -> Image.Image:
+    """A grid where the samples are images, a scatter plot over the data where they are points."""
+    return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples, data)
 
 
 def png(image: Image.Image) -> bytes:

@@ -61,7 +61,7 @@ def draw(
     """
     import jax
 
-    from gan_jax import core, device, plots, workdir
+    from gan_jax import core, data, device, plots, workdir
     from gan_jax.writers import write_whole
 
     if out.suffix not in (".png", ".npz"):
@@ -82,7 +82,11 @@ def draw(
         z = core.sample_noise(game, key, num)
     samples = core.generate_in_blocks(game, core.generator(state), z)
     if out.suffix == ".png":
-        write_whole(out, plots.png(plots.sample_picture(samples, rows, columns)))
+        below = None
+        if samples.ndim == 2:
+            config = workdir.read_config(directory)
+            below = data.load(config.dataset, config.split).images
+        write_whole(out, plots.png(plots.sample_picture(samples, rows, columns, below)))
     else:
         write_whole(out, plots.npz(samples))
     print(f"{out}: {num} samples of iteration {int(state.step)}")

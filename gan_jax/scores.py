@@ -20,8 +20,9 @@ from gan_jax import evaluator as evaluators
 from gan_jax.data import Dataset, cache_dir
 from gan_jax.errors import InputError, brief
 from gan_jax.evaluator import Evaluator
-from gan_jax.metrics import classifier, frechet, kernel, neighbours, parzen
+from gan_jax.metrics import classifier, frechet, kernel, mixture, neighbours, parzen
 from gan_jax.metrics.bootstrap import Score
+from gan_jax.mixtures import HIGH_QUALITY, MIXTURES, Mixture
 from gan_jax.plots import to_uint8
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Reference(NamedTuple):
     evaluator: the classifier whose features and probabilities are compared, or None.
     features: of test, (n, 64); empty without an evaluator.
     probabilities: of test, (n, classes); empty without an evaluator.
+    mixture: that the data are drawn from, if they are.
     """
 
     train: Dataset
@@ -48,6 +50,7 @@ class Reference(NamedTuple):
     evaluator: Evaluator | None
     features: np.ndarray
     probabilities: np.ndarray
+    mixture: Mixture | None = None
 
 
 Entry = dict[str, Any]  # {"value", "low", "high"} and what else belongs to a score
@@ -117,11 +120,19 @@ def _parzen(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> di
     return {"parzen": _entry(found.score, standard_error=found.error, sigma=found.sigma)}
 
 
+def _mixture(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[str, Entry]:
+    assert r.mixture is not None  # see `absent`
+    found = mixture.mixture(s.images, r.mixture.means, r.mixture.sigma, seed)
+    names = {"modes": "modes_covered", "hq": "high_quality", "rkl": "reverse_kl"}
+    return {names[name]: _entry(score) for name, score in found.items()}
+
+
 class Metric(NamedTuple):
     label: str
     better: str | float  # "lower" or "higher", or the value that is best
     family: Family  # what computes it, and others with it
     by_evaluator: bool = True
+    by_mixture: bool = False
     least: int = 1  # samples that it needs
 
 
@@ -143,6 +154,14 @@ METRICS: dict[str, Metric] = {
     "modes": Metric("classes present", "higher", _classes),
     "memorisation": Metric("memorisation", 0.5, _memorisation, by_evaluator=False),
     "parzen": Metric("Parzen log-likelihood (nats)", "higher", _parzen, by_evaluator=False),
+    **{
+        name: Metric(label, better, _mixture, by_evaluator=False, by_mixture=True)
+        for name, label, better in (
+            ("modes_covered", "modes covered", "higher"),
+            ("high_quality", "high quality, share", HIGH_QUALITY),
+            ("reverse_kl", "reverse KL of modes (nats)", "lower"),
+        )
+    },
 }
 
 
@@ -177,6 +196,9 @@ def absent(config: ConfigDict, train: Dataset, test_split: str, num: int) -> dic
     }
     if why := evaluators.unfit(train):
         found |= {name: why for name, metric in METRICS.items() if metric.by_evaluator}
+    if config.dataset not in MIXTURES:
+        why = f"{config.dataset} is none of the mixtures {', '.join(MIXTURES)}"
+        found |= {name: why for name, metric in METRICS.items() if metric.by_mixture}
     found = {name: found[name] for name in METRICS if name in found}
     if data.overlap(config.split, test_split):
         found["memorisation"] = f"{test_split} has examples of {config.split}, which was trained on"
@@ -215,7 +237,8 @@ def reference(
     ).images
     empty = np.empty((0, 0), np.float32)
     if not any(METRICS[name].by_evaluator for name in names):
-        return Reference(train, validation, test, None, empty, empty)
+        known = MIXTURES.get(config.dataset)
+        return Reference(train, validation, test, None, empty, empty, known)
     # Of the whole split, so that runs on parts of it are scored by one evaluator.
     evaluator = evaluators.load(
         config.dataset, load(config.split.partition("[")[0], "config.split")

@@ -171,8 +171,9 @@ def samples(config: ConfigDict, game: Game, state: State) -> np.ndarray:
     return np.asarray(core.generate(game, core.generator(state), noise))
 
 
-def sample_picture(config: ConfigDict, game: Game, state: State) -> Image.Image:
-    return plots.sample_picture(samples(config, game, state), *config.sample_grid)
+def sample_picture(config: ConfigDict, game: Game, state: State, images: np.ndarray) -> Image.Image:
+    rows, columns = config.sample_grid
+    return plots.sample_picture(samples(config, game, state), rows, columns, images)
 
 
 def evaluation_samples(game: Game, state: State, num: int) -> np.ndarray:
@@ -229,7 +230,7 @@ def _train(
         stack.enter_context(contextlib.closing(bar))
         if begin == 0:
             for writer in writers:
-                writer.picture(0, sample_picture(config, game, state))
+                writer.picture(0, sample_picture(config, game, state, dataset.images))
         clock: list[tuple[float, int]] = []  # (time, step) at the first chunk's end and the last's
         chunks = _chunks(config, game, state, images)
         for state, info in chunks:
@@ -253,7 +254,7 @@ def _train(
                 if "metrics" in now:
                     writer.scalars(step, info)
                 if "sample" in now:
-                    writer.picture(step, sample_picture(config, game, state))
+                    writer.picture(step, sample_picture(config, game, state, dataset.images))
             if received or "checkpoint" in now:
                 files.flush()
                 best_by = {
