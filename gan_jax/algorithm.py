@@ -200,6 +200,15 @@ def g_step(
     return _move_g(game, hparams, state, gradient), info
 
 
+def field(
+    game: Game, hparams: HParams, state: State, real: jax.Array, noise: jax.Array, key: jax.Array
+) -> tuple[Gradients, Info]:
+    """What `d_step` and `g_step` would go down, both from the same state, and what they measure."""
+    d, d_info = _d_gradient(game, hparams, state, real, noise, key)
+    g, g_info = _g_gradient(game, hparams, state, real, noise, key)
+    return Gradients(d, g), d_info | g_info
+
+
 def train_step(game: Game, hparams: HParams, state: State, data: jax.Array) -> tuple[State, Info]:
     """One iteration of Algorithm 1: k discriminator steps, each on fresh draws, then G's.
 
@@ -224,16 +233,14 @@ def train_step(game: Game, hparams: HParams, state: State, data: jax.Array) -> t
     if update := UPDATES.get(game.update):
         drawn = for_d(state.step)
 
-        def field(state: State) -> tuple[Gradients, Info]:
-            d, d_info = _d_gradient(game, hparams, state, *drawn)
-            g, g_info = _g_gradient(game, hparams, state, *drawn)
-            return Gradients(d, g), d_info | g_info
-
         def move(state: State, gradients: Gradients) -> State:
             state = _move_d(game, hparams, state, gradients.d)
             return _move_g(game, hparams, state, gradients.g)
 
-        state, info = update(field, move, state, hparams.consensus)
+        def at(state: State) -> tuple[Gradients, Info]:
+            return field(game, hparams, state, *drawn)
+
+        state, info = update(at, move, state, hparams.consensus)
     else:
         state, d_infos = jax.lax.scan(d_update, state, jnp.arange(game.k))
         state, info = g_step(game, hparams, state, *for_g(state.step))

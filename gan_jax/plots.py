@@ -213,3 +213,34 @@ def evaluation(
     text = "how did the metrics move while training?"
     curves.set_title(text if evaluated else f"{text} (needs eval_every)", loc="left", fontsize=10)
     return figure_png(figure)
+
+
+def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
+    """Eigenvalues of a game's Jacobian in the complex plane, as a PNG.
+
+    Args:
+      eigenvalues: complex, shape (n,).
+      of: what they belong to.
+    """
+    figure = new_figure(6, 5)
+    axes = figure.subplots()
+    axes.axvline(0, color="black", lw=0.8)
+    axes.axhline(0, color="black", lw=0.8)
+    repels = eigenvalues.real < 0
+    for chosen, marker, color, label in (
+        (~repels, "o", "#0072B2", "draws in"),
+        (repels, "x", "#D55E00", "drives off"),
+    ):
+        x = eigenvalues[chosen]
+        text = f"{label} ({len(x)})"
+        axes.plot(x.real, x.imag, marker, ms=5, alpha=0.6, mew=1, color=color, label=text)
+    # Most lie close to 0 and a few far off: linear around 0, then by decades.
+    small = max(float(np.abs(eigenvalues).max()) * 1e-3, 1e-12)
+    axes.set_xscale("symlog", linthresh=small)
+    axes.set_yscale("symlog", linthresh=small)
+    axes.set_xlabel("real part: how fast the players approach (1 / rate / iteration)")
+    axes.set_ylabel("imaginary part: how fast they turn")
+    axes.set_title(f"Do the players settle here, or turn?\n{of}", loc="left", fontsize=11)
+    axes.legend(frameon=False, loc="upper left")
+    axes.grid(alpha=0.3)
+    return figure_png(figure)

@@ -12,7 +12,6 @@ import pathlib
 from typing import TYPE_CHECKING, Literal
 
 from gan_jax import cli
-from gan_jax.errors import InputError
 
 if TYPE_CHECKING:
     import jax
@@ -62,14 +61,9 @@ def draw(
     import jax
 
     from gan_jax import core, data, device, plots, workdir
-    from gan_jax.writers import write_whole
+    from gan_jax.writers import check_new, write_whole
 
-    if out.suffix not in (".png", ".npz"):
-        raise InputError(f"--out={out} must end in .png or .npz")
-    if out.exists():
-        raise InputError(f"--out={out} exists; remove it or name another")
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"--out={out}: there is no directory {out.parent}")
+    check_new(out, ".png", ".npz")
     device.setup("auto", deterministic=True)
     game, state = workdir.load(directory, step)
     columns = math.ceil(math.sqrt(num))

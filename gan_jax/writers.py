@@ -13,6 +13,20 @@ from gan_jax.errors import InputError
 from gan_jax.plots import png
 
 
+def check_new(out: pathlib.Path, *suffixes: str) -> None:
+    """Refuses an --out that is no new file of one of some kinds in a directory that is there.
+
+    Raises:
+      InputError: it is not.
+    """
+    if out.suffix not in suffixes:
+        raise InputError(f"--out={out} must end in {' or '.join(suffixes)}")
+    if out.exists():
+        raise InputError(f"--out={out} exists; remove it or name another")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"--out={out}: there is no directory {out.parent}")
+
+
 def write_whole(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that whoever looks sees the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.tmp")
