@@ -1,7 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
 
-from gan_jax import plots, ranking, summary_plots
+from gan_jax import plots, ranking, search, summary_plots
 from tests.conftest import sweep
 
 NAN = float("nan")
@@ -35,7 +37,7 @@ def test_the_losses_stand_in_for_a_metric_measured_once(monkeypatch):
     assert upper.lines[0].get_xydata().tolist() == [[10, 0.5], [20, 1.5], [30, 2.5]]
 
 
-@pytest.mark.parametrize(("metric", "edge"), [("fid", 0.98), ("recall", 0.02), ("density", 0.98)])
+@pytest.mark.parametrize(("metric", "edge"), [("fid", 1), ("recall", 0), ("density", 1)])
 def test_a_panel_a_field_and_every_member_a_dot(metric, edge, monkeypatch):
     settings = [{"r": 1e-4, "widths": (8,)}, {"r": 1e-2, "widths": [9]}, {"r": 1e-3, "widths": []}]
     results = sweep([[1, 2], [3, 4], [5, 6]], settings, metric, [[0, 0], [0, 0], [30, 0]])
@@ -43,16 +45,38 @@ def test_a_panel_a_field_and_every_member_a_dot(metric, edge, monkeypatch):
         :2
     ]
     assert (rates.get_xlabel(), widths.get_xlabel()) == ("r", "widths")
-    assert (rates.get_xscale(), widths.get_xscale()) == ("log", "linear")
     for axes in (rates, widths):
-        dots, lost, middles = axes.lines
+        dots, lost, middles, infinite = axes.lines
         assert dots.get_ydata().tolist() == [1, 2, 3, 4, 6]
-        assert lost.get_ydata().tolist() == [edge]
+        assert lost.get_ydata().tolist() == infinite.get_ydata().tolist() == [edge]
         assert np.nanmin(middles.get_ydata()) == 1.5
-    dots, lost, middles = rates.lines
-    np.testing.assert_allclose(middles.get_xdata(), [1e-4, 1e-3, 1e-2])
-    np.testing.assert_allclose(np.log10(dots.get_xdata()), [-4, -4, -2, -2, -3], atol=0.21)
+    dots, lost, middles, infinite = rates.lines
+    np.testing.assert_array_equal(middles.get_ydata(), [1.5, NAN, 3.5])  # numbers are in order
+    assert infinite.get_xdata().tolist() == [1]
+    np.testing.assert_allclose(dots.get_xdata(), [0, 0, 2, 2, 1], atol=0.2)
+    assert [text.get_text() for text in rates.get_xticklabels()] == ["0.0001", "0.001", "0.01"]
     assert [text.get_text() for text in widths.get_xticklabels()] == ["(8,)", "(9,)", "()"]
+    assert rates.lines[2].get_linestyle() == "-"
+    assert widths.lines[2].get_linestyle() == "None"
+
+
+def test_many_numbers_are_at_their_place_on_an_axis(monkeypatch):
+    rates = np.geomspace(1e-4, 1e-2, 13).tolist()
+    settings = [{"rate": rate, "widths": (8,) * i} for i, rate in enumerate(rates)]
+    results = sweep(np.arange(1.0, 14)[:, None], settings)
+    figure = figure_of(monkeypatch, summary_plots.hyperparameters_png, results, "fid")
+    numbers, names = figure.axes
+    assert (numbers.get_xscale(), names.get_xscale()) == ("log", "linear")
+    assert (numbers.get_yscale(), names.get_yscale()) == ("log", "log")
+    (dots,) = numbers.lines
+    np.testing.assert_allclose(dots.get_xdata(), rates)
+    (dots,) = names.lines
+    np.testing.assert_allclose(dots.get_xdata(), np.arange(13), atol=0.2)
+    assert len(names.get_xticklabels()) == 0
+    figure.draw_without_rendering()
+    ticks = [text.get_text() for text in numbers.get_xticklabels()]
+    assert {"0.0001", "0.0003", "0.001", "0.003", "0.01"} <= set(ticks)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["rate (13 values)", "widths (13 values)"]
 
 
 def test_the_ranking_is_best_first_and_its_infinite_ends_are_at_the_edge(monkeypatch):
@@ -78,7 +102,69 @@ def test_samples_of_the_best_the_median_and_the_worst(monkeypatch):
     results = sweep([[5, 1, 9, 2, 3]], [{}], diverged=[[0, 0, 30, 0, 0]])
     axes = figure_of(monkeypatch, summary_plots.samples_png, results, "fid").axes
     titles = [x.get_title("left").splitlines()[0] for x in axes]
-    assert titles == ["best: member 1, 1", "median: member 4, 3", "worst: member 0, 5"]
+    assert titles == ["best: member 1, FID 1", "median: member 4, FID 3", "worst: member 0, FID 5"]
     for panel, i in zip(axes, (1, 4, 0), strict=True):
         expected = np.asarray(plots.image_grid(results.samples[i], 2, 2))
         np.testing.assert_array_equal(panel.images[0].get_array(), expected)
+
+
+def texts_of(figure):
+    """What can be read in a figure, once it is laid out."""
+    figure.set_dpi(120)
+    figure.draw_without_rendering()
+    found = [figure._suptitle, figure._supylabel]
+    for legend in figure.legends:
+        found += [legend.get_title(), *legend.get_texts()]
+    for axes in figure.axes:
+        found.append(axes._left_title)
+        for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            shown = [tick.label1 for tick in ticks if low <= tick.get_loc() <= high]
+            found += [axis.label, *(label for label in shown if label.get_visible())]
+    return [text for text in found if text is not None and text.get_text()]
+
+
+LONG = {
+    "loss": ["minimax", "non_saturating"],
+    "generator.widths": [(128,), (1200, 1200), (1200, 1200, 1200, 1200)],
+    "d_optimizer.learning_rate": [0.1 + 0.2, 1e-3, 3e-3],
+    "d_optimizer.decay_steps": list(range(1000, 13_000, 1000)),
+    "generator.activation": ["leaky_relu"],
+    "generator.initializer": ["lecun_normal"],
+    "discriminator.initializer": ["lecun_normal"],
+    "d_optimizer.schedule": ["exponential"],
+}
+RANDOM = search.random(
+    {
+        "d_optimizer.learning_rate": search.log_uniform(1.3e-4, 7e-3),
+        "g_optimizer.learning_rate": search.log_uniform(1e-6, 1e-1),
+    },
+    40,
+    seed=0,
+)
+
+
+@pytest.mark.parametrize("settings", [search.grid(LONG), RANDOM, [{"k": 1}, {"k": 2}]])
+def test_no_text_is_cut_or_on_another(settings, monkeypatch):
+    n = len(settings)
+    lost = np.random.default_rng(0).integers(0, 4, (n, 3)) == 0
+    scores = np.geomspace(100, 5000, 3 * n).reshape(n, 3)
+    results = sweep(scores, settings, "parzen", 30 * lost)
+    standings = ranking.rank(results, "parzen")
+    for draw, arguments in (
+        (summary_plots.ranking_png, (standings,)),
+        (summary_plots.hyperparameters_png, ()),
+        (summary_plots.curves_png, (standings,)),
+        (summary_plots.samples_png, ()),
+    ):
+        figure = figure_of(monkeypatch, draw, results, "parzen", *arguments)
+        texts = texts_of(figure)
+        boxes = [text.get_window_extent().padded(-1) for text in texts]
+        for text, box in zip(texts, boxes, strict=True):
+            assert figure.bbox.contains(box.x0, box.y0), text
+            assert figure.bbox.contains(box.x1, box.y1), text
+        # The boxes of slanted texts meet where the texts do not.
+        level = [i for i, text in enumerate(texts) if text.get_rotation() % 90 == 0]
+        for i, j in itertools.combinations(level, 2):
+            assert not boxes[i].overlaps(boxes[j]), (texts[i], texts[j])
