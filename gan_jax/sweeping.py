@@ -22,6 +22,7 @@ from gan_jax import core, data, device, plan, population, scores, summary, train
 from gan_jax.errors import InputError, brief
 from gan_jax.plan import Member
 from gan_jax.population import Progress, Result
+from gan_jax.ranking import Results
 from gan_jax.writers import write_json, write_whole
 
 _SPEC = "sweep.json"
@@ -273,7 +274,7 @@ def _summarise(directory: pathlib.Path, parts: Sequence[pathlib.Path]) -> int:
 
     summary.write(
         directory,
-        summary.Results(
+        Results(
             settings=spec["settings"],
             setting=np.repeat(np.arange(len(spec["settings"])), spec["seeds"]),
             seed=np.tile(base.seed + np.arange(spec["seeds"]), len(spec["settings"])),

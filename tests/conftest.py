@@ -3,11 +3,13 @@ import os
 import pathlib
 from typing import NoReturn
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
 from gan_jax import config as config_lib
+from gan_jax.ranking import Results
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -65,3 +67,28 @@ def tiny_config() -> ConfigDict:
 @pytest.fixture
 def tiny() -> ConfigDict:
     return tiny_config()
+
+
+def sweep(scores, settings=None, metric="fid", diverged=None) -> Results:
+    """Results of settings by seeds whose final scores these are; halfway they are twice as much."""
+    scores = np.array(scores, np.float32)
+    settings = settings or [{"k": k} for k in range(1, 1 + len(scores))]
+    n = scores.size
+    curves = np.full((n, 3, 3), np.nan, np.float32)
+    curves[:, :, 0] = np.arange(3) + np.arange(n)[:, None]  # d_loss, at every step
+    curves[:, :, 1] = 0.1
+    curves[:, 1:, 2] = scores.reshape(-1, 1) * [2, 1]
+    diverged = np.zeros(n, int) if diverged is None else np.ravel(diverged)
+    steps = np.array([10, 20, 30])
+    curves[(diverged[:, None] > 0) & (steps >= diverged[:, None])] = np.nan
+    return Results(
+        settings=settings,
+        setting=np.repeat(np.arange(len(settings)), scores.shape[1]),
+        seed=np.tile(np.arange(scores.shape[1]), len(settings)),
+        steps=steps,
+        names=("d_loss", "g_loss", metric),
+        curves=curves,
+        diverged=diverged,
+        samples=np.arange(n * 3 * 4 * 4).reshape(n, 3, 4, 4, 1).astype(np.uint8),
+        params_sha256=[f"{i:064x}" for i in range(n)],
+    )
