@@ -124,18 +124,24 @@ def improvement(x: np.ndarray, y: np.ndarray) -> Score:
     return _between(value, np.sum(rows @ wins * columns, axis=1) / wins.size)
 
 
-def final(results: Results, name: str) -> tuple[np.ndarray, int | None]:
+def final(results: Results, name: str) -> tuple[np.ndarray, list[int]]:
     """The final scores: at the last step where a member that did not diverge was measured.
 
+    Where num_steps is swept, that is the last step among members of the same num_steps.
+
     Returns:
-      Shape (N,), NaN for a member without a score; and the step, None if there is none.
+      Shape (N,), NaN for a member without a score; and the steps, none if there is no score.
     """
     values, survived = curve(results, name), results.diverged == 0
-    measured = np.flatnonzero(~np.isnan(values[survived]).all(axis=0))
-    if not len(measured):
-        return np.full(len(values), np.nan), None
-    last = measured[-1]
-    return np.where(survived, values[:, last], np.nan), int(results.steps[last])
+    ends = np.array([setting.get("num_steps", 0) for setting in results.settings])[results.setting]
+    scores, steps = np.full(len(values), np.nan, values.dtype), []
+    for end in np.unique(ends):
+        own = survived & (ends == end)
+        measured = np.flatnonzero(~np.isnan(values[own]).all(axis=0))
+        if len(measured):
+            scores[own] = values[own, measured[-1]]
+            steps.append(int(results.steps[measured[-1]]))
+    return scores, steps
 
 
 def worst_for_lost(scores: np.ndarray, metric: str) -> np.ndarray:
@@ -146,8 +152,9 @@ def worst_for_lost(scores: np.ndarray, metric: str) -> np.ndarray:
 def rank(results: Results, metric: str) -> list[Standing]:
     """The settings, best first.
 
-    By the IQM; those whose IQM is infinite or not defined follow, by how many members have no
-    score, then by the mean of the rest.
+    By the IQM of the scores' costs, so that what is best at a value has nothing from a seed above
+    it and one below; those whose IQM is infinite or not defined follow, by how many members have
+    no score, then by the mean of the rest.
     """
     scores, _ = final(results, metric)
     filled = worst_for_lost(scores, metric)
@@ -160,7 +167,7 @@ def rank(results: Results, metric: str) -> list[Standing]:
         standings.append(Standing(setting, filled[own], lost, bootstrap(filled[own], iqm), mean))
 
     def key(standing: Standing) -> tuple[float, int, float]:
-        values = (cost(metric, score.value) for score in (standing.iqm, standing.mean))
+        values = float(iqm(cost(metric, standing.scores))), cost(metric, standing.mean.value)
         first, last = (math.inf if math.isnan(value) else value for value in values)
         return first, standing.lost, last
 

@@ -174,14 +174,14 @@ def _marginal_text(results: Results, metric: str, standings: list[Standing]) -> 
 
 def summary_md(results: Results, metric: str, command: str, standings: list[Standing]) -> str:
     """The report, in Markdown."""
-    _, step = ranking.final(results, metric)
+    _, steps = ranking.final(results, metric)
     seeds = sorted({len(s.scores) for s in standings})
     each = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
     members = len(results.setting)
     diverged = int(np.count_nonzero(results.diverged))
     label = METRICS[metric].label
-    score = label if step is None else f"{label} at step {step}"
-    none = " No member has a score: the order below means nothing.\n" if step is None else ""
+    score = f"{label} at step {', '.join(map(str, steps))}" if steps else label
+    none = "" if steps else " No member has a score: the order below means nothing.\n"
     return f"""# Sweep by {label}
 
     {command}

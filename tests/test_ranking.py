@@ -83,6 +83,11 @@ def test_the_better_setting_is_the_first(metric, expected):
     }
 
 
+def test_seeds_on_both_sides_of_the_best_value_do_not_cancel():
+    # Density is best at 1: {0, 2} have a mean of 1, and each is worse than 0.9.
+    assert order(sweep([[0, 2], [0.9, 0.9]], metric="density"), "density") == [1, 0]
+
+
 @pytest.mark.parametrize(("metric", "worst"), [("fid", INF), ("recall", -INF)])
 def test_a_member_that_diverged_counts_as_the_worst(metric, worst):
     sign = -1 if metric == "recall" else 1
@@ -106,11 +111,19 @@ def test_a_final_score_is_of_the_last_step_that_survivors_were_measured_at():
     results = sweep([[1, 2], [3, NAN]], diverged=[[0, 30], [0, 0]])
     scores, step = ranking.final(results, "fid")
     np.testing.assert_array_equal(scores, [1, NAN, 3, NAN])
-    assert step == 30
+    assert step == [30]
     results.curves[:, 2, 2] = NAN  # not measured at the end
     scores, step = ranking.final(results, "fid")
     np.testing.assert_array_equal(scores, [2, NAN, 6, NAN])
-    assert step == 20
+    assert step == [20]
+
+
+def test_a_shorter_setting_has_its_score_where_it_ends():
+    results = sweep([[1, 2], [3, 4]], [{"num_steps": 30}, {"num_steps": 20}])
+    results.curves[2:, 2] = NAN
+    scores, steps = ranking.final(results, "fid")
+    np.testing.assert_array_equal(scores, [1, 2, 6, 8])
+    assert steps == [20, 30]
 
 
 def test_what_a_seed_and_a_setting_cost():
