@@ -1,7 +1,6 @@
 """Pictures of a run: sample grids, their animation, and the curves."""
 
 import io
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +58,7 @@ def points(samples: np.ndarray, data: np.ndarray | None = None) -> Image.Image:
         axes.set_ylim(low[1] - margin, high[1] + margin)
     axes.plot(*_plane(samples), ".", ms=3, color="#D55E00")
     axes.set_aspect("equal", adjustable="datalim" if data is None else "box")
-    return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
+    return figure_image(figure)
 
 
 def _plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,9 +85,9 @@ def npz(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def gif(frames: list[pathlib.Path]) -> bytes:
-    """An animation of picture files, half a second each and the last for two."""
-    images = [Image.open(frame).convert("RGB") for frame in frames]
+def gif(frames: list[Image.Image]) -> bytes:
+    """An animation of pictures, half a second each and the last for two."""
+    images = [frame.convert("RGB") for frame in frames]
     buffer = io.BytesIO()
     images[0].save(
         buffer,
@@ -106,6 +105,11 @@ def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure  # takes a second to import; training does not wait for it
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def figure_image(figure: "Figure") -> Image.Image:
+    """A figure as a picture."""
+    return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
 
 
 def figure_png(figure: "Figure") -> bytes:

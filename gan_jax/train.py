@@ -285,7 +285,7 @@ def _report(
         return 128 + received[0]
     # By the number, not the name: its 7 digits become 8 in a very long run.
     frames = sorted((directory / "samples").glob("step_*.png"), key=lambda p: int(p.stem[5:]))
-    write_whole(directory / "samples.gif", plots.gif(frames))
+    write_whole(directory / "samples.gif", plots.gif([Image.open(frame) for frame in frames]))
     lines = read_metrics(directory / "metrics.jsonl")
     write_whole(directory / "curves.png", plots.curves(lines, f"{config.dataset}, {config.loss}"))
     if record["status"] == "diverged":
