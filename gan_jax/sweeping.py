@@ -95,20 +95,23 @@ def run(
         print(directory, flush=True)
         write_json(directory / _SPEC, spec)
         write_json(directory / "config.json", base.to_dict())
-        write_json(directory / "run.json", {"status": "running", **workdir.provenance()})
+        record = {"status": "running", **workdir.provenance()}
+        write_json(directory / "run.json", record)
         total = sum(member.config.num_steps for unit in units for member in unit)
         with tqdm(total=total, unit="member-step", unit_scale=True, disable=None) as bar:
             for number, unit in enumerate(units):
                 if not _train_unit(
                     _unit(directory, number), unit, dataset, reference, received, bar
                 ):
+                    write_json(directory / "run.json", record | {"status": "interrupted"})
                     print("Interrupted, saved; the same --workdir goes on from there")
                     return 128 + received[0]
-        write_json(directory / "run.json", {"status": "finished", **workdir.provenance()})
-    if shard is not None:
-        print(f"{directory}: done; once all shards are, --merge --workdir={directory.parent}")
-        return 0
-    return _summarise(directory, [directory])
+        if shard is None:
+            _summarise(directory, [directory])
+        else:
+            print(f"{directory}: done; once all shards are, --merge --workdir={directory.parent}")
+        write_json(directory / "run.json", record | {"status": "finished"})
+    return 0
 
 
 def _unit(directory: pathlib.Path, number: int) -> pathlib.Path:
@@ -179,6 +182,7 @@ def _train_unit(
     """Trains a unit unless it is done, and keeps its result; False after a signal."""
     whole = sum(member.config.num_steps for member in members)
     if (directory / "result.npz").exists():
+        shutil.rmtree(directory / "checkpoints", ignore_errors=True)  # a kill may have left them
         bar.update(whole)
         return True
     directory.mkdir(parents=True, exist_ok=True)

@@ -3,13 +3,17 @@
 import contextlib
 import csv
 import itertools
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
-from gan_jax import config, data, plan, search, sweep, sweeping, train, workdir
+from gan_jax import checkpoint, config, data, plan, search, sweep, sweeping, train, workdir
 from gan_jax.errors import InputError
-from tests.conftest import tiny_config
+from tests.conftest import ROOT, tiny_config
 from tests.test_commands import assert_one_line, call
 
 RATE = "d_optimizer.learning_rate"
@@ -22,7 +26,7 @@ def base():
     )
 
 
-SETTINGS = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e-3, 1e30]})
+SETTINGS = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e30, 1e-3]})
 
 
 def test_grid_is_every_combination_in_order():
@@ -52,7 +56,7 @@ def test_members_are_settings_with_seeds():
     members = plan.members(config.replace(base(), {"seed": 7}), SETTINGS, 3)
     assert [m.number for m in members] == list(range(12))
     assert [(m.setting, m.config.seed) for m in members[:4]] == [(0, 7), (0, 8), (0, 9), (1, 7)]
-    assert members[3].config.d_optimizer.learning_rate == 1e30
+    assert members[0].config.d_optimizer.learning_rate == 1e30
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,7 @@ def test_a_sweep_leaves_its_files(whole):
 
 
 def test_a_member_is_the_lone_run(whole, capsys):
-    for number in (0, 5):
+    for number in (2, 7):
         assert sweeping.rerun(whole, number) == 0
         alone = workdir.read_json(whole / "members" / str(number) / "run.json")
         assert alone["params_sha256"] == rows(whole)[number]["params_sha256"]
@@ -137,7 +141,7 @@ def test_a_member_is_the_lone_run(whole, capsys):
                 for name, value in line.items():
                     if name != "step":
                         assert np.float32(value) == curve[name], name
-    assert sweeping.rerun(whole, 2) == 1  # which diverges alone as well
+    assert sweeping.rerun(whole, 0) == 1  # which diverges alone as well
     with pytest.raises(InputError, match="members are 0 to 7"):
         sweeping.rerun(whole, 8)
 
@@ -186,6 +190,46 @@ def test_a_sweep_that_was_stopped_ends_the_same(whole, tmp_path, monkeypatch):
     statuses = [run(tmp_path / "sweep") for _ in range(4)]
     assert statuses == [128 + 15] * 3 + [0]
     same(whole, tmp_path / "sweep")
+
+
+def test_a_sweep_that_is_killed_and_stopped_ends_the_same(tmp_path):
+    """Three members on two devices, then on three, and at last on as many as this process has."""
+    settings = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e30, 1e-3, 1e-2]})
+    changes = {"num_steps": 300, "metrics_every": 20, "eval_every": 0, "checkpoint_every": 300}
+    c = config.replace(base(), {**changes, "sample_every": 300, "log_every": 300})
+    assert sweeping.run(c, settings, 1, tmp_path / "once", "s", shard=None, dry=False) == 0
+    c = config.replace(c, {"checkpoint_every": 20})
+    sweeping.write_json(tmp_path / "config.json", c.to_dict())
+    (tmp_path / "s.py").write_text(f"def get_sweep():\n    return {settings!r}\n")
+    directory = tmp_path / "often"
+    arguments = [f"--config={tmp_path}/config.json", f"--sweep={tmp_path}/s.py"]
+
+    def stop(cores, unit, kind) -> int:
+        """Starts it, and sends a signal once a unit has saved something."""
+        code = (
+            f"import os; os.cpu_count = lambda: {cores}\n"
+            "from gan_jax import cli, sweep; cli.run(sweep.main)"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments, f"--workdir={directory}"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
+        while not checkpoint.steps(directory / f"units/{unit:04}/checkpoints"):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(kind)
+        return process.wait(60)
+
+    assert stop(2, 0, signal.SIGKILL) == -signal.SIGKILL
+    assert workdir.read_json(directory / "run.json")["status"] == "running"
+    assert stop(3, 1, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert workdir.read_json(directory / "run.json")["status"] == "interrupted"
+    assert (directory / "units/0000/result.npz").exists()
+    assert 20 <= max(checkpoint.steps(directory / "units/0001/checkpoints")) < 300
+    assert sweeping.run(c, settings, 1, directory, "s", shard=None, dry=False) == 0
+    same(tmp_path / "once", directory)
+    assert rows(directory)[0]["diverged_at"]
 
 
 def test_shards_join_to_the_whole(whole, tmp_path, capsys):
