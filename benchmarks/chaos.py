@@ -1,11 +1,13 @@
 """Kills a training again and again, and compares its end with the undisturbed run.
 
     python benchmarks/chaos.py --kills=100
+    python benchmarks/chaos.py --sweep --kills=25
 
-Runs a short training as a process and kills it with SIGKILL at random moments: most anywhere,
-from start-up on, a third of them within a moment of a checkpoint being written. It is resumed each
-time, and at the end metrics.jsonl, every picture and params_sha256 are compared with those of a
-run that nobody touched. Prints kills, resumes and `identical`, or what differs (exit status 1).
+Runs a short training as a process (or, with --sweep, a small sweep: four units, each with members
+that diverge) and kills it with SIGKILL at random moments: most anywhere, from start-up on, a third
+of them within a moment of a checkpoint being written. It is resumed each time by the same command,
+and at the end every result is compared with those of a process that nobody touched. Prints kills,
+resumes and `identical`, or what differs (exit status 1).
 """
 
 import argparse
@@ -17,57 +19,105 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gan_jax import search
 
 CONFIG = "configs/digits.py"
-SETTINGS = {"num_steps": 150_000, "checkpoint_every": 500, "sample_every": 5_000}
 
 
-def compare(a: pathlib.Path, b: pathlib.Path) -> list[str]:
-    """The names of what two finished runs do not have in common."""
-    names = {p.relative_to(d) for d in (a, b) for p in d.glob("samples/*")}
-    names |= {pathlib.Path(name) for name in ("metrics.jsonl", "curves.png", "samples.gif")}
-    bad = [
+class Case(NamedTuple):
+    """What is killed."""
+
+    command: list[str]
+    settings: dict[str, Any]  # config fields, by name
+    checkpoints: str  # the directories of its checkpoints, as a pattern
+    results: tuple[str, ...]  # what must be the same in the end: patterns of files
+
+
+TRAINING = Case(
+    ["gan_jax.main", f"--config={CONFIG}"],
+    {"num_steps": 150_000, "checkpoint_every": 500, "sample_every": 5_000},
+    "checkpoints",
+    ("run.json", "metrics.jsonl", "curves.png", "samples.gif", "samples/*"),
+)
+SWEEP = Case(
+    ["gan_jax.sweep", f"--config={CONFIG}", f"--sweep={__file__}", "--seeds=2"],
+    {
+        **{"num_steps": 8_000, "checkpoint_every": 500, "metrics_every": 100},
+        **{"eval_every": 1_500, "eval_num": 50, "eval_metrics": "parzen"},
+    },
+    "units/*/checkpoints",
+    ("results.csv", "curves.npz", "summary.md", "*.png"),
+)
+
+
+def get_sweep() -> list[search.Setting]:
+    """Of the sweep that is killed: four programs; half of the members, the first too, diverge."""
+    rates = {"d_optimizer.learning_rate": [1e30, 1e-3]}
+    return search.grid({"loss": ["minimax", "non_saturating"], "k": [1, 2], **rates})
+
+
+def content(directory: pathlib.Path, name: pathlib.Path) -> Any:
+    """What a result says, wherever it lies; None if there is nothing."""
+    path = directory / name
+    if not path.exists():
+        return None
+    if name.suffix == ".npz":
+        with np.load(path) as arrays:
+            return {key: (x.dtype, x.shape, x.tobytes()) for key, x in arrays.items()}
+    if name.name == "run.json":
+        return json.loads(path.read_bytes()).get("params_sha256")
+    return path.read_bytes().replace(bytes(directory), b"")
+
+
+def compare(a: pathlib.Path, b: pathlib.Path, results: tuple[str, ...]) -> list[str]:
+    """The names of the results that two directories do not have in common."""
+    names = {p.relative_to(d) for pattern in results for d in (a, b) for p in d.glob(pattern)}
+    missing = [pattern for pattern in results if not any(n.match(pattern) for n in names)]
+    return missing + [
         str(name)
         for name in sorted(names)
-        if not (a / name).exists()
-        or not (b / name).exists()
-        or (a / name).read_bytes() != (b / name).read_bytes()
+        if (one := content(a, name)) is None or one != content(b, name)
     ]
-    sha = [json.loads((d / "run.json").read_text()).get("params_sha256") for d in (a, b)]
-    return bad + ["params_sha256"] * (sha[0] is None or sha[0] != sha[1])
 
 
-def wait_until_saving(directory: pathlib.Path, process: subprocess.Popen[bytes]) -> bool:
-    """Returns when a checkpoint is being written; False if the process ends before."""
+def wait_for(directory: pathlib.Path, pattern: str, process: subprocess.Popen[bytes]) -> bool:
+    """Returns when there is such a path; False if the process ends before."""
     while process.poll() is None:
-        if (directory / "checkpoints/unfinished").exists():
+        if next(directory.glob(pattern), None):
             return True
         time.sleep(0.001)
     return False
 
 
-def chaos(kills: int, seed: int, settings: dict[str, int], out: pathlib.Path | None) -> int:
+def chaos(case: Case, kills: int, seed: int, out: pathlib.Path | None) -> int:
     """Runs the whole comparison and returns the exit status."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
-        root = pathlib.Path(name)
-        command = [sys.executable, "-m", "gan_jax.main", f"--config={CONFIG}"]
-        command += [f"--config.{field}={value}" for field, value in settings.items()]
+        calm, storm = (pathlib.Path(name, d) for d in ("calm", "storm"))
+        command = [sys.executable, "-m", *case.command]
+        command += [f"--config.{field}={value}" for field, value in case.settings.items()]
 
         def start(directory: pathlib.Path) -> subprocess.Popen[bytes]:
             workdir = f"--workdir={directory}"
             return subprocess.Popen([*command, workdir], stdout=subprocess.DEVNULL)
 
-        if start(root / "calm").wait():
+        begun = time.monotonic()
+        process = start(calm)
+        wait_for(calm, f"{case.checkpoints}/step_*", process)
+        # Up to a second and a half of training, so that it gets on between the kills.
+        longest = 1.5 + time.monotonic() - begun
+        if process.wait():
             return 1
-        # Up to a second and a half of training, so that the run gets on between the kills.
-        longest = 1.5 + json.loads((root / "calm/run.json").read_text())["seconds_to_first_step"]
         done = aimed = resumes = 0
         while done < kills:
-            process = start(root / "storm")
-            resumes += (root / "storm/checkpoints").exists()
+            process = start(storm)
+            resumes += any(storm.glob(case.checkpoints))
             at_save = rng.random() < 1 / 3
-            if at_save and wait_until_saving(root / "storm", process):
+            if at_save and wait_for(storm, f"{case.checkpoints}/unfinished", process):
                 time.sleep(rng.uniform(0, 0.08))  # about what a save takes
             elif not at_save:
                 time.sleep(rng.uniform(0.3, longest))
@@ -76,8 +126,8 @@ def chaos(kills: int, seed: int, settings: dict[str, int], out: pathlib.Path | N
             process.kill()
             process.wait()
             done, aimed = done + 1, aimed + at_save
-        status = start(root / "storm").wait()
-        bad = compare(root / "calm", root / "storm") if status == 0 else [f"exit status {status}"]
+        status = start(storm).wait()
+        bad = compare(calm, storm, case.results) if status == 0 else [f"exit status {status}"]
     outcome = "identical" if not bad else "these differ: " + ", ".join(bad)
     text = f"{done} kills ({aimed} while a checkpoint was written), {resumes} resumes: {outcome}"
     print(text)
@@ -90,12 +140,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--sweep", action="store_true", help="kill a sweep, not a single training")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--num_steps", type=int, default=SETTINGS["num_steps"])
+    parser.add_argument("--num_steps", type=int, help="of the training, or of each member")
     parser.add_argument("--out", type=pathlib.Path, help="a file for the result")
     args = parser.parse_args()
-    return chaos(args.kills, args.seed, SETTINGS | {"num_steps": args.num_steps}, args.out)
+    case = SWEEP if args.sweep else TRAINING
+    if args.num_steps is not None:
+        case = case._replace(settings=case.settings | {"num_steps": args.num_steps})
+    return chaos(case, args.kills, args.seed, args.out)
 
 
 if __name__ == "__main__":

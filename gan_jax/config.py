@@ -182,8 +182,8 @@ def flatten(config: ConfigDict | dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _unknown(field: str) -> InputError:
-    near = difflib.get_close_matches(field, FIELDS, n=1, cutoff=0.5)
+def _unknown(field: Any) -> InputError:
+    near = difflib.get_close_matches(str(field), FIELDS, n=1, cutoff=0.5)
     hint = f"; did you mean config.{near[0]}?" if near else "."
     return InputError(f"config.{field} is not a field{hint} The fields are: {', '.join(FIELDS)}")
 
@@ -191,6 +191,8 @@ def _unknown(field: str) -> InputError:
 def _coerce(field: str, value: Any) -> Any:
     """The value as its field's type, where nothing is lost; otherwise an InputError."""
     rule = FIELDS[field]
+    if isinstance(value, np.generic):  # of np.logspace, say
+        value = value.item()
     if rule.kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**63 else math.inf
     if rule.kind is tuple and isinstance(value, list):

@@ -1,6 +1,7 @@
 """From a sweep's settings and seeds to members, and from these to the units that train at once."""
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,11 +21,13 @@ _ONE = (
     *("keep_best", "tensorboard"),
 )
 _MOST = 1024  # members at a time, whatever the memory
+_MOST_IN_ALL = 100_000  # members of a sweep
 
 
 class Member(NamedTuple):
     number: int
     setting: int  # its index among the sweep's
+    values: dict[str, Any]  # of that setting, as config has them
     config: ConfigDict
 
 
@@ -32,23 +35,37 @@ def members(base: ConfigDict, settings: Any, seeds: int) -> list[Member]:
     """Every setting with every seed: base.seed, base.seed + 1, ...
 
     Raises:
-      InputError: no settings, one that is no dict, or a field or value that is refused.
+      InputError: no settings, one that is no dict or that is there twice, a field or value that is
+        refused, or too many seeds.
     """
     if not isinstance(settings, list) or not settings:
         raise InputError("--sweep: get_sweep() must return a list of settings, at least one")
+    if base.seed + seeds > 2**32:
+        raise InputError(
+            f"--seeds={seeds}: from config.seed, {base.seed}, they would pass 2^32 - 1"
+        )
+    if len(settings) * seeds > _MOST_IN_ALL:
+        raise InputError(
+            f"{len(settings)} settings with {seeds} seeds are more than {_MOST_IN_ALL} members"
+        )
     found: list[Member] = []
+    known: dict[tuple[Any, ...], int] = {}
     for i, setting in enumerate(settings):
         if not isinstance(setting, dict) or setting.keys() != settings[0].keys():
             raise InputError(
                 f"--sweep: setting {i} must be a dict of the same fields as the first, "
-                f"not {setting!r}"
+                f"not {textwrap.shorten(repr(setting), 100)}"
             )
         for field in setting:
             if field in _ONE:
                 raise InputError(f"--sweep: config.{field} is one for the whole sweep")
         for seed in range(base.seed, base.seed + seeds):
             c = config_lib.replace(base, setting | {"seed": seed})
-            found.append(Member(len(found), i, c))
+            flat = config_lib.flatten(c)
+            found.append(Member(len(found), i, {field: flat[field] for field in settings[0]}, c))
+        first = known.setdefault(tuple(found[-1].values.values()), i)
+        if first != i:
+            raise InputError(f"--sweep: settings {first} and {i} are the same")
     return found
 
 

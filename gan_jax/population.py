@@ -179,11 +179,10 @@ def run(
     config, number = configs[0], len(configs)
     game = config_lib.game(config, dataset.images.shape[1:])
     devices = mesh(number)
-    # The last member stands in where there are more places than members.
-    places = [*configs, *[configs[-1]] * (-number % devices.size)]
-    hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in places])
-    seeds = np.array([c.seed for c in places], np.uint32)
-    hparams, seeds = place((hparams, seeds), devices)
+    filled = functools.partial(_filled, more=-number % devices.size)
+    hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in configs])
+    seeds = np.array([c.seed for c in configs], np.uint32)
+    hparams, seeds = place(filled((hparams, seeds)), devices)
     images = jax.device_put(dataset.images, NamedSharding(devices, P()))
     trained = algorithm.info_names(game)
     names = (*trained, *config.eval_metrics)
@@ -191,7 +190,7 @@ def run(
     shape = (number, len(steps), len(names))
     start = functools.partial(init, game, hparams, seeds, images, devices)
     like = {
-        "states": jax.eval_shape(start),
+        "states": jax.eval_shape(lambda: jax.tree.map(lambda x: x[:number], start())),
         "diverged": jax.ShapeDtypeStruct((number,), np.int32),
         "curves": jax.ShapeDtypeStruct(shape, np.float32),
     }
@@ -201,16 +200,16 @@ def run(
         curves = np.full(shape, np.nan, np.float32)
     else:
         states, diverged, curves = (saved[name] for name in ("states", "diverged", "curves"))
-        states = place(states, devices)
-    step = int(states.step[0])
+        states = place(filled(states), devices)
+    step = int(np.max(states.step))  # a member that diverged has stopped before
     saver = checkpoint.Writer(directory, config.keep_checkpoints, step)
     longest = 1
     with contextlib.closing(saver):
         while step < config.num_steps:
             length = min(train.next_stop(step, config) - step, longest)
             begun = time.perf_counter()
-            alive = np.zeros(len(places), bool)
-            alive[:number] = diverged == 0
+            alive = filled(diverged == 0)
+            alive[number:] = False
             states, info = train_chunk(
                 game, hparams, states, images, length, place(alive, devices), devices
             )
@@ -233,7 +232,9 @@ def run(
             best = scores.best(config.eval_metrics[0], curves[:, :, len(trained)])
             tell(Progress(length * int(living.sum()), int((diverged > 0).sum()), best))
             if received or "checkpoint" in due:
-                saver.save(step, {"states": states, "diverged": diverged, "curves": curves.copy()})
+                saver.wait()  # before there is another copy of the states
+                mine = jax.tree.map(lambda x: np.asarray(x)[:number], states)
+                saver.save(step, {"states": mine, "diverged": diverged, "curves": curves.copy()})
             if received:
                 return None
     ends = [member(states, i) for i in range(number)]
@@ -247,6 +248,11 @@ def run(
             "" if diverged[i] else checkpoint.sha256(core.learned(s)) for i, s in enumerate(ends)
         ],
     )
+
+
+def _filled(tree: Any, more: int) -> Any:
+    """Stacked arrays, with the last member `more` times more, for places that have no member."""
+    return jax.tree.map(lambda x: np.concatenate([x, np.repeat(x[-1:], more, axis=0)]), tree)
 
 
 def member(states: State, number: int) -> State:

@@ -19,7 +19,7 @@ from gan_jax.errors import InputError
 
 
 def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     if not match or not 0 <= int(match[1]) < int(match[2]):
         raise InputError(f"--shard={text}: want I/N with I from 0 to N - 1, such as 0/4")
     return int(match[1]), int(match[2])
@@ -39,8 +39,10 @@ def main() -> int:
     from gan_jax import config, sweeping
 
     if args.merge or args.rerun is not None:
-        if args.workdir is None:
-            raise InputError("--merge and --rerun need --workdir")
+        both = args.merge and args.rerun is not None
+        others = both or args.config or args.sweep or args.shard or args.dry_run or settings
+        if args.workdir is None or others:
+            raise InputError("--merge and --rerun need --workdir, and go with nothing else")
         if args.merge:
             return sweeping.merge(args.workdir)
         return sweeping.rerun(args.workdir, args.rerun)
@@ -52,7 +54,7 @@ def main() -> int:
         args.seeds,
         args.workdir,
         pathlib.Path(args.sweep).stem,
-        shard=_shard(args.shard) if args.shard else None,
+        shard=None if args.shard is None else _shard(args.shard),
         dry=args.dry_run,
     )
 

@@ -64,12 +64,7 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
             return _nothing_to_do(directory)
         workdir.check_data(directory, dataset.sha256)
         print(directory, flush=True)
-        try:
-            return _train(config, game, dataset, reference, directory, received)
-        except OSError as e:
-            raise OSError(
-                f"{e} (what was saved is whole: once the cause is gone, the same --workdir goes on)"
-            ) from e
+        return _train(config, game, dataset, reference, directory, received)
 
 
 def check(config: ConfigDict, dataset: data.Dataset) -> None:

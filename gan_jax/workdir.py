@@ -59,11 +59,11 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     return config_lib.override(read_json(workdir / "config.json"), [])
 
 
-def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
-    """Whether a directory holds the finished run of a config; nothing is written.
+def is_new(workdir: pathlib.Path) -> bool:
+    """Whether a directory is still to be made, or empty but for hidden files.
 
     Raises:
-      InputError: it cannot be written, or holds something else, or another config's run.
+      InputError: it cannot be written.
     """
     try:
         existing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
@@ -73,7 +73,16 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
         raise InputError(f"--workdir={workdir}: {existing} is not a directory")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"--workdir={workdir}: {existing} cannot be written")
-    if existing != workdir or all(p.name.startswith(".") for p in workdir.iterdir()):
+    return existing != workdir or all(p.name.startswith(".") for p in workdir.iterdir())
+
+
+def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
+    """Whether a directory holds the finished run of a config; nothing is written.
+
+    Raises:
+      InputError: it cannot be written, or holds something else, or another config's run.
+    """
+    if is_new(workdir):
         return False
     if not (workdir / "config.json").exists():
         raise InputError(f"--workdir={workdir} holds something that is not a run; name another")
@@ -143,6 +152,7 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
 
     Raises:
       InputError: another process holds it, or it cannot be made.
+      OSError: what happened meanwhile, with a word on how to go on.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -158,7 +168,12 @@ def lock(workdir: pathlib.Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
         file.flush()
-        yield
+        try:
+            yield
+        except OSError as e:
+            raise OSError(
+                f"{e} (what was saved is whole: once the cause is gone, the same --workdir goes on)"
+            ) from e
 
 
 def _git(*arguments: str) -> str | None:

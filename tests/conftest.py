@@ -1,6 +1,8 @@
+import contextlib
 import io
 import os
 import pathlib
+import subprocess
 from typing import NoReturn
 
 import numpy as np
@@ -43,6 +45,25 @@ def _cache(tmp_path_factory, request):
     if hasattr(request.config, "workerinput"):
         base = base.parent  # what the workers of pytest-xdist have in common
     os.environ.setdefault("GAN_JAX_CACHE", str(base / "gan_jax_cache"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        skip_unless_ci("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(ballast: pathlib.Path) -> None:
+    """Writes a file until its disk is full."""
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
 
 
 def tiny_config() -> ConfigDict:

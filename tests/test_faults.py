@@ -15,7 +15,7 @@ import pytest
 from gan_jax import checkpoint, cli, config, reproduce, train, workdir, writers
 from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
-from tests.conftest import ROOT, skip_unless_ci
+from tests.conftest import ROOT, fill
 from tests.test_train import files, sha
 
 
@@ -174,18 +174,6 @@ def test_a_checkpoint_of_pickled_objects_is_refused(halfway, tmp_path, monkeypat
     assert not (tmp_path / "evil").exists()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        skip_unless_ci("mounting a small disk needs root")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 # Where the disk fills up in the middle of a save, orbax leaves writes behind that nobody awaits.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["checkpoint", "metrics", "picture"])
@@ -203,12 +191,7 @@ def test_a_full_disk_is_one_line_and_resumes_once_there_is_space(
 
     def fill_first(*arguments):
         if (small_disk / "run/checkpoints/step_0000004").exists():
-            with open(ballast, "ab", buffering=0) as file:
-                try:
-                    while file.write(b"x" * 4096):
-                        pass
-                except OSError:
-                    pass
+            fill(ballast)
         return original(*arguments)
 
     with monkeypatch.context() as patch:

@@ -3,13 +3,31 @@
 import contextlib
 import csv
 import itertools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
-from gan_jax import config, data, plan, search, sweep, sweeping, train, workdir
+from gan_jax import (
+    checkpoint,
+    cli,
+    config,
+    data,
+    plan,
+    search,
+    summary,
+    sweep,
+    sweeping,
+    train,
+    workdir,
+)
 from gan_jax.errors import InputError
-from tests.conftest import tiny_config
+from tests.conftest import ROOT, fill, tiny_config
 from tests.test_commands import assert_one_line, call
 
 RATE = "d_optimizer.learning_rate"
@@ -22,7 +40,7 @@ def base():
     )
 
 
-SETTINGS = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e-3, 1e30]})
+SETTINGS = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e30, 1e-3]})
 
 
 def test_grid_is_every_combination_in_order():
@@ -52,7 +70,7 @@ def test_members_are_settings_with_seeds():
     members = plan.members(config.replace(base(), {"seed": 7}), SETTINGS, 3)
     assert [m.number for m in members] == list(range(12))
     assert [(m.setting, m.config.seed) for m in members[:4]] == [(0, 7), (0, 8), (0, 9), (1, 7)]
-    assert members[3].config.d_optimizer.learning_rate == 1e30
+    assert members[0].config.d_optimizer.learning_rate == 1e30
 
 
 @pytest.mark.parametrize(
@@ -60,6 +78,16 @@ def test_members_are_settings_with_seeds():
     [
         ([], "at least one"),
         ("grid", "must return a list"),
+        (None, "must return a list"),
+        ({"k": [1, 2]}, "must return a list"),
+        (({"k": k} for k in (1, 2)), "must return a list"),
+        ([{"k": 1}, None], "setting 1 must be a dict of the same fields as the first, not None"),
+        ([{1: 2}], "config.1 is not a field"),
+        ([{"k": np.arange(10**6)}], r"config.k is array.*, but must be an integer from 1"),
+        ([{"k": len}], "config.k is <built-in function len>, but must be an integer"),
+        ([{RATE: float("nan")}], f"config.{RATE} is nan, but must be a number"),
+        ([{RATE: 1}, {RATE: 2}, {RATE: np.float64(1)}], "settings 0 and 2 are the same"),
+        ([{}, {}], "settings 0 and 1 are the same"),
         ([{"k": 1}, {"loss": "minimax"}], "setting 1 must be a dict of the same fields"),
         ([{"kk": 1}], "config.kk is not a field"),
         ([{"k": 0}], "config.k is 0, but must be an integer from 1"),
@@ -69,6 +97,23 @@ def test_members_are_settings_with_seeds():
 def test_settings_that_are_refused(settings, words):
     with pytest.raises(InputError, match=words):
         plan.members(base(), settings, 2)
+
+
+def test_as_many_seeds_as_there_are():
+    last = config.replace(base(), {"seed": 2**32 - 2})
+    assert [m.config.seed for m in plan.members(last, [{}], 2)] == [2**32 - 2, 2**32 - 1]
+    with pytest.raises(InputError, match=r"--seeds=3: from config.seed, 4294967294, they would"):
+        plan.members(last, [{}], 3)
+    with pytest.raises(InputError, match="1 settings with 4294967295 seeds are more than 100000"):
+        plan.members(base(), [{}], 2**32 - 1)
+
+
+def test_settings_are_as_their_config_has_them():
+    settings = [{"generator.widths": [5], "k": np.int32(2), RATE: 1, "loss": np.str_("minimax")}]
+    (member,) = plan.members(base(), settings, 1)
+    assert repr(member.values) == repr(
+        {"generator.widths": (5,), "k": 2, RATE: 1.0, "loss": "minimax"}
+    )
 
 
 def test_members_of_one_program_train_together():
@@ -124,7 +169,7 @@ def test_a_sweep_leaves_its_files(whole):
 
 
 def test_a_member_is_the_lone_run(whole, capsys):
-    for number in (0, 5):
+    for number in (2, 7):
         assert sweeping.rerun(whole, number) == 0
         alone = workdir.read_json(whole / "members" / str(number) / "run.json")
         assert alone["params_sha256"] == rows(whole)[number]["params_sha256"]
@@ -137,7 +182,7 @@ def test_a_member_is_the_lone_run(whole, capsys):
                 for name, value in line.items():
                     if name != "step":
                         assert np.float32(value) == curve[name], name
-    assert sweeping.rerun(whole, 2) == 1  # which diverges alone as well
+    assert sweeping.rerun(whole, 0) == 1  # which diverges alone as well
     with pytest.raises(InputError, match="members are 0 to 7"):
         sweeping.rerun(whole, 8)
 
@@ -188,21 +233,72 @@ def test_a_sweep_that_was_stopped_ends_the_same(whole, tmp_path, monkeypatch):
     same(whole, tmp_path / "sweep")
 
 
-def test_shards_join_to_the_whole(whole, tmp_path, capsys):
+def times(directory) -> dict:
+    return {p: p.stat().st_mtime_ns for p in directory.rglob("*") if p.name != ".lock"}
+
+
+@contextlib.contextmanager
+def refused(directory, words):
+    """What is done here is refused in these words, and changes nothing in the directory."""
+    before = times(directory)
+    with pytest.raises(InputError, match=words):
+        yield
+    assert times(directory).keys() - before.keys() <= {directory}
+    assert all(times(directory)[p] == time for p, time in before.items() if p.is_file())
+
+
+def test_shards_join_to_the_whole(whole, tmp_path):
     assert run(tmp_path, shard=(1, 2)) == 0
-    with pytest.raises(InputError, match=r"lacks the shards \[0\] of 2"):
+    with refused(tmp_path, r"lacks the shards \[0\] of 2"):
         sweeping.merge(tmp_path)
+    with refused(tmp_path, "shard-1-of-2 is there, which is not one of 4 shards"):
+        run(tmp_path, shard=(0, 4))
+    with refused(tmp_path, r"another sweep: its config \(num_steps\) differ"):
+        run(tmp_path, shard=(0, 2), num_steps=13)
     assert run(tmp_path, shard=(0, 2)) == 0
+    with refused(tmp_path, "holds something that is not this sweep"):
+        run(tmp_path)
+    result = tmp_path / "shard-0-of-2/units/0000/result.npz"
+    result.rename(tmp_path / "shard-0-of-2/result.npz")
+    with refused(tmp_path, "is not finished"):
+        sweeping.merge(tmp_path)
+    assert not (tmp_path / "sweep.json").exists()
+    (tmp_path / "shard-0-of-2/result.npz").rename(result)
     assert sweeping.merge(tmp_path) == 0
     same(whole, tmp_path)
-    (tmp_path / "shard-0-of-2/units/0000/result.npz").unlink()
-    with pytest.raises(InputError, match="is not finished"):
+    assert sweeping.merge(tmp_path) == run(tmp_path, shard=(1, 2)) == 0
+    with refused(tmp_path, "holds this sweep, merged from shards"):
+        run(tmp_path)
+    assert sweeping.rerun(tmp_path, 3) == 0
+    alone = workdir.read_json(tmp_path / "members/3/run.json")
+    assert alone["params_sha256"] == rows(whole)[3]["params_sha256"]
+    shutil.copytree(tmp_path / "shard-1-of-2", tmp_path / "shard-1-of-4")
+    with refused(tmp_path, "shard-1-of-4 is not the shard of its name"):
+        sweeping.merge(tmp_path)
+    with refused(tmp_path, "shard-1-of-4 is not the shard of its name"):
+        run(tmp_path, shard=(1, 4))
+    shutil.rmtree(tmp_path / "shard-1-of-4")
+    for changes in (
+        {"settings": None},
+        {"units": [[1, 3], [5]]},
+        {"units": [[1, 3], [5, 5]]},
+        {"units": None},
+        {"shard": [1, 0]},
+        {"seeds": 2**70},
+        {"config": "digits"},
+    ):
+        spec = workdir.read_json(tmp_path / "shard-0-of-2/sweep.json")
+        (tmp_path / "shard-1-of-2/sweep.json").write_text(json.dumps(spec | changes))
+        with refused(tmp_path, "shard-1-of-2/sweep.json is damaged"):
+            sweeping.merge(tmp_path)
+    (tmp_path / "shard-1-of-2/sweep.json").write_text("{")
+    with refused(tmp_path, "shard-1-of-2/sweep.json cannot be read"):
         sweeping.merge(tmp_path)
 
 
 def test_shards_of_different_sweeps_are_refused(tmp_path):
-    spec = {"config": {}, "settings": [{}], "seeds": 2, "data_sha256": "", "units": []}
-    for i, changes in enumerate(({}, {"seeds": 3})):
+    spec = {"config": {}, "settings": [{}], "seeds": 2, "data_sha256": "", "command": ""}
+    for i, changes in enumerate(({"units": [[0]]}, {"units": [[1]], "seeds": 3})):
         (tmp_path / f"shard-{i}-of-2").mkdir()
         sweeping.write_json(
             tmp_path / f"shard-{i}-of-2/sweep.json", spec | {"shard": [i, 2]} | changes
@@ -212,14 +308,152 @@ def test_shards_of_different_sweeps_are_refused(tmp_path):
 
 
 def test_a_directory_of_another_sweep_is_refused_and_left_as_it_is(whole, tmp_path):
-    before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
-    for changes in ({"settings": SETTINGS[:1]}, {"num_steps": 13}):
-        with pytest.raises(InputError, match=r"holds another sweep: its (settings|config) differ"):
-            run(whole, **changes)
-    assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
+    with refused(whole, r"holds another sweep: its settings differ"):
+        run(whole, settings=SETTINGS[:1])
+    with refused(whole, r"holds another sweep: its config \(num_steps\) differ"):
+        run(whole, num_steps=13)
+    with refused(whole, "holds this sweep as a whole, not in shards"):
+        run(whole, shard=(0, 2))
+    with refused(whole, "has no shards"):
+        sweeping.merge(whole)
     (tmp_path / "mine").write_text("mine")
-    with pytest.raises(InputError, match="holds something that is not this sweep"):
-        run(tmp_path)
+    for shard in (None, (0, 2)):
+        with refused(tmp_path, "holds something that is not this sweep"):
+            run(tmp_path, shard=shard)
+    for path, words in (
+        (tmp_path / "mine", "is not a directory"),
+        (tmp_path / (300 * "x"), "File name too long"),
+    ):
+        with refused(tmp_path, words):
+            run(path)
+
+
+def test_a_sweep_of_numpy_scalars_and_tuples_goes_on(tmp_path):
+    settings = [{"generator.widths": (5,), RATE: rate} for rate in np.logspace(-3, -2, 2)]
+    assert run(tmp_path, settings=settings) == 0
+    kept = (tmp_path / "results.csv").read_bytes()
+    result = tmp_path / "units/0000/result.npz"
+    trained = times(tmp_path)[result]
+    (tmp_path / "results.csv").unlink()
+    assert run(tmp_path, settings=settings) == 0
+    assert times(tmp_path)[result] == trained
+    assert (tmp_path / "results.csv").read_bytes() == kept
+    assert b'"(5,)",0.001,' in kept
+    with refused(tmp_path, "its settings differ"):
+        run(tmp_path, settings=[{**settings[0], "generator.widths": (6,)}])
+
+
+def test_a_damaged_result_is_named_and_trained_again_once_it_is_removed(whole, tmp_path):
+    directory = tmp_path / "sweep"
+    shutil.copytree(whole, directory)
+    result = directory / "units/0001/result.npz"
+    content = result.read_bytes()
+    middle = len(content) // 2
+    other = (directory / "units/0000/result.npz").read_bytes()
+    for damaged in (content[:-100], content[:middle] + b"x" + content[middle + 1 :], b"", other):
+        result.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"0001/result.npz cannot be read: .*; remove it to"):
+            run(directory)
+        assert result.read_bytes() == damaged
+    result.unlink()
+    assert run(directory) == 0
+    same(whole, directory)
+
+
+def test_a_member_is_not_run_again_on_other_data(whole, tmp_path):
+    spec = workdir.read_json(whole / "sweep.json")
+    sweeping.write_json(tmp_path / "sweep.json", spec | {"data_sha256": "0"})
+    with refused(tmp_path, "trained on other data: digits has changed since"):
+        sweeping.rerun(tmp_path, 2)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("what", ["checkpoint", "result", "summary"])
+def test_a_full_disk_is_one_line_and_the_sweep_goes_on_once_there_is_space(
+    what, whole, small_disk, monkeypatch, capsys
+):
+    owner, name = {
+        "checkpoint": (checkpoint.Writer, "_save"),
+        "result": (sweeping, "write_whole"),
+        "summary": (summary, "write_whole"),
+    }[what]
+    original = getattr(owner, name)
+
+    def fill_first(*arguments):
+        if what != "checkpoint" or any(small_disk.glob("sweep/units/*/checkpoints/step_*")):
+            fill(small_disk / "ballast")
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fill_first)
+        patch.setattr(sys, "argv", ["sweep"])
+        with pytest.raises(SystemExit) as e:
+            cli.run(lambda: run(small_disk / "sweep"))
+    assert e.value.code == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(err) == 1
+    assert "No space left on device" in err[0]
+    assert "the same --workdir goes on" in err[0]
+    (small_disk / "ballast").unlink()
+    assert run(small_disk / "sweep") == 0
+    same(whole, small_disk / "sweep")
+
+
+def test_a_workdir_removed_under_a_sweep_is_not_made_anew(tmp_path, monkeypatch, capsys):
+    directory, train_unit = tmp_path / "sweep", sweeping._train_unit
+
+    def remove_after(*arguments):
+        done = train_unit(*arguments)
+        shutil.rmtree(directory)
+        return done
+
+    monkeypatch.setattr(sweeping, "_train_unit", remove_after)
+    monkeypatch.setattr(sys, "argv", ["sweep"])
+    with pytest.raises(SystemExit) as e:
+        cli.run(lambda: run(directory))
+    assert e.value.code == 1
+    assert_one_line(capsys.readouterr().err, "No such file or directory")
+    assert not directory.exists()
+
+
+def test_a_sweep_that_is_killed_and_stopped_ends_the_same(tmp_path):
+    """Three members on two devices, then on three, and at last on as many as this process has."""
+    settings = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e30, 1e-3, 1e-2]})
+    changes = {"num_steps": 300, "metrics_every": 20, "eval_every": 0, "checkpoint_every": 300}
+    c = config.replace(base(), {**changes, "sample_every": 300, "log_every": 300})
+    assert sweeping.run(c, settings, 1, tmp_path / "once", "s", shard=None, dry=False) == 0
+    c = config.replace(c, {"checkpoint_every": 20})
+    sweeping.write_json(tmp_path / "config.json", c.to_dict())
+    (tmp_path / "s.py").write_text(f"def get_sweep():\n    return {settings!r}\n")
+    directory = tmp_path / "often"
+    arguments = [f"--config={tmp_path}/config.json", f"--sweep={tmp_path}/s.py"]
+
+    def stop(cores, unit, kind) -> int:
+        """Starts it, and sends a signal once a unit has saved something."""
+        code = (
+            f"import os; os.cpu_count = lambda: {cores}\n"
+            "from gan_jax import cli, sweep; cli.run(sweep.main)"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments, f"--workdir={directory}"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
+        while not checkpoint.steps(directory / f"units/{unit:04}/checkpoints"):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(kind)
+        return process.wait(60)
+
+    assert stop(2, 0, signal.SIGKILL) == -signal.SIGKILL
+    assert workdir.read_json(directory / "run.json")["status"] == "running"
+    assert stop(3, 1, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert workdir.read_json(directory / "run.json")["status"] == "interrupted"
+    assert (directory / "units/0000/result.npz").exists()
+    assert 20 <= max(checkpoint.steps(directory / "units/0001/checkpoints")) < 300
+    assert sweeping.run(c, settings, 1, directory, "s", shard=None, dry=False) == 0
+    same(tmp_path / "once", directory)
+    assert rows(directory)[0]["diverged_at"]
 
 
 @pytest.fixture
@@ -253,7 +487,21 @@ def test_a_dry_run_says_what_it_would_train_and_writes_nothing(files, monkeypatc
         (["--config=config.json", "--sweep=config.json"], "neither a .py nor a .json"),
         (["--config=config.json", "--sweep=rates.py", "--shard=2/2"], "want I/N with I from 0"),
         (["--config=config.json", "--sweep=rates.py", "--seeds=0"], "from 1 up"),
+        (["--config=config.json", "--sweep=rates.py", "--workdir=x", "--shard="], "want I/N"),
+        (["--config=config.json", "--sweep=rates.py", "--workdir=x", "--shard=1e0/8"], "want I/N"),
+        (["--config=config.json", "--sweep=rates.py", f"--shard={5000 * '9'}/1"], "want I/N"),
+        (["--config=config.json", "--sweep=rates.py", "--shard=0/2"], "--shard needs --workdir"),
+        (["--config=config.json", "--sweep=rates.py", "--seed=3"], "unknown argument '--seed=3'"),
+        (["--config=config.json", "--sweep=rates.py", "--seeds=4294967295"], "more than 100000"),
+        (
+            ["--config=config.json", "--sweep=rates.py", "--config.seed=4294967295", "--seeds=2"],
+            "--seeds=2: from config.seed, 4294967295",
+        ),
+        (["--config=config.json", "--sweep=rates.py", "--workdir=x", "--shard=4/5"], "no members"),
         (["--merge"], "need --workdir"),
+        (["--merge", "--workdir=none", "--config.k=2"], "go with nothing else"),
+        (["--merge", "--workdir=none", "--rerun=0"], "go with nothing else"),
+        (["--rerun=0", "--workdir=none", "--shard=0/2"], "go with nothing else"),
         (["--merge", "--workdir=none"], "has no shards"),
         (["--rerun=0", "--workdir=none"], "not the directory of a run"),
     ],
