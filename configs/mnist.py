@@ -79,7 +79,7 @@ def get_config() -> ConfigDict:
     c.penalties = ConfigDict()  # on D's gradient by its input, see gan_jax/penalties.py
     for name in ("gradient_penalty", "r1", "r2", "dragan"):
         c.penalties[name] = ConfigDict()
-        c.penalties[name].weight = 0.0
+        c.penalties[name].weight = 0.0  # of its term in D's loss; 0: without it
         c.penalties[name].interval = 1  # iterations from one to the next, which then weighs as much
     c.label_smoothing = 0.0  # D's target for real examples is 1 minus this (one-sided)
     c.instance_noise = ConfigDict()

@@ -14,7 +14,7 @@ from gan_jax import checkpoint, config, evaluate, scores, train, workdir, writer
 from gan_jax.errors import InputError
 from tests.conftest import ROOT, picture
 from tests.test_commands import assert_one_line, call
-from tests.test_scores import PIXELS, configured, quick, spots, write
+from tests.test_scores import MIXTURE, PIXELS, configured, quick, spots, write
 
 MEASURED = ("precision", "parzen")
 
@@ -75,7 +75,8 @@ def test_a_run_is_scored_and_nothing_else_in_it_is_changed(copy, home, monkeypat
     assert found["test_split"] == "train[400:500]"
     assert found["evaluator"]["name"].startswith("npz-")
     assert found["evaluator"]["accuracy"] > 0.9
-    assert found["absent"].keys() == {"fid_infinity"}  # 60 samples are too few for it
+    # 60 samples are too few for the one, and the data are no mixture for the others.
+    assert found["absent"].keys() == {"fid_infinity", *MIXTURE}
     assert list(found["metrics"]) == ["precision", "class_kl", "parzen"]
     for name, entry in found["metrics"].items():
         assert entry["low"] - 1e-9 <= entry["value"] <= entry["high"] + 1e-9
@@ -123,11 +124,14 @@ def test_unlabelled_data_say_which_metrics_are_absent_and_why(home, tmp_path, ca
     assert found["evaluator"] is None
     assert list(found["metrics"]) == PIXELS
     assert found["absent"].keys() == scores.METRICS.keys() - set(PIXELS)
-    assert all(why.startswith("the data set has no labels") for why in found["absent"].values())
+    for name, why in found["absent"].items():
+        assert ("none of the mixtures" if name in MIXTURE else "the data set has no labels") in why
     assert picture(run / "evaluation.png")
-    (absent,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("absent: "))
-    assert "fid, fid_infinity, kid" in absent
-    assert "has no labels" in absent
+    out = capsys.readouterr().out.splitlines()
+    labels, mixtures = (line for line in out if line.startswith("absent: "))
+    assert "fid, fid_infinity, kid" in labels
+    assert "has no labels" in labels
+    assert mixtures.startswith("absent: modes_covered, high_quality, reverse_kl: ")
     evaluate.evaluate(run, step=None, num=60, split=None, metrics=["parzen"])
     assert "absent" not in capsys.readouterr().out
 

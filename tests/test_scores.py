@@ -18,6 +18,8 @@ from gan_jax.scores import METRICS, Reference
 from tests.conftest import tiny_config
 
 PIXELS = ["memorisation", "parzen"]  # what needs no labels
+MIXTURE = {name for name, metric in METRICS.items() if metric.by_mixture}
+GENERAL = [name for name in METRICS if name not in MIXTURE]  # what data of any kind can have
 _INIT = evaluator.init  # which tests replace
 CENTRES = np.array([[1.5, 1.5], [1.5, 5.5], [5.5, 3.5]])  # of each class
 
@@ -70,7 +72,7 @@ def quick(monkeypatch) -> None:
     monkeypatch.setattr(evaluator, "init", random_params)
 
 
-def reference(config, names=tuple(METRICS), num=1280) -> Reference:
+def reference(config, names=tuple(GENERAL), num=1280) -> Reference:
     train = data.load(config.dataset, config.split)
     return scores.reference(config, train, config.test_split, names, num)
 
@@ -110,8 +112,8 @@ def test_every_metric_is_what_its_function_gives(labelled, monkeypatch):
         few = functools.partial(getattr(module, name), resamples=4)
         monkeypatch.setattr(module, name, few)
     new = spots(1280, 3).images
-    entries = scores.score(new, labelled, seed=5)
-    assert entries.keys() == METRICS.keys()
+    entries = scores.score(new, labelled, GENERAL, seed=5)
+    assert list(entries) == GENERAL
     assert json.loads(json.dumps(entries)) == entries
     for name, entry in entries.items():
         assert entry["low"] <= entry["value"] <= entry["high"], name
@@ -155,7 +157,7 @@ def test_only_what_is_asked_for_is_given_and_computed(monkeypatch):
 
 def test_without_intervals_the_values_are_the_same():
     ref, new = untrained(), spots(1280, 3).images
-    names = [name for name in METRICS if name != "fid_infinity"]
+    names = [name for name in GENERAL if name != "fid_infinity"]
     entries = scores.score(new, ref, names, intervals=False)
     assert values(entries) == pytest.approx(values(scores.score(new, ref, names)), rel=1e-6)
     for name, entry in entries.items():
@@ -164,7 +166,7 @@ def test_without_intervals_the_values_are_the_same():
 
 def test_bytes_and_floats_score_the_same():
     ref, new = untrained(), spots(1280, 3).images
-    names = [name for name in METRICS if name != "fid_infinity"]
+    names = [name for name in GENERAL if name != "fid_infinity"]
     expected = scores.score(new, ref, names)
     nearly = new / 255 + np.random.default_rng(0).uniform(-0.4, 0.4, new.shape) / 255
     for same in (new / np.float32(255), nearly):  # which the evaluator sees rounded
@@ -199,8 +201,8 @@ def test_what_a_data_set_allows(tiny):
     config = config_lib.replace(tiny, {"split": "train[:10]"})
     dataset = data._dataset(images, labels)
     absent = functools.partial(scores.absent, config, dataset, num=1280)
-    assert absent("train[10:]") == absent("test") == {}
-    assert absent("train[9:]").keys() == absent("train").keys() == {"memorisation"}
+    assert absent("train[10:]").keys() == absent("test").keys() == MIXTURE
+    assert absent("train[9:]").keys() == absent("train").keys() == {"memorisation", *MIXTURE}
     for dataset, reason in (
         (data._dataset(images, None), "no labels"),
         (data._dataset(images, np.zeros(20, np.int32)), "a single class"),
@@ -208,7 +210,8 @@ def test_what_a_data_set_allows(tiny):
     ):
         absent = scores.absent(config, dataset, "test", 1280)
         assert absent.keys() == METRICS.keys() - set(PIXELS)
-        assert all(reason in why for why in absent.values())
+        for name, why in absent.items():
+            assert ("none of the mixtures" if name in MIXTURE else reason) in why
 
 
 def test_a_reference_is_of_the_splits_asked_for(labelled):

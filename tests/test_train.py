@@ -57,7 +57,7 @@ def test_every_picture_is_of_one_fixed_noise(tiny, tmp_path):
         game, state = workdir.load(tmp_path, step)
         key = core.role_key(state.key, core.Role.NOISE_SAMPLE)
         noise = core.sample_noise(game, key, 6)
-        images = np.asarray(core.generate(game, state.g.params, noise))
+        images = np.asarray(core.generate(game, state.g.variables, noise))
         expected = plots.png(plots.image_grid(images, 2, 3))
         assert plots.png(train.sample_picture(tiny, game, state, images)) == expected
     assert (tmp_path / "samples/step_0000012.png").read_bytes() == expected
