@@ -19,7 +19,7 @@ import optax
 
 from gan_jax import networks
 from gan_jax.core import Game, HParams, Player, Role, State, draw_real, pack, role_key, sample_noise
-from gan_jax.losses import LOSSES
+from gan_jax.losses import LOSSES, Part
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import Optimizer, Rates
 from gan_jax.penalties import PENALTIES
@@ -46,6 +46,19 @@ def _view(game: Game, hparams: HParams, step: jax.Array, x: jax.Array, key: jax.
     return pack(game, x)
 
 
+def _expect(
+    game: Game, g_params: Params, part: Part, on_real: jax.Array, on_fake: jax.Array
+) -> jax.Array:
+    """A part of the loss on a minibatch; where G's distribution is known, its expectation.
+
+    A fake at a time, as likely as it is: exact for whatever is a mean over fakes.
+    """
+    weights = networks.weights(game.generator, g_params)
+    if weights is None:
+        return part(on_real, on_fake)
+    return weights @ jax.vmap(lambda logit: part(on_real, logit[None]))(on_fake)
+
+
 def _d_gradient(
     game: Game, hparams: HParams, state: State, real: jax.Array, noise: jax.Array, key: jax.Array
 ) -> tuple[tuple[Params, Stats], Info]:
@@ -61,7 +74,7 @@ def _d_gradient(
             return networks.apply(game.discriminator, d, x, key, train=True)
 
         (on_real, stats), (on_fake, _) = judge(real, keys[0]), judge(fake, keys[1])
-        loss = LOSSES[game.loss].d(on_real, on_fake)
+        loss = _expect(game, state.g.params, LOSSES[game.loss].d, on_real, on_fake)
         if game.label_smoothing:  # as the cross-entropy with target 1 - s is softplus(-x) + s x
             loss += hparams.label_smoothing * jnp.mean(on_real)
         penalty = jnp.float32(0)
@@ -84,7 +97,9 @@ def _d_gradient(
     info = {
         "d_loss": loss,
         "d_real": jnp.mean(output(on_real)),
-        "d_fake": jnp.mean(output(on_fake)),
+        "d_fake": _expect(
+            game, state.g.params, lambda _, fake: jnp.mean(output(fake)), on_real, on_fake
+        ),
         "d_grad_norm": optax.tree.norm(grads),
     }
     return (grads, stats), info | ({"d_penalty": penalty} if game.penalties else {})
@@ -108,7 +123,7 @@ def _g_gradient(
             )[0]
             for x, k in zip((real, fake), keys, strict=True)
         )
-        return LOSSES[game.loss].g(on_real, on_fake), stats
+        return _expect(game, params, LOSSES[game.loss].g, on_real, on_fake), stats
 
     (loss, stats), grads = jax.value_and_grad(objective, has_aux=True)(state.g.params)
     return (grads, stats), {"g_loss": loss, "g_grad_norm": optax.tree.norm(grads)}

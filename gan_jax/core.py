@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from gan_jax import minibatch, networks
-from gan_jax.networks import MLP, Params, Stats, Variables
+from gan_jax.networks import Network, Params, Stats, Variables
 from gan_jax.optimizers import Optimizer, Rates
 
 _BLOCK = 1000  # samples that `generate_in_blocks` makes at a time
@@ -37,8 +37,8 @@ class Game(NamedTuple):
     batch_size: int  # m, examples and noise vectors in a minibatch
     z_dim: int
     prior: Prior
-    generator: MLP
-    discriminator: MLP
+    generator: Network
+    discriminator: Network
     d_optimizer: Optimizer
     g_optimizer: Optimizer
     pack: int = 1  # examples that D judges together, see `pack`
@@ -116,7 +116,7 @@ def init(game: Game, hparams: HParams, seed: jax.Array | int, data: jax.Array) -
     key = jax.random.key_data(jax.random.key(seed))
     mean = jnp.mean(_scaled(data), axis=0)
 
-    def player(network: MLP, role: Role, x: jax.Array, opt: Optimizer, rates: Rates) -> Player:
+    def player(network: Network, role: Role, x: jax.Array, opt: Optimizer, rates: Rates) -> Player:
         found = networks.init(network, role_key(key, role), x, mean)
         return Player(*found, opt.transformation(rates, 0).init(found.params))
 

@@ -102,7 +102,59 @@ class MLP(nn.Module):
         return OUTPUTS[self.output](x).reshape(-1, *self.out_shape)
 
 
-def init(network: MLP, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Variables:
+class Monotone(nn.Module):
+    """A generator of numbers from numbers that only ever rises, so that its density is known.
+
+    G(z) = c + a z + sum over units of v tanh(w z + b), with a, v and w positive as softplus of
+    what is trained.
+    """
+
+    units: int
+    out_shape: tuple[int, ...] = (1,)
+
+    @nn.compact
+    def __call__(
+        self, z: jax.Array, key: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """Maps (batch, 1) to (batch, 1)."""
+        normal, zeros = nn.initializers.normal(1.0), nn.initializers.zeros
+        a, c = self.param("a", zeros, (1,)), self.param("c", zeros, (1,))
+        w, b, v = (self.param(name, normal, (self.units,)) for name in "wbv")
+        hidden = jnp.tanh(nn.softplus(w) * z + b)
+        # Divided, so that it starts with a slope of order 1 whatever the number of units.
+        return c + nn.softplus(a) * z + hidden @ nn.softplus(v)[:, None] / self.units
+
+
+class Simplex(nn.Module):
+    """A generator over a finite support: softmax of a table, the tabular game of the paper's proof.
+
+    Its samples are all n points, one-hot, whatever z is; `weights` are their probabilities.
+    """
+
+    n: int
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return (self.n,)
+
+    @nn.compact
+    def __call__(
+        self, z: jax.Array, key: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """Maps anything to (n, n), the support."""
+        self.param("logits", nn.initializers.normal(1.0), (self.n,))
+        return jnp.eye(self.n)
+
+
+Network = MLP | Monotone | Simplex
+
+
+def weights(network: Network, params: Params) -> jax.Array | None:
+    """The probability of each of a generator's samples, (batch,); None where all are alike."""
+    return nn.softmax(params["logits"]) if isinstance(network, Simplex) else None
+
+
+def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Variables:
     """Parameters and statistics of a network.
 
     Args:
@@ -114,7 +166,7 @@ def init(network: MLP, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Va
     """
     variables = network.init(key, x)
     params = variables["params"]
-    if network.output_bias == "data_mean":
+    if isinstance(network, MLP) and network.output_bias == "data_mean":
         params[f"Dense_{len(network.widths)}"]["bias"] = _INVERSES[network.output](
             data_mean
         ).ravel()
@@ -122,7 +174,7 @@ def init(network: MLP, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Va
 
 
 def apply(
-    network: MLP,
+    network: Network,
     variables: Variables,
     x: jax.Array,
     key: jax.Array | None = None,
