@@ -1,0 +1,718 @@
+"""Tests of gan_jax.theory: the paper's identities on many distributions, against losses.py, by hand
+and in closed form.
+"""
+
+import functools
+import math
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.spatial
+import scipy.special
+import scipy.stats
+from hypothesis import strategies as st
+
+from gan_jax import losses, theory
+from gan_jax.errors import InputError
+from gan_jax.losses import LOSSES
+from gan_jax.theory import DIVERGENCES
+
+LOG_2, LOG_4 = math.log(2), math.log(4)
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
+NAMES = sorted(DIVERGENCES)
+
+POINTS = 5
+REAL, FAKE = 12, 18  # a minibatch of each; few of the 5 points is common, and so are zeros
+
+
+def of_points(size: int) -> st.SearchStrategy[np.ndarray]:
+    """For each example of a minibatch the point where it lies."""
+    return st.lists(st.integers(0, POINTS - 1), min_size=size, max_size=size).map(np.array)
+
+
+tables = st.lists(st.floats(-8, 8), min_size=POINTS, max_size=POINTS).map(np.array)  # one a point
+minibatches = hypothesis.given(real=of_points(REAL), fake=of_points(FAKE), table=tables)
+
+
+def many(test):
+    return hypothesis.settings(max_examples=100, deadline=None)(hypothesis.seed(0)(test))
+
+
+def histogram(where: np.ndarray) -> np.ndarray:
+    """The distribution of which a minibatch is exact."""
+    return np.bincount(where, minlength=POINTS) / len(where)
+
+
+def pairs(seed: int = 0, num: int = 300, zeros: bool = True):
+    """Random pairs of distributions: near and far, wide and narrow, with zeros in either."""
+    rng = np.random.default_rng(seed)
+    for i in range(num):
+        size = rng.integers(1, 20)
+        p, q = rng.dirichlet(np.full(size, 10.0 ** rng.uniform(-1, 2)), 2)
+        if i % 3 == 0:
+            q = p + 10.0 ** rng.uniform(-6, -1) * (q - p)
+        if zeros and i % 4 == 0:
+            p, q = (x * np.append(rng.random(size - 1) < 0.7, True) for x in (p, q))
+        p, q = p + (p.sum() == 0), q + (q.sum() == 0)
+        yield p / p.sum(), q / q.sum()
+
+
+def fine(p, q) -> bool:
+    """Whether D* is 1 only where it should be, and not by rounding."""
+    return not np.any((theory.optimal_discriminator(p, q) == 1) & (q > 0))
+
+
+def gaussian(mean, sigma):
+    return functools.partial(scipy.stats.norm.pdf, loc=mean, scale=sigma)
+
+
+def gaussian_2d(mean, cov):
+    return scipy.stats.multivariate_normal(mean, cov).pdf
+
+
+def mixture(x):
+    return 0.3 * gaussian(-2, 0.5)(x) + 0.7 * gaussian(1.5, 1)(x)
+
+
+def on(grid, *densities):
+    return [theory.masses(density, grid) for density in densities]
+
+
+# The value function.
+
+
+def test_value_by_hand():
+    p, q, d = [0.75, 0.25], [0.25, 0.75], [0.5, 0.2]
+    by_hand = 0.75 * math.log(0.5) + 0.25 * math.log(0.2) + 0.25 * math.log(0.5)
+    by_hand += 0.75 * math.log(0.8)
+    np.testing.assert_allclose(theory.value_of_d(p, q, d), by_hand, **EXACT)
+    logits = np.log([0.5 / 0.5, 0.2 / 0.8])
+    np.testing.assert_allclose(theory.value(p, q, logits), by_hand, **EXACT)
+
+
+@many
+@minibatches
+def test_value_is_that_of_the_losses_on_minibatches_of_the_same_distributions(real, fake, table):
+    p, q = histogram(real), histogram(fake)
+    with jax.enable_x64(True):
+        on_batch = losses.value(jnp.asarray(table[real]), jnp.asarray(table[fake]))
+        np.testing.assert_allclose(theory.value(p, q, table), on_batch, **EXACT)
+    d = scipy.special.expit(table)
+    np.testing.assert_allclose(theory.value_of_d(p, q, d), on_batch, rtol=1e-10)
+
+
+def test_a_discriminator_that_is_wholly_sure_is_worth_0_if_right_and_infinitely_bad_if_wrong():
+    p, q = [1, 0], [0, 1]
+    assert theory.value_of_d(p, q, [1, 0]) == 0
+    assert theory.value(p, q, [math.inf, -math.inf]) == 0
+    assert theory.value_of_d(p, q, [0, 0]) == -math.inf
+    assert theory.value_of_d(p, q, [1, 1]) == -math.inf
+    assert theory.value_of_d([0.5, 0.5], [0.5, 0.5], [1, 0]) == -math.inf
+
+
+def test_logits_keep_what_probabilities_round_off():
+    p, q = [1.0, 0.0], [0.0, 1.0]
+    np.testing.assert_allclose(theory.value(p, q, [50, -60]), -np.exp(-50), rtol=1e-4)
+    np.testing.assert_allclose(theory.value_of_d(p, q, [1, 1e-30]), -1e-30, rtol=1e-10)
+
+
+def test_an_undecided_discriminator_is_worth_minus_log_4_whatever_the_generator():
+    for p, q in pairs(num=20):
+        value = theory.value_of_d(p, q, np.full(p.shape, 0.5))
+        np.testing.assert_allclose(value, -LOG_4, **EXACT)
+        np.testing.assert_allclose(theory.value(p, q, 0 * p), value, **EXACT)
+
+
+@many
+@hypothesis.given(noise=of_points(FAKE), to=of_points(POINTS), real=of_points(REAL), table=tables)
+def test_the_generator_need_not_be_invertible(noise, to, real, table):
+    # G, any table from points z to points x, several to one: E over z is E over p_g.
+    p, p_z = histogram(real), histogram(noise)
+    p_g = np.bincount(to, weights=p_z, minlength=POINTS)
+    over_z = p @ -np.logaddexp(0, -table) + p_z @ -np.logaddexp(0, table[to])
+    np.testing.assert_allclose(theory.value(p, p_g, table), over_z, **EXACT)
+
+
+def test_the_generator_need_not_be_invertible_with_densities_either():
+    # G(z) = |z| of a normal z: no z can be told from x, and p_g is the half-normal density.
+    z, x = theory.grid_1d(-10, 10, 20_000), theory.grid_1d(0, 10, 20_000)
+    p_z = theory.masses(gaussian(0, 1), z)
+    p_g = theory.masses(scipy.stats.halfnorm.pdf, x)
+    logits = 1 - np.abs(z.points)
+    over_z = p_z @ (-np.logaddexp(0, -logits) - np.logaddexp(0, logits))
+    np.testing.assert_allclose(theory.value(p_g, p_g, 1 - x.points), over_z, atol=1e-8)
+
+
+# The best discriminator.
+
+
+def test_the_optimal_discriminator_by_hand():
+    p, q = [0.75, 0.25, 0, 0], [0.25, 0, 0.75, 0]
+    np.testing.assert_allclose(theory.optimal_discriminator(p, q), [0.75, 1, 0, 0.5], **EXACT)
+    logits = theory.optimal_logits(p, q)
+    np.testing.assert_allclose(logits, [math.log(3), math.inf, -math.inf, 0], **EXACT)
+
+
+def test_the_optimal_discriminator_is_a_half_everywhere_iff_the_distributions_are_one():
+    for p, q in pairs():
+        assert np.all(theory.optimal_discriminator(p, p) == 0.5)
+        apart = theory.total_variation(p, q) > 1e-12
+        assert np.any(abs(theory.optimal_discriminator(p, q) - 0.5) > 1e-12) == apart
+        logits = theory.optimal_logits(p, q)
+        best = theory.optimal_discriminator(p, q)
+        np.testing.assert_allclose(scipy.special.expit(logits), best, **EXACT)
+
+
+def test_no_other_discriminator_has_so_high_a_value():
+    rng = np.random.default_rng(1)
+    for p, q in pairs():
+        best, highest = theory.optimal_discriminator(p, q), theory.criterion(p, q)
+        if fine(p, q):
+            np.testing.assert_allclose(theory.value_of_d(p, q, best), highest, **EXACT)
+        assert theory.value_of_d(p, q, rng.random(p.shape)) <= highest + 1e-12
+        for size in (1e-3, 0.1, 1):  # towards some other D in [0, 1]
+            other = best + size * (rng.random(p.shape) - best)
+            seen = np.sum((p + q) * (other - best) ** 2)  # V falls by at least twice this
+            assert theory.value_of_d(p, q, other) <= highest - 2 * (1 - 1e-9) * seen + 1e-13
+        logits = theory.optimal_logits(p, q) + rng.normal(size=p.shape)
+        assert theory.value(p, q, logits) <= highest + 1e-12
+
+
+@many
+@hypothesis.given(real=of_points(REAL), fake=of_points(FAKE))
+def test_the_gradient_at_the_optimal_discriminator_is_zero(real, fake):
+    # Of V by losses.py, with both on every point; by D's logits, and by D itself.
+    every = np.arange(POINTS)
+    real, fake = np.append(real, every), np.append(fake, every)
+    p, q = histogram(real), histogram(fake)
+    with jax.enable_x64(True):
+        logits = jnp.asarray(theory.optimal_logits(p, q))
+        np.testing.assert_allclose(by_logits(logits, real, fake), 0, atol=1e-14)
+        d = jnp.asarray(theory.optimal_discriminator(p, q))
+        np.testing.assert_allclose(by_d(d, real, fake), 0, atol=1e-12)
+        assert np.max(abs(by_logits(logits + 0.1, real, fake))) > 1e-4
+
+
+@jax.jit
+@jax.grad
+def by_logits(x: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
+    return losses.value(x[real], x[fake])
+
+
+@jax.jit
+@jax.grad
+def by_d(d: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
+    return jnp.mean(jnp.log(d[real])) + jnp.mean(jnp.log1p(-d[fake]))
+
+
+def test_the_second_difference_of_the_value_at_the_optimum_is_that_of_the_proof():
+    # a log y + b log(1 - y) has -a / y^2 - b / (1 - y)^2 = -(a + b)^3 / (a b) at y = a / (a + b).
+    p, q, h = np.array([0.2, 0.5, 0.3]), np.array([0.6, 0.1, 0.3]), 1e-4
+    best = theory.optimal_discriminator(p, q)
+    for i in range(3):
+        step = h * np.eye(3)[i]
+        up, at, down = (theory.value_of_d(p, q, best + s * step) for s in (1, 0, -1))
+        by_proof = -((p[i] + q[i]) ** 3) / (p[i] * q[i])
+        np.testing.assert_allclose((up - 2 * at + down) / h**2, by_proof, rtol=1e-5)
+        np.testing.assert_allclose((up - down) / (2 * h), 0, atol=1e-6)
+
+
+def test_the_value_is_concave_in_the_discriminator_and_in_its_logits():
+    rng = np.random.default_rng(2)
+    for p, q in pairs():
+        a, b = rng.random((2, len(p)))
+        for value, x, y in (
+            (theory.value_of_d, a, b),
+            (theory.value, 9 * a - 4, 9 * b - 4),
+        ):
+            middle = value(p, q, 0.3 * x + 0.7 * y)
+            assert middle >= 0.3 * value(p, q, x) + 0.7 * value(p, q, y) - 1e-13
+
+
+# What G then minimises.
+
+
+def test_the_criterion_is_the_value_at_the_optimum_and_twice_the_jsd_minus_log_4():
+    for p, q in pairs():
+        m = (p + q) / 2
+        by_kl = theory.kl(p, m) + theory.kl(q, m) - LOG_4  # equation 5
+        np.testing.assert_allclose(theory.criterion(p, q), by_kl, **EXACT)
+        np.testing.assert_allclose(theory.criterion(p, q), 2 * theory.jsd(p, q) - LOG_4, **EXACT)
+        logits = theory.optimal_logits(p, q)
+        np.testing.assert_allclose(theory.value(p, q, logits), by_kl, **EXACT)
+
+
+def test_the_criterion_is_minus_log_4_iff_the_generator_is_the_data():
+    for p, q in pairs():
+        np.testing.assert_allclose(theory.criterion(p, p), -LOG_4, rtol=1e-14)
+        above = theory.criterion(p, q) + LOG_4
+        assert above >= theory.total_variation(p, q) ** 2 - 1e-14  # by Pinsker's inequality, twice
+
+
+def test_on_disjoint_supports_the_criterion_is_0_and_tells_nothing_of_the_distance():
+    for q in ([0, 0.5, 0.5, 0], [0, 0, 0.1, 0.9], [0, 0, 0, 1]):
+        p = [1, 0, 0, 0]
+        assert theory.criterion(p, q) == 0
+        np.testing.assert_allclose(theory.jsd(p, q), LOG_2, rtol=1e-15)
+        np.testing.assert_array_equal(theory.optimal_discriminator(p, q)[np.add(p, q) > 0] % 1, 0)
+        assert theory.total_variation(p, q) == 1
+        assert theory.kl(p, q) == theory.kl(q, p) == math.inf
+
+
+def test_jsd_is_symmetric_between_0_and_log_2_and_that_of_scipy():
+    for p, q in pairs():
+        jsd = theory.jsd(p, q)
+        assert 0 <= jsd <= LOG_2
+        np.testing.assert_allclose(theory.jsd(q, p), jsd, **EXACT)
+        with np.errstate(invalid="ignore"):  # scipy's own root of what rounding made negative
+            by_scipy = scipy.spatial.distance.jensenshannon(p, q) ** 2
+        np.testing.assert_allclose(jsd, np.nan_to_num(by_scipy), **EXACT)
+        assert theory.jsd(p, p) == 0
+        tv = theory.total_variation(p, q)
+        assert tv**2 / 2 - 1e-14 <= jsd <= tv * LOG_2 + 1e-14
+
+
+def test_kl_is_that_of_scipy_and_at_least_0():
+    for p, q in pairs():
+        kl = theory.kl(p, q)
+        assert kl >= 0
+        assert theory.kl(p, p) == 0
+        np.testing.assert_allclose(kl, np.sum(scipy.special.rel_entr(p, q)), **EXACT)
+
+
+def test_kl_by_hand_is_not_symmetric_and_infinite_where_the_support_is_exceeded():
+    p, q = [0.5, 0.5, 0], [0.25, 0.25, 0.5]
+    np.testing.assert_allclose(theory.kl(p, q), LOG_2, **EXACT)
+    assert theory.kl(q, p) == math.inf
+    p, q = [0.5, 0.5], [0.9, 0.1]
+    np.testing.assert_allclose(theory.kl(p, q), math.log(5 / 3), **EXACT)
+    by_hand = 0.9 * math.log(1.8) + 0.1 * math.log(0.2)
+    np.testing.assert_allclose(theory.kl(q, p), by_hand, **EXACT)
+
+
+def test_maximum_likelihood_is_least_kl():
+    # E log q = -H(p) - KL(p || q): over any models the one order is the other's, reversed.
+    models = np.random.default_rng(3).dirichlet(np.ones(6), 40)
+    p = models[0]
+    likelihoods = [p @ np.log(q) for q in models]
+    kls = [theory.kl(p, q) for q in models]
+    np.testing.assert_allclose(np.add(likelihoods, kls), p @ np.log(p), **EXACT)
+    assert np.argmax(likelihoods) == np.argmin(kls) == 0
+
+
+def test_total_variation_is_twice_the_best_accuracy_minus_one():
+    for p, q in pairs():
+        real = theory.optimal_discriminator(p, q) > 0.5
+        accuracy = (p[real].sum() + q[~real].sum()) / 2
+        np.testing.assert_allclose(theory.total_variation(p, q), 2 * accuracy - 1, **EXACT)
+
+
+# The divergences of f-GAN.
+
+
+def test_every_divergence_has_a_loss():
+    assert set(DIVERGENCES) <= set(LOSSES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_generators_are_convex_and_0_at_1_with_the_limits_that_they_state(name):
+    f = DIVERGENCES[name].f
+    assert f(np.array([1.0])) == 0
+    u = np.geomspace(1e-3, 1e3, 200)
+    assert np.all(f((u[1:] + u[:-1]) / 2) < (f(u[1:]) + f(u[:-1])) / 2)
+    near = f(np.array([1e-8, 1e-16, 1e-100]))
+    far = f(np.array([1e8, 1e16, 1e100])) / [1e8, 1e16, 1e100]
+    for values, limit in ((near, DIVERGENCES[name].at_zero), (far, DIVERGENCES[name].at_infinity)):
+        if limit == math.inf:
+            assert np.all(np.diff(values) > 10), values
+        else:
+            np.testing.assert_allclose(values[-1], limit, atol=1e-12)
+
+
+def by_definition(name: str, p: np.ndarray, q: np.ndarray) -> float:
+    """Each divergence as a textbook has it, of distributions without zeros."""
+    return {
+        "kl": lambda: np.sum(p * np.log(p / q)),
+        "reverse_kl": lambda: np.sum(q * np.log(q / p)),
+        "pearson": lambda: np.sum((p - q) ** 2 / q),
+        "squared_hellinger": lambda: 2 - 2 * np.sum(np.sqrt(p * q)),
+        "js": lambda: np.sum(p * np.log(2 * p / (p + q)) + q * np.log(2 * q / (p + q))),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_divergences_are_those_of_the_textbooks(name):
+    for p, q in pairs(zeros=False):
+        p, q = p + 1e-9, q + 1e-9
+        p, q = p / p.sum(), q / q.sum()
+        expected = by_definition(name, p, q)
+        np.testing.assert_allclose(theory.f_divergence(name, p, q), expected, rtol=1e-9, atol=1e-12)
+        assert theory.f_divergence(name, p, q) >= 0
+        assert theory.f_divergence(name, p, p) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "where_p_is_0", "where_q_is_0"),
+    [
+        ("kl", LOG_2, math.inf),
+        ("reverse_kl", math.inf, LOG_2),
+        ("pearson", 1, math.inf),
+        ("squared_hellinger", 2 - math.sqrt(2), 2 - math.sqrt(2)),
+        ("js", LOG_2 + 1.5 * math.log(2 / 3) + LOG_2 / 2, None),
+    ],
+)
+def test_divergences_at_the_ends_of_the_supports(name, where_p_is_0, where_q_is_0):
+    one, both = [1, 0, 0], [0.5, 0.5, 0]  # and a point that neither has
+    where_q_is_0 = where_p_is_0 if where_q_is_0 is None else where_q_is_0
+    np.testing.assert_allclose(theory.f_divergence(name, one, both), where_p_is_0, **EXACT)
+    np.testing.assert_allclose(theory.f_divergence(name, both, one), where_q_is_0, **EXACT)
+
+
+def test_the_relations_between_divergences():
+    for p, q in pairs():
+        f = functools.partial(theory.f_divergence, p=p, q=q)
+        np.testing.assert_allclose(f("js"), 2 * theory.jsd(p, q), **EXACT)
+        np.testing.assert_allclose(f("js") - LOG_4, theory.criterion(p, q), **EXACT)
+        np.testing.assert_allclose(f("reverse_kl"), theory.kl(q, p), **EXACT)
+        assert f("kl") == theory.kl(p, q)
+
+
+@many
+@minibatches
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_at_the_optimal_output_is_minus_the_divergence_and_nowhere_lower(
+    name, real, fake, table
+):
+    p, q = histogram(real), histogram(fake)
+    divergence, v = theory.f_divergence(name, p, q), theory.optimal_v(name, p, q)
+
+    def bound(v: np.ndarray) -> float:
+        with jax.enable_x64(True):
+            return -float(LOSSES[name].d(jnp.asarray(v[real]), jnp.asarray(v[fake])))
+
+    np.testing.assert_allclose(bound(v), divergence, **EXACT)
+    for other in (table, v + table / 100, v + 1, v - 1):
+        assert bound(other) <= divergence + 1e-12
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_optimal_output_is_where_the_losses_gradient_is_zero(name):
+    real, fake = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 1, 1, 1, 2])
+    p, q = (np.bincount(x) / len(x) for x in (real, fake))
+    with jax.enable_x64(True):
+        v = jnp.asarray(theory.optimal_v(name, p, q))
+        grad = jax.grad(lambda v: LOSSES[name].d(v[real], v[fake]))
+        np.testing.assert_allclose(grad(v), 0, atol=1e-15)
+        assert np.max(abs(grad(v + 0.1))) > 1e-3
+
+
+@many
+@minibatches
+def test_the_js_loss_is_the_paper_s_own_but_for_log_4(real, fake, table):
+    with jax.enable_x64(True):
+        by_loss = -LOSSES["js"].d(jnp.asarray(table[real]), jnp.asarray(table[fake]))
+    value = theory.value(histogram(real), histogram(fake), table)
+    np.testing.assert_allclose(by_loss, value + LOG_4, **EXACT)
+
+
+# Densities.
+
+
+@pytest.mark.parametrize(
+    ("a", "s", "b", "t"), [(0, 1, 0, 1), (0, 1, 1.5, 1), (-1, 0.5, 2, 1.3), (0.3, 2, 0, 0.7)]
+)
+def test_divergences_of_gaussians_in_closed_form(a, s, b, t):
+    def kl(a, s, b, t):
+        return math.log(t / s) + (s**2 + (a - b) ** 2) / (2 * t**2) - 0.5
+
+    p, q = on(theory.grid_1d(-18, 18, 1000), gaussian(a, s), gaussian(b, t))
+    overlap = math.sqrt(2 * s * t / (s**2 + t**2)) * math.exp(-((a - b) ** 2) / 4 / (s**2 + t**2))
+    expected = {
+        "kl": kl(a, s, b, t),
+        "reverse_kl": kl(b, t, a, s),
+        "squared_hellinger": 2 - 2 * overlap,
+    }
+    if s == t:
+        expected["pearson"] = math.expm1((a - b) ** 2 / s**2)
+        tv = math.erf(abs(a - b) / (2 * math.sqrt(2) * s))
+        np.testing.assert_allclose(theory.total_variation(p, q), tv, atol=1e-3)  # |x| has a kink
+    for name, value in expected.items():
+        np.testing.assert_allclose(theory.f_divergence(name, p, q), value, **EXACT)
+
+
+def test_divergences_of_gaussians_in_2_d_in_closed_form():
+    a, b = np.array([0.5, -0.3]), np.array([-0.4, 0.6])
+    s, t = np.array([[1, 0.6], [0.6, 1]]), np.array([[1.5, -0.3], [-0.3, 0.8]])
+
+    def kl(a, s, b, t):
+        inverse = np.linalg.inv(t)
+        logdet = math.log(np.linalg.det(t) / np.linalg.det(s))
+        return (np.trace(inverse @ s) + (b - a) @ inverse @ (b - a) - 2 + logdet) / 2
+
+    p, q = on(theory.grid_2d(-12, 12, 240), gaussian_2d(a, s), gaussian_2d(b, t))
+    det = np.linalg.det
+    overlap = (det(s) * det(t)) ** 0.25 / math.sqrt(det((s + t) / 2))
+    overlap *= math.exp(-(a - b) @ np.linalg.inv((s + t) / 2) @ (a - b) / 8)
+    np.testing.assert_allclose(theory.kl(p, q), kl(a, s, b, t), **EXACT)
+    np.testing.assert_allclose(theory.f_divergence("reverse_kl", p, q), kl(b, t, a, s), **EXACT)
+    by_hand = 2 - 2 * overlap
+    np.testing.assert_allclose(theory.f_divergence("squared_hellinger", p, q), by_hand, **EXACT)
+    np.testing.assert_allclose(theory.criterion(p, q), 2 * theory.jsd(p, q) - LOG_4, **EXACT)
+
+
+def test_a_coordinate_in_which_densities_agree_adds_nothing():
+    grid = theory.grid_2d(-9, 9, 200)
+    p, q = on(grid, gaussian_2d([0, 1], np.eye(2)), gaussian_2d([2, 1], np.eye(2)))
+    line = on(theory.grid_1d(-9, 9, 200), gaussian(0, 1), gaussian(2, 1))
+    np.testing.assert_allclose(theory.jsd(p, q), theory.jsd(*line), **EXACT)
+    # The x's are along the first axis: there the optimal D falls from 1 to 0.
+    best = theory.optimal_discriminator(p, q)
+    np.testing.assert_allclose(best, scipy.special.expit(2 - 2 * grid.points[..., 0]), atol=1e-10)
+
+
+def quad(integrand) -> float:
+    return scipy.integrate.quad(integrand, -14, 14, epsabs=1e-13, epsrel=1e-13, limit=500)[0]
+
+
+def test_values_of_mixtures_are_those_of_adaptive_quadrature():
+    grid, q = theory.grid_1d(-14, 14, 500), gaussian(0.5, 2)
+    p_data, p_g = on(grid, mixture, q)
+
+    def v(x):  # of D = sigmoid(1 - x)
+        return -mixture(x) * np.logaddexp(0, x - 1) - q(x) * np.logaddexp(0, 1 - x)
+
+    def c(x):
+        p = mixture(x)
+        return scipy.special.xlogy(p, p / (p + q(x))) + q(x) * math.log(q(x) / (p + q(x)))
+
+    value = theory.value(p_data, p_g, 1 - grid.points)
+    np.testing.assert_allclose(value, quad(v), atol=1e-11)
+    d = scipy.special.expit(1 - grid.points)
+    np.testing.assert_allclose(theory.value_of_d(p_data, p_g, d), quad(v), atol=1e-11)
+    np.testing.assert_allclose(theory.criterion(p_data, p_g), quad(c), atol=1e-11)
+    np.testing.assert_allclose(theory.jsd(p_data, p_g), (quad(c) + LOG_4) / 2, atol=1e-11)
+
+
+def test_the_quadrature_converges_as_fast_as_it_says():
+    def jsd(n):
+        return theory.jsd(*on(theory.grid_1d(-12, 12, n), mixture, gaussian(0, 1.5)))
+
+    # The least standard deviation is 0.5: cells of a half and of a quarter of it.
+    assert abs(jsd(96) - jsd(1000)) < 1e-6
+    assert abs(jsd(192) - jsd(1000)) < 1e-9
+    assert abs(jsd(384) - jsd(1000)) < 1e-14
+
+    def integral(n):
+        grid = theory.grid_1d(0, 1, n)
+        return np.sum(grid.weights * np.exp(grid.points))
+
+    errors = [integral(n) - math.expm1(1) for n in (50, 100)]
+    np.testing.assert_allclose(errors[0] / errors[1], 4, rtol=1e-3)
+
+
+def test_the_quadrature_is_exact_for_steps_on_the_cells_edges():
+    def uniform(low, high):
+        return lambda x: ((x > low) & (x < high)) / (high - low)
+
+    p, near, far, half = on(
+        theory.grid_1d(0, 4, 40), uniform(0, 1), uniform(1, 2), uniform(3, 4), uniform(0.5, 1.5)
+    )
+    np.testing.assert_allclose(theory.jsd(p, near), LOG_2, **EXACT)  # a common edge is no overlap
+    np.testing.assert_allclose(theory.jsd(p, far), LOG_2, **EXACT)
+    np.testing.assert_allclose(theory.jsd(p, half), LOG_2 / 2, **EXACT)
+    assert theory.kl(p, near) == math.inf
+
+
+def test_grids_cover_what_they_should():
+    line = theory.grid_1d(-1, 3, 4)
+    np.testing.assert_allclose(line.points, [-0.5, 0.5, 1.5, 2.5])
+    np.testing.assert_allclose(line.weights, 1)
+    square = theory.grid_2d(-1, 3, 8)
+    assert square.points.shape == (8, 8, 2)
+    np.testing.assert_allclose(square.points[1, 2], [-0.25, 0.25])
+    np.testing.assert_allclose(square.weights, np.full((8, 8), 0.25))
+
+
+def test_far_gaussians_have_a_criterion_though_their_optimal_discriminator_is_rounded_to_1():
+    p, q = on(theory.grid_1d(-10, 22, 1000), gaussian(0, 1), gaussian(12, 1))
+    criterion = theory.criterion(p, q)
+    np.testing.assert_allclose(criterion, 2 * theory.jsd(p, q) - LOG_4, **EXACT)
+    assert -1e-7 < criterion < 0
+    assert theory.value_of_d(p, q, theory.optimal_discriminator(p, q)) == -math.inf
+
+
+def test_extreme_ratios_are_no_accident():
+    least = 5e-324  # half of which is 0
+    p, q = [1, least, 1e-300], [1, 0, 0]
+    assert theory.jsd(p, q) < 1e-299
+    assert theory.kl(q, p) == 0
+    assert theory.kl(p, q) == math.inf
+    p, q = [0.5, 0.5], [1, least]  # whose ratio is beyond float64
+    np.testing.assert_allclose(theory.f_divergence("squared_hellinger", p, q), 2 - math.sqrt(2))
+    by_hand = LOG_2 + 1.5 * math.log(2 / 3) + LOG_2 / 2
+    np.testing.assert_allclose(theory.f_divergence("js", p, q), by_hand)
+    np.testing.assert_allclose(theory.optimal_discriminator(p, q), [1 / 3, 1])
+
+
+def test_rounding_takes_no_divergence_beyond_its_bounds():
+    rng = np.random.default_rng(5)
+    for size in range(2, 102):
+        p = rng.dirichlet(np.ones(size))
+        near = p * (1 + 1e-13 * rng.normal(size=size))
+        for name in NAMES:
+            assert 0 <= theory.f_divergence(name, p, near) < 1e-15
+        apart = np.append(p, 0 * p), np.append(0 * p, near)
+        assert LOG_2 - 1e-14 < theory.jsd(*apart) <= LOG_2
+        assert 1 - 1e-14 < theory.total_variation(*apart) <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_ratio_is_too_great_for_a_divergence(name):
+    half = np.array([0.5, 0.5])
+    for exponent in (10, 100, 300, 304, 305, 306, 307, 308, 310, 320, 323):
+        far = np.array([1, 10.0**-exponent])
+        for p, q in ((half, far), (far, half)):
+            found = theory.f_divergence(name, p, q)
+            at_0 = theory.f_divergence(name, *(np.where(x < 1e-9, 0, x) for x in (p, q)))
+            assert not np.isnan(theory.optimal_v(name, p, q)).any()
+            if at_0 < math.inf:
+                np.testing.assert_allclose(found, at_0, atol=1e-4)
+            else:
+                assert found > exponent
+
+
+# What comes in.
+
+
+def test_float32_lists_and_any_shape_are_taken_and_left_as_they_were():
+    p = np.random.default_rng(4).random((3, 4)).astype(np.float32)
+    p /= p.sum()
+    q = p.T.reshape(3, 4)
+    before = p.copy()
+    assert theory.optimal_discriminator(p, q).shape == (3, 4)
+    assert theory.optimal_logits(p, q).dtype == np.float64
+    assert theory.jsd(p, q) == theory.jsd(p.tolist(), q.tolist())
+    np.testing.assert_allclose(theory.jsd(p, q), theory.jsd(p.ravel(), q.ravel()), **EXACT)
+    assert theory.criterion(p, p) == pytest.approx(-LOG_4, rel=1e-15)
+    np.testing.assert_array_equal(p, before)
+    assert theory.kl(jnp.array([0.5, 0.5]), [0.5, 0.5]) == 0
+
+
+def test_what_sums_to_1_within_the_tolerance_is_normalised():
+    p = np.array([0.5, 0.5 - 9e-7])
+    assert theory.criterion(p, p) == pytest.approx(-LOG_4, rel=1e-15)
+    assert theory.jsd([1 + 9e-7, 0], [0, 1 + 9e-7]) == LOG_2
+    np.testing.assert_allclose(theory.f_divergence("pearson", p * (1 + 9e-7), p), 0, atol=1e-15)
+    grid = theory.grid_1d(-10, 10, 100)
+    assert theory.masses(lambda x: gaussian(0, 1)(x) * (1 - 9e-7), grid).sum() == pytest.approx(1)
+    for off in (1.1e-6, -1.1e-6):
+        with pytest.raises(InputError, match="sum to 1"):
+            theory.kl([0.5, 0.5 + off], p)
+
+
+HALF = [0.5, 0.5]
+OF_PAIRS = {
+    "value_of_d": lambda p, q: theory.value_of_d(p, q, HALF),
+    "value": lambda p, q: theory.value(p, q, HALF),
+    "optimal_logits": theory.optimal_logits,
+    "optimal_discriminator": theory.optimal_discriminator,
+    "criterion": theory.criterion,
+    "kl": theory.kl,
+    "jsd": theory.jsd,
+    "total_variation": theory.total_variation,
+    "f_divergence": functools.partial(theory.f_divergence, "js"),
+    "optimal_v": functools.partial(theory.optimal_v, "js"),
+}
+
+
+@pytest.mark.parametrize("name", OF_PAIRS)
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([1.5, -0.5], "{} must not be negative, and has -0.5"),
+        ([0.5, math.nan], "{} must be finite, and has nan"),
+        ([0.5, math.inf], "{} must be finite, and has inf"),
+        ([0.5, 0.4], r"{} must sum to 1 \(within 1e-06\), not to 0.9"),
+        ([0, 0], r"{} must sum to 1 \(within 1e-06\), not to 0"),
+        ([], r"{} must sum to 1 \(within 1e-06\), not to 0"),
+        (["a", "b"], "{} must be an array of numbers"),
+        ([[1], [2, 3]], "{} must be an array of numbers"),
+    ],
+)
+def test_what_is_no_distribution_is_refused_by_its_name(name, bad, message):
+    players = name.startswith(("value", "optimal_l", "optimal_d", "criterion"))
+    for argument, args in (("p_data", (bad, HALF)), ("p_g", (HALF, bad))):
+        called = argument if players else {"p_data": "p", "p_g": "q"}[argument]
+        with pytest.raises(ValueError, match=f"^{message.format(called)}"):
+            OF_PAIRS[name](*args)
+
+
+@pytest.mark.parametrize("name", OF_PAIRS)
+@pytest.mark.parametrize("other", [[1], [0.2, 0.3, 0.5], [HALF], 1.0])
+def test_supports_of_unequal_size_are_refused(name, other):
+    message = r"(p|p_data) and (q|p_g) must be on the same points, not of shapes \(2,\), \("
+    with pytest.raises(InputError, match=message):
+        OF_PAIRS[name](HALF, other)
+
+
+@pytest.mark.parametrize("d", [[0.5, 1.0001], [-1e-9, 0.5], [0.5, math.nan], [math.inf, 0.5]])
+def test_a_discriminator_outside_0_and_1_is_refused(d):
+    with pytest.raises(InputError, match=r"^d must be in \[0, 1\], and has"):
+        theory.value_of_d(HALF, HALF, d)
+
+
+@pytest.mark.parametrize("d", [0.5, [0.5], [0.5] * 3, [HALF]])
+def test_a_discriminator_of_another_shape_is_refused(d):
+    with pytest.raises(InputError, match=r"^d must have the shape \(2,\), one for each point"):
+        theory.value_of_d(HALF, HALF, d)
+    with pytest.raises(InputError, match=r"^logits must have the shape \(2,\), one for each point"):
+        theory.value(HALF, HALF, d)
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    with pytest.raises(InputError, match=r"^logits must be numbers or infinite, and have NaN"):
+        theory.value(HALF, HALF, [0, math.nan])
+    with pytest.raises(InputError, match=r"^logits must be an array of numbers"):
+        theory.value(HALF, HALF, ["a", 0])
+
+
+@pytest.mark.parametrize("name", ["JS", "minimax", ""])
+def test_an_unknown_divergence_is_refused(name):
+    with pytest.raises(InputError, match=r"must be one of kl, reverse_kl, pearson, .*, not"):
+        theory.f_divergence(name, HALF, HALF)
+    with pytest.raises(InputError, match=r"must be one of kl, reverse_kl, pearson, .*, not"):
+        theory.optimal_v(name, HALF, HALF)
+
+
+@pytest.mark.parametrize(
+    ("density", "message"),
+    [
+        (lambda x: np.exp(-(x**2) / 2), r"integrate to 1 over the grid .*, not to 2.5066283: it"),
+        (gaussian(9.5, 1), r"integrate to 1 over the grid .*, not to 0.691.*too short"),
+        (gaussian(0, 0.01), r"integrate to 1 over the grid .*, not to 7.899.*too coarse"),
+        (lambda x: 2 * gaussian(0, 1)(x) - gaussian(0, 2)(x), "not be negative, and has -0.0"),
+        (lambda x: np.where(x > 0, np.inf, 0), "be finite, and has inf"),
+        (lambda x: 0.05, r"have the shape \(101,\), one for each point, not \(\)"),
+        (lambda x: "a", "be an array of numbers"),
+    ],
+)
+def test_what_is_no_density_is_refused(density, message):
+    with pytest.raises(InputError, match=f"^density must {message}"):
+        theory.masses(density, theory.grid_1d(-10, 10, 101))
+
+
+@pytest.mark.parametrize("grid", [theory.grid_1d, theory.grid_2d])
+@pytest.mark.parametrize("ends", [(1, 1), (2, 1), (0, math.inf), (-math.inf, 0), (math.nan, 1)])
+def test_a_grid_needs_finite_ends_in_order(grid, ends):
+    with pytest.raises(InputError, match="a grid needs finite low < high, not low = "):
+        grid(*ends, 10)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, 10.0, "3", None])
+def test_a_grid_needs_a_whole_number_of_cells(n):
+    with pytest.raises(InputError, match="n must be a whole number of cells, at least 1, not"):
+        theory.grid_1d(0, 1, n)
