@@ -49,6 +49,7 @@ def get_config() -> ConfigDict:
     c.generator.initializer = "he_normal"  # he_normal (scale / sqrt(fan_in / 2)), uniform, normal
     c.generator.init_scale = 1.0  # multiplies he_normal; half-width of uniform; std of normal
     c.generator.batch_norm = False  # of the hidden layers
+    c.generator.monotone = False  # a rising function of one number; of the rest only widths counts
     c.discriminator = ConfigDict()
     c.discriminator.widths = (128,)
     c.discriminator.activation = "relu"

@@ -19,7 +19,7 @@ from gan_jax.algorithm import STEP_INFO
 from gan_jax.core import Game, HParams, Prior
 from gan_jax.errors import InputError, brief
 from gan_jax.losses import CROSS_ENTROPY, LOSSES
-from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS
+from gan_jax.networks import ACTIVATIONS, INITIALIZERS, MLP, OUTPUTS, Monotone
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES, Optimizer, Rates
 from gan_jax.penalties import PENALTIES
 from gan_jax.scores import METRICS
@@ -130,6 +130,7 @@ FIELDS: dict[str, Rule] = {
             "output": _choice(OUTPUTS),
             "output_bias": _choice(("zero", "data_mean")),
             "batch_norm": _FLAG,
+            "monotone": _FLAG,
         },
     ),
     **_group(
@@ -240,6 +241,13 @@ def _nonsense(config: ConfigDict) -> Iterator[tuple[str, str]]:
             "keep_best",
             "measured: it needs a place in eval_metrics, and eval_every above 0",
         )
+    if c.generator.monotone:
+        if c.z_dim != 1:
+            yield "z_dim", "1 with generator.monotone: it maps numbers to numbers"
+        if c.prior.name != "normal":
+            yield "prior.name", "normal with generator.monotone, whose density is known by it"
+        if len(c.generator.widths) != 1:
+            yield "generator.widths", "of one layer with generator.monotone"
     if update in UPDATES and c.k != 1:
         yield (
             "k",
@@ -387,6 +395,13 @@ def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
         fields = {field: c[field] for field in Optimizer._fields if field != "optimistic"}
         return Optimizer(**fields, optimistic=update == "optimistic")
 
+    g = config.generator.to_dict()
+    monotone = g.pop("monotone")
+    if monotone and example_shape not in ((), (1,)):
+        raise InputError(
+            f"config.generator.monotone is True, but {config.dataset} has examples of shape "
+            f"{example_shape}: only numbers have an order"
+        )
     return Game(
         loss=config.loss,
         k=config.k,
@@ -394,7 +409,7 @@ def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
         batch_size=config.batch_size,
         z_dim=config.z_dim,
         prior=Prior(**config.prior),
-        generator=MLP(out_shape=example_shape, **config.generator),
+        generator=Monotone(*g["widths"]) if monotone else MLP(out_shape=example_shape, **g),
         discriminator=MLP(out_shape=(), output="linear", **config.discriminator),
         d_optimizer=optimizer(config.d_optimizer),
         g_optimizer=optimizer(config.g_optimizer),

@@ -5,8 +5,8 @@
 - a TFDS image data set: `mnist`, `mnist:3.0.1`, `fashion_mnist`, `emnist/letters`, `cifar10`, ...
   (https://www.tensorflow.org/datasets/catalog/overview), found in `$TFDS_DATA_DIR` or prepared;
 - `digits`: scikit-learn's 1797 digits of 8x8 pixels, the first 1500 as train, the others as test;
-- `ring`, `grid`: 100,000 points of a mixture of Gaussians (gan_jax/mixtures.py), as test 10,000
-  others; the labels are the modes;
+- `ring`, `grid`, `gaussian1d`: 100,000 points of a mixture of Gaussians (gan_jax/mixtures.py), as
+  test 10,000 others; the labels are the modes;
 - `folder:DIR`: PNG and JPEG files, whose subfolders, if all lie in one, are the classes;
 - `npz:FILE`, `npy:FILE`: uint8 images, or floating-point points.
 """

@@ -124,7 +124,7 @@ def f_gan(
 ) -> Loss:
     """The zero-sum game whose value D's best answer makes an f-divergence of data and G.
 
-    Nowozin et al. 2016, https://arxiv.org/abs/1606.00709, equation 6: D ascends and G descends
+    Nowozin et al. 2016, https://arxiv.org/abs/1606.00709: D ascends and G descends
     E[g(v(x))] - E[f*(g(v(G(z))))], where v is a logit.
 
     Args:

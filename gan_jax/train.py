@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from gan_jax import algorithm, checkpoint, core, data, device, plots, scores, workdir
+from gan_jax import algorithm, checkpoint, core, data, device, exact, plots, scores, workdir
 from gan_jax import config as config_lib
 from gan_jax.core import Game, Role, State
 from gan_jax.errors import InputError
@@ -167,6 +167,8 @@ def samples(config: ConfigDict, game: Game, state: State) -> np.ndarray:
 
 
 def sample_picture(config: ConfigDict, game: Game, state: State, images: np.ndarray) -> Image.Image:
+    if mixture := exact.mixture(config.dataset, game):
+        return exact.picture(exact.line(game, state, mixture), int(state.step))
     rows, columns = config.sample_grid
     return plots.sample_picture(samples(config, game, state), rows, columns, images)
 
@@ -239,6 +241,8 @@ def _train(
                 drawn = evaluation_samples(game, state, config.eval_num)
                 entries = scores.score(drawn, reference, config.eval_metrics, intervals=False)
                 info |= {name: entry["value"] for name, entry in entries.items()}
+            if "metrics" in now and (mixture := exact.mixture(config.dataset, game)):
+                info |= exact.measure(exact.line(game, state, mixture))
             bar.update(step - bar.n)
             bar.set_postfix({name: f"{info[key]:.3g}" for name, key in _SHOWN.items()})
             measured = {name: info[name] for name in config.eval_metrics if name in info}
