@@ -131,7 +131,7 @@ def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
     figure.suptitle(title, x=0.01, ha="left")
     losses, outputs = figure.subplots(2, 1, sharex=True)
     for axes, names, label in (
-        (losses, {"d_loss": "D", "g_loss": "G"}, "loss (nats)"),
+        (losses, {"d_loss": "D", "g_loss": "G"}, "loss"),
         (outputs, {"d_real": "D(x), real", "d_fake": "D(G(z)), generated"}, "D's output"),
     ):
         for (name, text), color, style in zip(
@@ -140,8 +140,9 @@ def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
             axes.plot(step, [m[name] for m in metrics], style, color=color, label=text, lw=1.2)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-    outputs.axhline(0.5, color="black", lw=0.8, ls=":", label="1/2, where D cannot tell")
-    outputs.set_ylim(0, 1)
+    if all(0 <= m[name] <= 1 for m in metrics for name in ("d_real", "d_fake")):  # probabilities
+        outputs.axhline(0.5, color="black", lw=0.8, ls=":", label="1/2, where D cannot tell")
+        outputs.set_ylim(0, 1)
     outputs.set_xlabel("iteration")
     for axes in (losses, outputs):
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
