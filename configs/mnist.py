@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     c.deterministic = True  # on a GPU, only XLA operations that give the same bits every time
 
     # Data.
-    c.dataset = "mnist"  # a TFDS name, digits, folder:DIR, npz:FILE or npy:FILE
+    c.dataset = "mnist"  # a TFDS name, digits, a mixture, folder:DIR, npz:FILE or npy:FILE
     c.split = "train"  # a split or a slice of one, such as train[:50000]
     c.validation_split = "train"  # what training is evaluated on, see eval_every
     c.test_split = "test"  # what gan_jax.evaluate compares with
@@ -82,7 +82,7 @@ def get_config() -> ConfigDict:
         c.penalties[name] = ConfigDict()
         c.penalties[name].weight = 0.0  # of its term in D's loss; 0: without it
         c.penalties[name].interval = 1  # iterations from one to the next, which then weighs as much
-    c.label_smoothing = 0.0  # D's target for real examples is 1 minus this (one-sided)
+    c.label_smoothing = 0.0  # one-sided (Salimans et al. 2016): D's target for data is 1 minus this
     c.instance_noise = ConfigDict()
     c.instance_noise.std = 0.0  # of Gaussian noise added to whatever D sees
     c.instance_noise.steps = 0  # iterations in which it fades to nothing, on a line; 0: it stays

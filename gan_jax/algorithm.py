@@ -79,14 +79,17 @@ def _d_gradient(
             loss += hparams.label_smoothing * jnp.mean(on_real)
         penalty = jnp.float32(0)
         for i, (name, interval) in enumerate(game.penalties):
-            own = jax.random.fold_in(keys[0], _OWN + 1 + i)
+            points, masks = jax.random.split(jax.random.fold_in(keys[0], _OWN + 1 + i))
 
-            def value(name: str = name, own: jax.Array = own) -> jax.Array:
-                return PENALTIES[name](lambda x: judge(x, own)[0], real, fake, own)
+            def value(
+                name: str = name, points: jax.Array = points, masks: jax.Array = masks
+            ) -> jax.Array:
+                return PENALTIES[name](lambda x: judge(x, masks)[0], real, fake, points)
 
             # As rare as its interval says, and as heavy ("lazy", Karras et al. 2020,
-            # https://arxiv.org/abs/1912.04958, appendix B).
-            due = state.step % interval == 0
+            # https://arxiv.org/abs/1912.04958, without their change of Adam's rates). Due where
+            # the number of the iteration is a multiple, as the lines of metrics.jsonl are.
+            due = (state.step + 1) % interval == 0
             now = jax.lax.cond(due, value, lambda: jnp.float32(0)) if interval > 1 else value()
             penalty += hparams.penalties[i] * interval * now
         return loss + penalty, (loss, penalty, on_real, on_fake, stats)
@@ -155,7 +158,8 @@ def _move_g(game: Game, hparams: HParams, state: State, gradient: tuple[Params, 
     g = _descend(state.g, gradient, game.g_optimizer, hparams.g, state.step)
     if state.ema is None:
         return state._replace(g=g)
-    # Of all steps so far at first, so that the start is soon forgotten.
+    # Grows with the steps, as TensorFlow's ExponentialMovingAverage(num_updates=...) does, so that
+    # the start is soon forgotten.
     decay = jnp.minimum(hparams.ema, (1 + state.step) / (10 + state.step))
     ema = optax.incremental_update(g.variables, state.ema, 1 - decay)
     return state._replace(g=g, ema=ema)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-Part = Callable[[jax.Array, jax.Array], jax.Array]  # (real logits, fake logits) to a scalar
+# Of D's logits on data, (batch,), and on generated samples, (batch,): a scalar to minimise.
+Part = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Loss(NamedTuple):
@@ -155,13 +156,12 @@ LOSSES: dict[str, Loss] = {
     "hinge": Loss(hinge, critic_generator, _identity),
     "relativistic_pairing": Loss(relativistic_pairing, _swapped(relativistic_pairing), _identity),
     "relativistic_average": Loss(relativistic_average, _swapped(relativistic_average), _identity),
-    # By their f(u) where u = p_data / p_G, table 2 and section 3 of the paper.
+    # By their f(u) where u = p_data / p_G, tables 1 and 2 of the paper.
     "kl": f_gan(lambda v: v, lambda v: jnp.exp(v - 1)),  # u log u
     "reverse_kl": f_gan(lambda v: -jnp.exp(-v), lambda v: v - 1),  # -log u
     "pearson": f_gan(lambda v: v, lambda v: v**2 / 4 + v),  # (u - 1)^2
     "squared_hellinger": f_gan(lambda v: -jnp.expm1(-v), jnp.expm1),  # (sqrt(u) - 1)^2
-    "js": f_gan(  # u log u - (u + 1) log((u + 1) / 2)
-        lambda v: _LOG_2 - jax.nn.softplus(-v), lambda v: jax.nn.softplus(v) - _LOG_2
-    ),
+    # u log u - (u + 1) log((u + 1) / 2): minimax up to constants.
+    "js": f_gan(lambda v: _LOG_2 - jax.nn.softplus(-v), lambda v: jax.nn.softplus(v) - _LOG_2),
 }
 CROSS_ENTROPY = ("minimax", "non_saturating")  # whose D has labels, 1 for real and 0 for fake

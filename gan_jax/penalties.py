@@ -55,7 +55,7 @@ def dragan(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> 
     """E[(|grad D(x)| - 1)^2] around real examples.
 
     Kodali et al. 2017, https://arxiv.org/abs/1705.07215, with the surroundings of the authors'
-    code: up to half the data's standard deviation away, in a random direction to the positive.
+    code: up to half the minibatch's standard deviation away, each component to the positive.
     """
     keys = jax.random.split(key)
     away = jnp.std(real) / 2 * jax.random.uniform(keys[0], real.shape)

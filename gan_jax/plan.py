@@ -17,8 +17,8 @@ from gan_jax.errors import InputError
 _ONE = (
     *("seed", "accelerator", "deterministic", "dataset", "split", "image_size"),
     *("validation_split", "test_split", "eval_every", "eval_num", "eval_metrics"),
-    *("log_every", "sample_every", "sample_grid", "checkpoint_every", "keep_checkpoints"),
-    *("keep_best", "tensorboard"),
+    *("log_every", "metrics_every", "sample_every", "sample_grid", "checkpoint_every"),
+    *("keep_checkpoints", "keep_best", "tensorboard"),
 )
 _MOST = 1024  # members at a time, whatever the memory
 _MOST_IN_ALL = 100_000  # members of a sweep

@@ -1,7 +1,7 @@
 """Ways to move both players at once, from the gradients of both at the same point.
 
-With v(w) = (D's gradient, G's gradient) at w = (D, G), all of them step along -v or a correction
-of it. Each function takes
+With v(w) = (D's gradient, G's gradient) at w, the parameters of both, all of them step along -v or
+a correction of it. Each function takes
 
 - field: v, and what was measured, at a state;
 - move: the state with its players moved along the gradients given, each by its optimizer;
