@@ -241,8 +241,9 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
         axes.plot(x.real, x.imag, marker, ms=5, alpha=0.6, mew=1, color=color, label=text)
     # Most lie close to 0 and a few far off: linear around 0, then by decades.
     small = max(float(np.abs(eigenvalues).max()) * 1e-3, 1e-12)
-    axes.set_xscale("symlog", linthresh=small, linscale=2, subs=[])
-    axes.set_yscale("symlog", linthresh=small, linscale=2, subs=[])
+    axes.set_xscale("symlog", linthresh=small, linscale=2)
+    axes.set_yscale("symlog", linthresh=small, linscale=2)
+    axes.minorticks_off()
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel("real part: how fast the players are drawn in, or driven off")
     axes.set_ylabel("imaginary part: how fast they turn")
