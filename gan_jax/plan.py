@@ -86,12 +86,20 @@ def block(config: ConfigDict, shape: tuple[int, ...], data_bytes: int) -> int:
 
     Half of what is free is for members: three times a member's state, as a checkpoint is a copy on
     the host and another while it is written.
+
+    Raises:
+      InputError: not even one.
     """
     stats = jax.devices()[0].memory_stats()
     free = psutil.virtual_memory().available
     if stats and "bytes_limit" in stats:
         free = (stats["bytes_limit"] - stats["bytes_in_use"]) * jax.device_count()
     bytes_each = 3 * population.size(config, shape)
+    if bytes_each > free:
+        raise InputError(
+            f"a member would take {bytes_each / 1e9:.3g} GB, but {free / 1e9:.3g} GB are free: "
+            "make its networks, or z_dim, smaller"
+        )
     return max(1, min(_MOST, int((free / 2 - data_bytes) / bytes_each)))
 
 

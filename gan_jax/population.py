@@ -150,6 +150,32 @@ def size(config: ConfigDict, shape: tuple[int, ...]) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
+def seconds(configs: Sequence[ConfigDict], dataset: data.Dataset) -> float:
+    """How long members would train, by about a second of it; evaluations are not counted."""
+    config, alike = configs[0], configs[: jax.device_count()]
+    game = config_lib.game(config, dataset.images.shape[1:])
+    devices = mesh(len(alike))
+    hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in alike])
+    seeds = np.array([c.seed for c in alike], np.uint32)
+    (hparams, seeds), images = (
+        place((hparams, seeds), devices),
+        jax.device_put(dataset.images, NamedSharding(devices, P())),
+    )
+    states = init(game, hparams, seeds, images, devices)
+    alive = place(np.ones(len(alike), bool), devices)
+    length, spent = 1, 0.0
+    for attempt in range(20):  # the first one compiles
+        begun = time.perf_counter()
+        states, _ = jax.block_until_ready(
+            train_chunk(game, hparams, states, images, length, alive, devices)
+        )
+        last, spent = length, time.perf_counter() - begun
+        if attempt and spent > 0.3:
+            break
+        length *= 2
+    return spent / last * config.num_steps * -(-len(configs) // len(alike))
+
+
 def _due(step: int, config: ConfigDict) -> set[str]:
     """As a lone run's, and every population is evaluated at its end."""
     return train.due(step, config) | ({"eval"} if step == config.num_steps else set())
@@ -227,6 +253,9 @@ def run(
             if "eval" in due:
                 for i in np.flatnonzero(living).tolist():
                     samples = train.evaluation_samples(game, member(states, i), config.eval_num)
+                    if not np.isfinite(samples).all():  # as train.run has it
+                        diverged[i] = step
+                        continue
                     entries = scores.score(samples, reference, config.eval_metrics, intervals=False)
                     line[i, len(trained) :] = [entries[n]["value"] for n in config.eval_metrics]
             best = scores.best(config.eval_metrics[0], curves[:, :, len(trained)])

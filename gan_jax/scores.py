@@ -206,6 +206,25 @@ def absent(config: ConfigDict, train: Dataset, test_split: str, num: int) -> dic
     return found
 
 
+def _load(config: ConfigDict, split: str, role: str) -> Dataset:
+    try:
+        return data.load(config.dataset, split, config.image_size)
+    except InputError as e:
+        raise InputError(f"{role}: {e}") from None
+
+
+def held_out(
+    config: ConfigDict, train: Dataset, test_split: str, names: Sequence[str], num: int
+) -> Dataset:
+    """What the samples of a run are to be like; arguments and errors as of `reference`."""
+    missing = absent(config, train, test_split, num)
+    for name in names:
+        if name in missing:
+            raise InputError(f"{name} cannot be measured: {missing[name]}")
+    role = "what to compare with (config.test_split, or --split=train[a:b])"
+    return _load(config, test_split, role)
+
+
 def reference(
     config: ConfigDict, train: Dataset, test_split: str, names: Sequence[str], num: int
 ) -> Reference:
@@ -221,28 +240,15 @@ def reference(
     Raises:
       InputError: there is no such split, a metric makes no sense, or `num` is too small for it.
     """
-    missing = absent(config, train, test_split, num)
-    for name in names:
-        if name in missing:
-            raise InputError(f"{name} cannot be measured: {missing[name]}")
-
-    def load(split: str, role: str) -> Dataset:
-        try:
-            return data.load(config.dataset, split, config.image_size)
-        except InputError as e:
-            raise InputError(f"{role}: {e}") from None
-
-    validation = load(config.validation_split, "config.validation_split").images
-    test = load(
-        test_split, "what to compare with (config.test_split, or --split=train[a:b])"
-    ).images
+    test = held_out(config, train, test_split, names, num).images
+    validation = _load(config, config.validation_split, "config.validation_split").images
     empty = np.empty((0, 0), np.float32)
     if not any(METRICS[name].by_evaluator for name in names):
         known = MIXTURES.get(config.dataset)
         return Reference(train, validation, test, None, empty, empty, known)
     # Of the whole split, so that runs on parts of it are scored by one evaluator.
     evaluator = evaluators.load(
-        config.dataset, load(config.split.partition("[")[0], "config.split")
+        config.dataset, _load(config, config.split.partition("[")[0], "config.split")
     )
     return Reference(train, validation, test, evaluator, *evaluators.outputs(evaluator, test))
 

@@ -19,15 +19,33 @@ Space = Callable[[np.random.Generator], Any]  # draws a value
 
 def grid(fields: Mapping[str, Iterable[Any]]) -> list[Setting]:
     """Every combination of the fields' values; the last field varies fastest."""
+    for field, values in fields.items():
+        if isinstance(values, str):
+            raise InputError(f"grid: {field} is {values!r}, but must be a list of values")
     return [
         dict(zip(fields, values, strict=True)) for values in itertools.product(*fields.values())
     ]
 
 
 def random(fields: Mapping[str, Space], draws: int, seed: int) -> list[Setting]:
-    """`draws` settings, each field drawn independently from its space; the seed decides all."""
-    rng = np.random.default_rng(seed)
-    return [{field: space(rng) for field, space in fields.items()} for _ in range(draws)]
+    """`draws` different settings, each field drawn independently from its space.
+
+    The seed decides all.
+
+    Raises:
+      InputError: something that is no space, or spaces that hold too few settings.
+    """
+    for field, space in fields.items():
+        if not callable(space):
+            raise InputError(f"random: {field} is {space!r}, but must be a space, such as choice")
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(100 * draws):
+        setting = {field: space(rng) for field, space in fields.items()}
+        if setting not in found:
+            found.append(setting)
+        if len(found) == draws:
+            return found
+    raise InputError(f"random: its spaces hold only {len(found)} settings, not {draws}")
 
 
 def uniform(low: float, high: float) -> Space:
@@ -45,4 +63,6 @@ def log_uniform(low: float, high: float) -> Space:
 def choice(options: Iterable[Any]) -> Space:
     """Any of the options, all equally likely."""
     options = list(options)
+    if not options:
+        raise InputError("choice: want at least one option")
     return lambda rng: options[int(rng.integers(len(options)))]

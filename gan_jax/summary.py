@@ -82,14 +82,14 @@ def curves_npz(results: Results) -> bytes:
 def _ranking_text(results: Results, metric: str, standings: list[Standing]) -> str:
     rows = [
         [
-            *(str(place), *ranking.setting_values(results, s.setting)),
+            *(str(place), str(s.setting), *ranking.setting_values(results, s.setting)),
             *(str(len(s.scores)), str(s.lost)),
             *(number(s.iqm.value), _interval(s.iqm), number(s.mean.value), _interval(s.mean)),
         ]
         for place, s in enumerate(standings, 1)
     ]
-    header = ["", *ranking.fields(results), "seeds", "no score"]
-    header += ["IQM", "its 95 %", "mean of the rest", "its 95 %"]
+    header = ["", "setting", *ranking.fields(results), "seeds", "no score"]
+    header += ["IQM", "its 95 %", "mean of those with a score", "its 95 %"]
     paragraphs = [
         "A member that diverged, or whose score is NaN, has no score. The IQM (interquartile mean, "
         "[Agarwal et al. 2021](https://arxiv.org/abs/2108.13264)) counts it as the worst possible, "
@@ -157,7 +157,8 @@ def _marginal_text(results: Results, metric: str, standings: list[Standing]) -> 
         if len(marginals) > 1:
             finite = np.isfinite(marginals).all()
             spread = float(np.std(marginals, ddof=1)) if finite else math.inf
-            costs.append([f"{field} (between the IQMs of its values)", number(spread)])
+            what = f"{field} (between the IQMs of its values, the seeds' share included)"
+            costs.append([what, number(spread)])
     tables = [
         "Standard deviations of the score; of the seed and the setting by finite scores only.\n",
         _table(["what varies", "standard deviation"], costs),
@@ -172,7 +173,9 @@ def _marginal_text(results: Results, metric: str, standings: list[Standing]) -> 
     return "\n".join(tables)
 
 
-def summary_md(results: Results, metric: str, command: str, standings: list[Standing]) -> str:
+def summary_md(
+    results: Results, metric: str, command: str, note: str, standings: list[Standing]
+) -> str:
     """The report, in Markdown."""
     _, steps = ranking.final(results, metric)
     seeds = sorted({len(s.scores) for s in standings})
@@ -187,7 +190,7 @@ def summary_md(results: Results, metric: str, command: str, standings: list[Stan
     {command}
 
 {len(standings)} settings of {each} seeds: {members} members, of which {diverged} diverged. \
-The score is {score}; {ranking.better(metric)}.
+The score is {score}; {ranking.better(metric)}. {note}
 {none}
 Every member is in [results.csv](results.csv), with all digits, and its curves are in \
 [curves.npz](curves.npz).
@@ -215,7 +218,7 @@ Every member is in [results.csv](results.csv), with all digits, and its curves a
 """
 
 
-def write(directory: pathlib.Path, results: Results, metric: str, command: str) -> None:
+def write(directory: pathlib.Path, results: Results, metric: str, command: str, note: str) -> None:
     """Writes results.csv, curves.npz, four figures and, last, the summary.md that links to them.
 
     The same results give the same bytes.
@@ -225,6 +228,7 @@ def write(directory: pathlib.Path, results: Results, metric: str, command: str) 
       results: at least one member.
       metric: key of METRICS that ranks, one of results.names.
       command: that repeats the sweep.
+      note: on how it was scored.
     """
     standings = ranking.rank(results, metric)
     files = {
@@ -234,7 +238,7 @@ def write(directory: pathlib.Path, results: Results, metric: str, command: str) 
         "hyperparameters.png": summary_plots.hyperparameters_png(results, metric),
         "curves.png": summary_plots.curves_png(results, metric, standings),
         "samples.png": summary_plots.samples_png(results, metric),
-        "summary.md": summary_md(results, metric, command, standings).encode(),
+        "summary.md": summary_md(results, metric, command, note, standings).encode(),
     }
     for name, content in files.items():
         write_whole(directory / name, content)

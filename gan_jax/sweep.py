@@ -29,7 +29,7 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", help="a config .py, or a run's config.json")
     parser.add_argument("--sweep", help="a .py that defines get_sweep()")
-    parser.add_argument("--seeds", type=cli.at_least(1), default=1, help="of each setting")
+    parser.add_argument("--seeds", type=cli.at_least(1), help="of each setting; default: 1")
     parser.add_argument("--workdir", type=pathlib.Path, help="the directory of the sweep")
     parser.add_argument("--dry_run", action="store_true", help="say what would be trained")
     parser.add_argument("--shard", help="I/N: the share of the members to train")
@@ -40,8 +40,8 @@ def main() -> int:
 
     if args.merge or args.rerun is not None:
         both = args.merge and args.rerun is not None
-        others = both or args.config or args.sweep or args.shard or args.dry_run or settings
-        if args.workdir is None or others:
+        others = (args.config, args.sweep, args.seeds, args.shard, args.dry_run, settings)
+        if args.workdir is None or both or any(others):
             raise InputError("--merge and --rerun need --workdir, and go with nothing else")
         if args.merge:
             return sweeping.merge(args.workdir)
@@ -51,7 +51,7 @@ def main() -> int:
     return sweeping.run(
         config.load(args.config, settings),
         config.call("--sweep", args.sweep, "get_sweep"),
-        args.seeds,
+        args.seeds or 1,
         args.workdir,
         pathlib.Path(args.sweep).stem,
         shard=None if args.shard is None else _shard(args.shard),

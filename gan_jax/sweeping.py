@@ -1,33 +1,29 @@
 """The host's side of a sweep: units one after the other, each resumable; their results joined."""
 
+import csv
 import io
-import itertools
-import json
+import logging
 import os
 import pathlib
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from gan_jax import config as config_lib
-from gan_jax import core, data, device, plan, population, scores, summary, train, workdir
+from gan_jax import data, device, plan, population, scores, shards, summary, train, workdir
 from gan_jax.errors import InputError, brief
 from gan_jax.plan import Member
 from gan_jax.population import Progress, Result
 from gan_jax.ranking import Results
 from gan_jax.writers import write_json, write_whole
 
-_SPEC = "sweep.json"
-_SHARDS = "shard-*-of-*"
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -67,38 +63,50 @@ def run(
     shape = dataset.images.shape[1:]
     for alike in plan.group(members):
         train.check(alike[0].config, dataset)
+    held_out = scores.held_out(
+        base, dataset, base.validation_split, base.eval_metrics, base.eval_num
+    )
     spec: dict[str, Any] = {
         "config": base.to_dict(),
         "settings": [member.values for member in members[::seeds]],
         "seeds": seeds,
         "shard": shard,
-        "data_sha256": dataset.sha256,
-        "command": shlex.join(["python", "-m", "gan_jax.sweep", *sys.argv[1:]]),
+        "data_sha256": [dataset.sha256, held_out.sha256],
+        "command": _command(sys.argv[1:]),
     }
     if shard is not None:
         members = members[shard[0] :: shard[1]]
         if not members:
             raise InputError(f"--shard={shard[0]}/{shard[1]} has no members")
-        directory = directory and directory / _shard_name(shard)
+        directory = directory and directory / shards.name(shard)
     if directory is not None:
-        _check(directory, spec)
+        shards.check(directory, spec)
     units = plan.units(members, shape, dataset.images.nbytes)
-    _describe(units, shape)
+    programs = {config_lib.game(unit[0].config, shape) for unit in units}
+    print(f"members: {len(members)}, units: {len(units)}, programs to compile: {len(programs)}")
     if dry:
+        _describe(units, dataset)
         return 0
     reference = scores.reference(
         base, dataset, base.validation_split, base.eval_metrics, base.eval_num
     )
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), train.signals() as received:
-        _check(directory, spec)  # once more: meanwhile, another process may have been here
-        if (directory / _SPEC).exists():  # the units it began with, whatever memory is free now
-            numbers = _read_spec(directory)["units"]
+        shards.check(directory, spec)  # once more: meanwhile, another process may have been here
+        if (
+            directory / shards.SPEC
+        ).exists():  # the units it began with, whatever memory is free now
+            numbers = shards.read_spec(directory)["units"]
             by_number = {member.number: member for member in members}
             units = [[by_number[n] for n in unit] for unit in numbers]
         spec["units"] = [[member.number for member in unit] for unit in units]
         print(directory, flush=True)
-        write_json(directory / _SPEC, spec)
+        done = all((_unit(directory, n) / "result.npz").exists() for n in range(len(units)))
+        path = directory / "run.json"
+        if done and path.exists() and workdir.read_json(path).get("status") == "finished":
+            print("It is finished: nothing to do")
+            return 0
+        write_json(directory / shards.SPEC, spec)
         write_json(directory / "config.json", base.to_dict())
         record = {"status": "running", **workdir.provenance()}
         write_json(directory / "run.json", record)
@@ -120,123 +128,36 @@ def run(
     return 0
 
 
-def _shard_name(shard: Sequence[int]) -> str:
-    return f"shard-{shard[0]}-of-{shard[1]}"
-
-
 def _unit(directory: pathlib.Path, number: int) -> pathlib.Path:
     return directory / "units" / f"{number:04}"
 
 
-def _describe(units: Sequence[Sequence[Member]], shape: tuple[int, ...]) -> None:
-    """Says what is to be trained: a line a unit, and the whole."""
-    programs = {repr(config_lib.game(unit[0].config, shape)) for unit in units}
-    members = sum(map(len, units))
-    print(f"{members} members in {len(units)} units, {len(programs)} programs to compile")
-    flops = _flops_per_second()
+def _command(arguments: Sequence[str]) -> str:
+    """The command of the whole sweep, whichever shard of it was asked for."""
+    kept = [x for x in arguments if not x.startswith("--shard=")]
+    if "--shard" in kept:
+        at = kept.index("--shard")
+        del kept[at : at + 2]
+    return shlex.join(["python", "-m", "gan_jax.sweep", *kept])
+
+
+def _describe(units: Sequence[Sequence[Member]], dataset: data.Dataset) -> None:
+    """Says what is to be trained, and how long that will take by a second of each unit."""
     whole = 0.0
     for number, unit in enumerate(units):
         c = unit[0].config
-        seconds = len(unit) * c.num_steps * _flops(c, shape) / flops
+        size = population.size(c, dataset.images.shape[1:])
+        seconds = population.seconds([member.config for member in unit], dataset)
         whole += seconds
-        size = population.size(c, shape)
         print(
             f"  unit {number}: {len(unit)} members of {size / 1e6:.1f} MB, {c.num_steps} "
-            f"iterations, loss {c.loss}, k {c.k}: about {seconds / 60:.1f} min"
+            f"iterations, loss {c.loss}, k {c.k}: {_duration(seconds)}"
         )
-    print(f"about {whole / 60:.1f} min of training by its matrix products alone, at the least")
+    print(f"in all {_duration(whole)} of training, and the time of evaluating")
 
 
-def _flops(config: ConfigDict, shape: tuple[int, ...]) -> float:
-    """Floating-point operations of an iteration: a product of each weight, forward and backward."""
-    game = config_lib.game(config, shape)
-    state = core.shapes(game, config_lib.hparams(config))
-    d, g = (sum(x.size for x in jax.tree.leaves(p.params)) for p in (state.d, state.g))
-    # D: forward and backward on real and on fake, each step; G: forward each time, backward once,
-    # and D's forward and backward in between.
-    return 2.0 * game.batch_size * (game.k * (6 * d + g) + 3 * d + 3 * g)
-
-
-def _flops_per_second() -> float:
-    """The rate of a matrix product on all devices, measured."""
-    x = jnp.ones((512, 512))
-    product = jax.jit(lambda x: jax.lax.fori_loop(0, 20, lambda _, y: x @ y / 512, x))
-    jax.block_until_ready(product(x))
-    begun = time.perf_counter()
-    jax.block_until_ready(product(x))
-    return 20 * 2 * 512**3 / (time.perf_counter() - begun)
-
-
-def _read_spec(directory: pathlib.Path) -> dict[str, Any]:
-    """What a directory says of its sweep, or of its shard of one.
-
-    Its "units" are the numbers of the members that train together; None where shards were merged.
-
-    Raises:
-      InputError: nothing, or something that no sweep has written.
-    """
-    spec = workdir.read_json(directory / _SPEC)
-    try:
-        i, n = spec["shard"] or (0, 1)
-        members = range(len(spec["settings"]) * spec["seeds"])[i::n]
-        merged = spec["shard"] is None and spec["units"] is None
-        numbers = members if merged else list(itertools.chain(*spec["units"]))
-        sound = 0 <= i < n and 0 < len(members) == len(numbers)
-        sound = sound and sorted(numbers) == list(members)
-        kinds = {"config": dict, "settings": list, "data_sha256": str, "command": str}
-        sound = sound and all(isinstance(spec[name], kind) for name, kind in kinds.items())
-    except (KeyError, TypeError, ValueError, OverflowError):
-        sound = False
-    if not sound:
-        raise InputError(f"{directory / _SPEC} is damaged: no sweep has written what it says")
-    return spec
-
-
-def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What makes two sweeps different ones; empty if nothing does."""
-    a, b = (config_lib.flatten(spec["config"]) for spec in (old, new))
-    fields = sorted(field for field in a.keys() | b.keys() if a.get(field) != b.get(field))
-    names = [name for name in ("settings", "seeds", "data_sha256") if old[name] != new[name]]
-    return ", ".join(["config"] * bool(fields) + names) + (f" ({', '.join(fields)})" * bool(fields))
-
-
-def _same(directory: pathlib.Path, spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec in a directory, which must be of the same sweep."""
-    if not (directory / _SPEC).exists():
-        raise InputError(f"--workdir={directory} holds something that is not this sweep")
-    old = _read_spec(directory)
-    if difference := _difference(old, spec):
-        raise InputError(
-            f"--workdir={directory} holds another sweep: its {difference} differ; name another"
-        )
-    return old
-
-
-def _check(directory: pathlib.Path, spec: dict[str, Any]) -> None:
-    """Refuses a directory that holds something else than this sweep; nothing is written."""
-    spec = json.loads(json.dumps(spec))
-    if not workdir.is_new(directory):
-        old = _same(directory, spec)
-        if old["units"] is None:
-            raise InputError(f"--workdir={directory} holds this sweep, merged from shards")
-        if old["shard"] != spec["shard"]:
-            raise InputError(f"--workdir={directory} is not the shard of its name: was it copied?")
-    if spec["shard"] is not None:
-        _check_shards(directory.parent, spec)
-
-
-def _check_shards(directory: pathlib.Path, spec: dict[str, Any]) -> None:
-    """Refuses a directory of shards that holds something else; nothing is written."""
-    shards = set(directory.glob(_SHARDS))
-    others = set(directory.iterdir()) - shards if directory.is_dir() else set()
-    visible = [p for p in others if not p.name.startswith(".")]
-    if visible and _same(directory, spec)["units"] is not None:
-        raise InputError(f"--workdir={directory} holds this sweep as a whole, not in shards")
-    for shard in shards:
-        if (shard / _SPEC).exists():
-            other = _same(shard, spec)["shard"]
-            if other is None or other[1] != spec["shard"][1]:
-                raise InputError(f"{shard} is there, which is not one of {spec['shard'][1]} shards")
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds > 100 else f"{seconds:.0f} s"
 
 
 def _train_unit(
@@ -254,6 +175,7 @@ def _train_unit(
         bar.update(whole)
         return True
     directory.mkdir(exist_ok=True)
+    write_json(directory / "run.json", workdir.provenance())
     begun = bar.n
 
     def tell(progress: Progress) -> None:
@@ -274,6 +196,10 @@ def _train_unit(
     numbers = np.array([member.number for member in members])
     write_whole(directory / "result.npz", _pack(result, numbers))
     shutil.rmtree(directory / "checkpoints")
+    metric = members[0].config.eval_metrics[0]
+    lost = np.count_nonzero(result.diverged)
+    best = scores.best(metric, result.curves[:, :, result.names.index(metric)])
+    bar.write(f"{directory.name}: {len(members)} members, {lost} diverged, best {best:.4g}")
     return True
 
 
@@ -305,27 +231,27 @@ def merge(directory: pathlib.Path) -> int:
       InputError: no shards, shards of different sweeps, one that is missing, twice there or not
         finished, or the directory holds something else; nothing was written.
     """
-    shards = sorted(directory.glob(_SHARDS))
-    specs = [_read_spec(shard) for shard in shards]
+    parts = sorted(directory.glob(shards.SHARDS))
+    specs = [shards.read_spec(part) for part in parts]
     if not specs:
         raise InputError(f"--workdir={directory} has no shards")
-    for shard, spec in zip(shards, specs, strict=True):
-        if difference := _difference(specs[0], spec):
-            raise InputError(
-                f"{shard} is of another sweep than {shards[0]}: its {difference} differ"
-            )
-        if spec["shard"] is None or shard.name != _shard_name(spec["shard"]):
-            raise InputError(f"{shard} is not the shard of its name: was it copied?")
+    for part, spec in zip(parts, specs, strict=True):
+        if what := shards.difference(specs[0], spec):
+            raise InputError(f"{part} is of another sweep than {parts[0]}: its {what} differ")
+        if spec["shard"] is None or part.name != shards.name(spec["shard"]):
+            raise InputError(f"{part} is not the shard of its name: was it copied?")
     found = sorted(tuple(spec["shard"]) for spec in specs)
     number = found[0][1]
     if any(n != number for _, n in found):
         raise InputError(f"{directory} has shards of {', '.join(f'{i}/{n}' for i, n in found)}")
     if missing := set(range(number)) - {i for i, _ in found}:
         raise InputError(f"{directory} lacks the shards {sorted(missing)} of {number}")
-    _check_shards(directory, specs[0])
+    shards.check_shards(directory, specs[0])
     with workdir.lock(directory):
+        for name in ("config.json", "run.json"):
+            write_whole(directory / name, (parts[0] / name).read_bytes())
         whole = {**specs[0], "shard": None, "units": None}
-        _summarise(directory, whole, dict(zip(shards, specs, strict=True)))
+        _summarise(directory, whole, dict(zip(parts, specs, strict=True)))
     return 0
 
 
@@ -348,16 +274,29 @@ def _summarise(
     numbers = np.concatenate([r["numbers"] for r in results])
     members = len(numbers)
     steps = np.unique(np.concatenate([r["steps"] for r in results]))
-    names = tuple(map(str, results[0]["names"]))
+    # Not all measure the same: only a game with a penalty has d_penalty.
+    names = tuple(dict.fromkeys(str(name) for r in results for name in r["names"]))
     curves = np.full((members, len(steps), len(names)), np.nan, np.float32)
     for r in results:
-        curves[np.ix_(r["numbers"], np.searchsorted(steps, r["steps"]))] = r["curves"]
+        places = np.array([names.index(str(name)) for name in r["names"]])
+        curves[np.ix_(r["numbers"], np.searchsorted(steps, r["steps"]), places)] = r["curves"]
     order = np.argsort(numbers)
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([r[name] for r in results])[order]
 
-    write_json(directory / _SPEC, spec)
+    write_json(directory / shards.SPEC, spec)
+    trained = [
+        workdir.read_json(_unit(part, number) / "run.json")
+        for part, its in parts.items()
+        for number in range(len(its["units"]))
+    ]
+    mixed = ""
+    if any(record != trained[0] for record in trained):
+        mixed = (
+            " Its units were trained by different code, versions or devices, see their run.json."
+        )
+        log.warning("%s:%s", directory, mixed)
     summary.write(
         directory,
         Results(
@@ -373,21 +312,36 @@ def _summarise(
         ),
         base.eval_metrics[0],
         spec["command"],
+        f"Scored by {base.eval_num} samples against {base.dataset} {base.validation_split}.{mixed}",
     )
     print(directory / "summary.md")
 
 
 def rerun(directory: pathlib.Path, number: int) -> int:
-    """Trains one member again, as a run of its own in members/<number>.
+    """Trains one member again, as a run of its own in members/<number>, and compares the two.
+
+    Returns:
+      The exit status: 0, and 1 where they differ or it diverged.
 
     Raises:
       InputError: not a sweep, it has no such member, or its data have changed.
     """
-    spec = _read_spec(directory)
+    spec = shards.read_spec(directory)
     base = config_lib.override(spec["config"], [])
     members = plan.members(base, spec["settings"], spec["seeds"])
-    if data.load(base.dataset, base.split, base.image_size).sha256 != spec["data_sha256"]:
+    if data.load(base.dataset, base.split, base.image_size).sha256 != spec["data_sha256"][0]:
         raise InputError(f"{directory} was trained on other data: {base.dataset} has changed since")
     if number >= len(members):
         raise InputError(f"--rerun={number}: the members are 0 to {len(members) - 1}")
-    return train.run(members[number].config, directory / "members" / str(number), str(number))
+    alone = directory / "members" / str(number)
+    if status := train.run(members[number].config, alone, str(number)):
+        return status
+    if (directory / "results.csv").exists():
+        rows = csv.DictReader((directory / "results.csv").read_text().splitlines())
+        same = (
+            next(row["params_sha256"] for row in rows if row["member"] == str(number))
+            == workdir.read_json(alone / "run.json")["params_sha256"]
+        )
+        print("identical to the member" if same else "its parameters differ from the member's")
+        return int(not same)
+    return 0

@@ -239,6 +239,9 @@ def _train(
             now = due(step, config)
             if "eval" in now and reference:
                 drawn = evaluation_samples(game, state, config.eval_num)
+                if not np.isfinite(drawn).all():
+                    record |= {"status": "diverged", "diverged": {"step": step, "in": "samples"}}
+                    break
                 entries = scores.score(drawn, reference, config.eval_metrics, intervals=False)
                 info |= {name: entry["value"] for name, entry in entries.items()}
             if "metrics" in now and (mixture := exact.mixture(config.dataset, game)):

@@ -72,7 +72,7 @@ def test_the_report_ranks_compares_and_averages():
     scores = [[5, 7], [6, 8], [1, 3], [2, 2], [20, 30], [9, 9]]
     diverged = [[0, 0], [0, 0], [0, 0], [0, 0], [0, 0], [20, 0]]
     results = sweep(scores, settings, diverged=diverged)
-    text = summary.summary_md(results, "fid", "the command", ranking.rank(results, "fid"))
+    text = summary.summary_md(results, "fid", "the command", "", ranking.rank(results, "fid"))
     assert "\n    the command\n" in text
     assert "6 settings of 2 seeds: 12 members, of which 1 diverged" in text
     assert "The score is FID at step 30; lower is better." in text
@@ -110,7 +110,7 @@ def test_a_metric_that_is_best_at_a_value_is_ranked_by_the_distance_to_it():
     results = sweep([[0.5, 0.5], [1.75, 2], [1.25, 0.75]], metric="density")
     standings = ranking.rank(results, "density")
     assert [s.setting for s in standings] == [2, 0, 1]
-    text = summary.summary_md(results, "density", "", standings)
+    text = summary.summary_md(results, "density", "", "", standings)
     found = rows_of(text, "Is it better than the next?")
     assert [row[1] for row in found] == ["1.00", "1.00"]
     row = next(csv.DictReader(io.StringIO(summary.results_csv(results))))
@@ -123,13 +123,13 @@ def test_a_metric_that_is_best_at_a_value_is_ranked_by_the_distance_to_it():
 
 def test_the_probability_in_the_report_heeds_which_way_is_better():
     results = sweep([[1, 2], [3, 4]], metric="recall")
-    text = summary.summary_md(results, "recall", "", ranking.rank(results, "recall"))
+    text = summary.summary_md(results, "recall", "", "", ranking.rank(results, "recall"))
     assert rows_of(text, "Is it better than the next?") == [["2: 1", "1.00", "1 to 1"]]
 
 
 def test_a_field_of_many_values_is_not_told_one_by_one():
     results = sweep(np.arange(1, 14)[:, None])
-    text = summary.summary_md(results, "fid", "", ranking.rank(results, "fid"))
+    text = summary.summary_md(results, "fid", "", "", ranking.rank(results, "fid"))
     (row,) = rows_of(text, "What does a seed cost, and what a setting?")
     assert row[:2] == ["k", "13 values, see hyperparameters.png"]
     assert "has no interval" in text
@@ -147,7 +147,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_file_is_there_and_opens(case, tmp_path):
-    summary.write(tmp_path, CASES[case], "fid", "python -m gan_jax.sweep")
+    summary.write(tmp_path, CASES[case], "fid", "python -m gan_jax.sweep", "")
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(FILES)
     for name in FILES:
         if name.endswith(".png"):
@@ -173,7 +173,7 @@ def test_every_file_is_there_and_opens(case, tmp_path):
     ],
 )
 def test_what_the_report_says_where_there_is_little_to_say(results, lines):
-    text = summary.summary_md(results, "fid", "command", ranking.rank(results, "fid"))
+    text = summary.summary_md(results, "fid", "command", "", ranking.rank(results, "fid"))
     for line in lines:
         assert f"\n{line}\n" in text
     assert "nan" not in text
@@ -186,6 +186,6 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     results = sweep([[1, 2], [3, 4]], diverged=[[0, 0], [0, 30]])
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        summary.write(tmp_path / name, results, "fid", "command")
+        summary.write(tmp_path / name, results, "fid", "command", "")
     for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
