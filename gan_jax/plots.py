@@ -151,7 +151,8 @@ def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
 
 def show_grid(axes: "Axes", images: np.ndarray, rows: int, columns: int, title: str) -> None:
     """Draws `image_grid` into axes, under a title."""
-    axes.imshow(image_grid(images, rows, columns), cmap="gray", interpolation="nearest")
+    known = np.nan_to_num(images)  # of a run that diverged nothing is left
+    axes.imshow(image_grid(known, rows, columns), cmap="gray", interpolation="nearest")
     axes.set_title(title, loc="left", fontsize=10)
     axes.axis("off")
 

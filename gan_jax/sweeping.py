@@ -101,9 +101,11 @@ def run(
             units = [[by_number[n] for n in unit] for unit in numbers]
         spec["units"] = [[member.number for member in unit] for unit in units]
         print(directory, flush=True)
-        done = all((_unit(directory, n) / "result.npz").exists() for n in range(len(units)))
+        made = [_unit(directory, n) / "result.npz" for n in range(len(units))]
+        made += [directory / "results.csv", directory / "summary.md"] * (shard is None)
         path = directory / "run.json"
-        if done and path.exists() and workdir.read_json(path).get("status") == "finished":
+        status = workdir.read_json(path).get("status") if path.exists() else None
+        if status == "finished" and all(file.exists() for file in made):
             print("It is finished: nothing to do")
             return 0
         write_json(directory / shards.SPEC, spec)
@@ -248,10 +250,10 @@ def merge(directory: pathlib.Path) -> int:
         raise InputError(f"{directory} lacks the shards {sorted(missing)} of {number}")
     shards.check_shards(directory, specs[0])
     with workdir.lock(directory):
-        for name in ("config.json", "run.json"):
-            write_whole(directory / name, (parts[0] / name).read_bytes())
         whole = {**specs[0], "shard": None, "units": None}
         _summarise(directory, whole, dict(zip(parts, specs, strict=True)))
+        for name in ("config.json", "run.json"):
+            write_whole(directory / name, (parts[0] / name).read_bytes())
     return 0
 
 

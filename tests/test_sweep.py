@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from gan_jax import (
+    algorithm,
     checkpoint,
     cli,
     config,
@@ -64,6 +65,23 @@ def test_random_is_decided_by_its_seed_and_keeps_to_its_spaces():
     assert set(c.tolist()) == {1, 2, 5}
     with pytest.raises(InputError, match="0 < low"):
         search.log_uniform(0, 1)
+
+
+def test_random_settings_differ():
+    spaces = {"k": search.choice([1, 2]), "loss": search.choice(["minimax", "hinge"])}
+    drawn = search.random(spaces, 4, seed=0)
+    assert sorted(map(repr, drawn)) == sorted(
+        repr({"k": k, "loss": loss}) for k in (1, 2) for loss in ("minimax", "hinge")
+    )
+    with pytest.raises(InputError, match="hold only 4 settings, not 5"):
+        search.random(spaces, 5, seed=0)
+    for call_, words in (
+        (lambda: search.random({"k": [1, 2]}, 1, 0), "must be a space"),
+        (lambda: search.grid({"loss": "hinge"}), "must be a list"),
+        (lambda: search.choice([]), "at least one"),
+    ):
+        with pytest.raises(InputError, match=words):
+            call_()
 
 
 def test_members_are_settings_with_seeds():
@@ -135,8 +153,11 @@ def test_half_of_free_memory_is_for_members(monkeypatch):
     memory = type("Memory", (), {"available": 2 * (1000 + 9.5 * each)})
     monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: memory)
     assert plan.block(base(), (8, 8, 1), 1000) == 9
-    memory.available = 0
+    memory.available = each
     assert plan.block(base(), (8, 8, 1), 1000) == 1
+    memory.available = each - 1
+    with pytest.raises(InputError, match="a member would take"):
+        plan.block(base(), (8, 8, 1), 1000)
 
 
 def run(directory, shard=None, settings=SETTINGS, **changes) -> int:
@@ -185,6 +206,82 @@ def test_a_member_is_the_lone_run(whole, capsys):
     assert sweeping.rerun(whole, 0) == 1  # which diverges alone as well
     with pytest.raises(InputError, match="members are 0 to 7"):
         sweeping.rerun(whole, 8)
+
+
+def test_a_penalty_may_be_swept_on_and_off(tmp_path):
+    weight = "penalties.r1.weight"
+    assert run(tmp_path, settings=search.grid({weight: [0.0, 0.5]}), seed=7) == 0
+    found = rows(tmp_path)
+    assert [(row[weight], row["seed"]) for row in found] == [
+        *[("0.0", "7"), ("0.0", "8")],
+        *[("0.5", "7"), ("0.5", "8")],
+    ]
+    assert [row["last_d_penalty"] == "" for row in found] == [True, True, False, False]
+    # Each quantity stands under its name, as a lone run has it.
+    assert sweeping.rerun(tmp_path, 2) == 0
+    last = train.read_metrics(tmp_path / "members/2/metrics.jsonl")[-1]
+    for name in algorithm.STEP_INFO:
+        assert np.float32(found[2][f"last_{name}"]) == np.float32(last[name]), name
+
+
+def test_a_sweep_is_ranked_by_the_first_of_its_metrics(tmp_path):
+    metrics = ("memorisation", "parzen")
+    split = {"split": "train[:1000]", "validation_split": "train[1000:]"}
+    assert run(tmp_path, settings=SETTINGS[1:2], eval_metrics=metrics, **split) == 0
+    assert "# Sweep by memorisation" in (tmp_path / "summary.md").read_text()
+    assert "30 samples against digits train[1000:]" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_member_whose_samples_are_not_finite_disturbs_no_other(tmp_path, monkeypatch, capsys):
+    original = train.evaluation_samples
+
+    def broken(game, state, num):
+        samples = original(game, state, num)
+        return (
+            np.full_like(samples, np.inf)
+            if int(state.step) == 12 and state.key[1] == 1
+            else samples
+        )
+
+    monkeypatch.setattr(train, "evaluation_samples", broken)
+    assert run(tmp_path, settings=SETTINGS[1:2]) == 0
+    assert [row["diverged_at"] for row in rows(tmp_path)] == ["", "12"]
+    assert [row["final_parzen"] == "" for row in rows(tmp_path)] == [False, True]
+
+
+def test_a_finished_sweep_stays_as_it_is_and_some_fields_may_change(whole, capsys):
+    before = times(whole)
+    assert run(whole, log_every=3, checkpoint_every=7) == 0
+    assert "It is finished: nothing to do" in capsys.readouterr().out
+    assert times(whole) == before
+
+
+def test_units_of_different_code_are_told(whole, tmp_path, caplog):
+    shutil.copytree(whole, tmp_path / "sweep")
+    unit = tmp_path / "sweep/units/0001/run.json"
+    unit.write_text(unit.read_text().replace('"git_commit": "', '"git_commit": "not '))
+    (tmp_path / "sweep/run.json").unlink()
+    assert run(tmp_path / "sweep") == 0
+    assert "different code, versions or devices" in caplog.text
+    assert "different code" in (tmp_path / "sweep/summary.md").read_text()
+    assert "different code" not in (whole / "summary.md").read_text()
+
+
+def test_held_out_data_that_changed_are_another_sweep(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+    file = tmp_path / "mine.npz"
+    np.savez(file, images=images)
+    own = {
+        "dataset": f"npz:{file}",
+        "split": "train[:40]",
+        "validation_split": "train[40:]",
+        "eval_num": 20,
+    }
+    assert run(tmp_path / "sweep", settings=SETTINGS[1:2], **own) == 0
+    images[50:] = 0
+    np.savez(file, images=images)
+    with pytest.raises(InputError, match="its data_sha256 changed"):
+        run(tmp_path / "sweep", settings=SETTINGS[1:2], **own)
 
 
 def same(a, b) -> None:
@@ -253,7 +350,7 @@ def test_shards_join_to_the_whole(whole, tmp_path):
         sweeping.merge(tmp_path)
     with refused(tmp_path, "shard-1-of-2 is there, which is not one of 4 shards"):
         run(tmp_path, shard=(0, 4))
-    with refused(tmp_path, r"another sweep: its config \(num_steps\) differ"):
+    with refused(tmp_path, r"another sweep: its config \(num_steps\) changed"):
         run(tmp_path, shard=(0, 2), num_steps=13)
     assert run(tmp_path, shard=(0, 2)) == 0
     with refused(tmp_path, "holds something that is not this sweep"):
@@ -297,7 +394,7 @@ def test_shards_join_to_the_whole(whole, tmp_path):
 
 
 def test_shards_of_different_sweeps_are_refused(tmp_path):
-    spec = {"config": {}, "settings": [{}], "seeds": 2, "data_sha256": "", "command": ""}
+    spec = {"config": {}, "settings": [{}], "seeds": 2, "data_sha256": ["", ""], "command": ""}
     for i, changes in enumerate(({"units": [[0]]}, {"units": [[1]], "seeds": 3})):
         (tmp_path / f"shard-{i}-of-2").mkdir()
         sweeping.write_json(
@@ -308,9 +405,9 @@ def test_shards_of_different_sweeps_are_refused(tmp_path):
 
 
 def test_a_directory_of_another_sweep_is_refused_and_left_as_it_is(whole, tmp_path):
-    with refused(whole, r"holds another sweep: its settings differ"):
+    with refused(whole, r"holds another sweep: its settings changed"):
         run(whole, settings=SETTINGS[:1])
-    with refused(whole, r"holds another sweep: its config \(num_steps\) differ"):
+    with refused(whole, r"holds another sweep: its config \(num_steps\) changed"):
         run(whole, num_steps=13)
     with refused(whole, "holds this sweep as a whole, not in shards"):
         run(whole, shard=(0, 2))
@@ -339,13 +436,14 @@ def test_a_sweep_of_numpy_scalars_and_tuples_goes_on(tmp_path):
     assert times(tmp_path)[result] == trained
     assert (tmp_path / "results.csv").read_bytes() == kept
     assert b'"(5,)",0.001,' in kept
-    with refused(tmp_path, "its settings differ"):
+    with refused(tmp_path, "its settings changed"):
         run(tmp_path, settings=[{**settings[0], "generator.widths": (6,)}])
 
 
 def test_a_damaged_result_is_named_and_trained_again_once_it_is_removed(whole, tmp_path):
     directory = tmp_path / "sweep"
     shutil.copytree(whole, directory)
+    (directory / "summary.md").unlink()  # as after a kill: what is finished is not read again
     result = directory / "units/0001/result.npz"
     content = result.read_bytes()
     middle = len(content) // 2
@@ -362,7 +460,7 @@ def test_a_damaged_result_is_named_and_trained_again_once_it_is_removed(whole, t
 
 def test_a_member_is_not_run_again_on_other_data(whole, tmp_path):
     spec = workdir.read_json(whole / "sweep.json")
-    sweeping.write_json(tmp_path / "sweep.json", spec | {"data_sha256": "0"})
+    sweeping.write_json(tmp_path / "sweep.json", spec | {"data_sha256": ["0", "0"]})
     with refused(tmp_path, "trained on other data: digits has changed since"):
         sweeping.rerun(tmp_path, 2)
 
@@ -474,7 +572,7 @@ def test_a_dry_run_says_what_it_would_train_and_writes_nothing(files, monkeypatc
     arguments = ["--config=config.json", "--sweep=rates.py", "--seeds=3", "--dry_run"]
     assert call(sweep, monkeypatch, *arguments) == 0
     out = capsys.readouterr().out
-    assert "12 members in 2 units, 2 programs to compile" in out
+    assert "members: 12, units: 2, programs to compile: 2" in out
     assert "unit 1: 6 members" in out
     assert set(files.rglob("*")) == before
 

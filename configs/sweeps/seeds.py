@@ -1,4 +1,4 @@
-"""Nothing but seeds: how far do runs of one config differ?
+"""Nothing but seeds: how far runs of one config differ.
 
 python -m gan_jax.sweep --config=configs/all_modes.py --sweep=configs/sweeps/seeds.py --seeds=10
 """
