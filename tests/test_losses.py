@@ -77,13 +77,12 @@ def test_the_optimal_discriminator_is_stationary_and_its_value_is_2_jsd_minus_lo
     np.testing.assert_allclose(grad, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", CROSS_ENTROPY)
-@pytest.mark.parametrize("batch", [1, 8])
-def test_losses_are_means_so_that_a_repeated_batch_changes_nothing(name, batch):
-    one = jnp.array([0.3, -1.2])
-    many = jnp.tile(one, batch)
-    np.testing.assert_allclose(generator(name)(many), generator(name)(one), rtol=1e-6)
-    np.testing.assert_allclose(LOSSES[name].d(many, -many), LOSSES[name].d(one, -one), rtol=1e-6)
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_means_so_that_a_repeated_batch_changes_nothing(name):
+    real, fake = jnp.array([0.3, -1.2]), jnp.array([0.7, 2.1])
+    for part in (LOSSES[name].d, LOSSES[name].g):
+        many = part(jnp.tile(real, 8), jnp.tile(fake, 8))
+        np.testing.assert_allclose(many, part(real, fake), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +144,168 @@ def test_both_generator_losses_push_equally_at_the_fixed_point_and_never_against
     np.testing.assert_allclose(at_half[0], -1 / 8, rtol=1e-6)
     for name in CROSS_ENTROPY:
         assert np.all(jax.grad(generator(name))(jnp.linspace(-5, 5, 11)) < 0), name
+
+
+# The losses that came after, at the logits (2, -2) of data and (-2, 4) of fakes.
+
+
+def sp(x: float) -> float:
+    """Softplus, log(1 + e^x), in float64."""
+    return float(np.logaddexp(0, x))
+
+
+REAL, FAKE = jnp.array([2.0, -2.0]), jnp.array([-2.0, 4.0])  # whose means are 0 and 1
+E = math.exp
+
+
+def S(x: float) -> float:
+    return float(sigmoid(x))
+
+
+# By loss: D's and G's value; twice the gradient (a mean of two) of D's part by the real logits and
+# by the fakes', and of G's part by the fakes'. What is not said of G's, by the real logits, is 0.
+BY_HAND = {
+    "least_squares": ((1 + 9 + 4 + 16) / 4, 18 / 4, (1, -3), (-2, 4), (-3, 3)),
+    "wasserstein": (1, -1, (-1, -1), (1, 1), (-1, -1)),
+    "hinge": ((0 + 3 + 0 + 5) / 2, -1, (0, -1), (0, 1), (-1, -1)),
+    # Of the pairs' differences, -4 and 6.
+    "relativistic_pairing": (
+        *((sp(-4) + sp(6)) / 2, (sp(4) + sp(-6)) / 2),
+        *((-S(-4), -S(6)), (S(-4), S(6)), (-S(4), -S(-6))),
+    ),
+    # Of 2 - 1, -2 - 1 and -2 - 0, 4 - 0; each logit is in the other side's mean as well.
+    "relativistic_average": (
+        *((sp(-1) + sp(3) + sp(-2) + sp(4)) / 2, (sp(2) + sp(-4) + sp(1) + sp(-3)) / 2),
+        tuple(-S(x) - (S(-2) + S(4)) / 2 for x in (-1, 3)),
+        tuple(S(x) + (S(-1) + S(3)) / 2 for x in (-2, 4)),
+        tuple(-S(-x) - (S(1) + S(-3)) / 2 for x in (-2, 4)),
+    ),
+    "kl": ((E(-3) + E(3)) / 2, -(E(-3) + E(3)) / 2, (-1, -1), (E(-3), E(3)), (-E(-3), -E(3))),
+    "reverse_kl": ((E(-2) + E(2)) / 2, 0, (-E(-2), -E(2)), (1, 1), (-1, -1)),
+    "pearson": ((-1 + 8) / 2, -(-1 + 8) / 2, (-1, -1), (0, 3), (0, -3)),
+    "squared_hellinger": (
+        (E(-2) - 1 + E(4) - 1) / 2 - (1 - E(-2) + 1 - E(2)) / 2,
+        -(E(-2) - 1 + E(4) - 1) / 2,
+        *((-E(-2), -E(2)), (E(-2), E(4)), (-E(-2), -E(4))),
+    ),
+    "js": (
+        (sp(-2) + sp(4) + sp(-2) + sp(2)) / 2 - 2 * LOG_2,
+        LOG_2 - (sp(-2) + sp(4)) / 2,
+        *((-S(-2), -S(2)), (S(-2), S(4)), (-S(-2), -S(4))),
+    ),
+}
+RELATIVISTIC = ("relativistic_pairing", "relativistic_average")
+
+
+def test_every_loss_has_its_numbers_by_hand():
+    assert BY_HAND.keys() | set(CROSS_ENTROPY) == LOSSES.keys()
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_values_and_gradients_by_hand(name):
+    d, g, d_by_real, d_by_fake, g_by_fake = BY_HAND[name]
+    values, grads = zip(
+        *(
+            jax.jit(jax.value_and_grad(part, argnums=(0, 1)))(REAL, FAKE)
+            for part in (LOSSES[name].d, LOSSES[name].g)
+        ),
+        strict=True,
+    )
+    near = functools.partial(np.testing.assert_allclose, rtol=2e-6, atol=1e-6)
+    near(values, (d, g))
+    near(grads[0], np.array([d_by_real, d_by_fake]) / 2)
+    near(grads[1][1], np.array(g_by_fake) / 2)
+    if name not in RELATIVISTIC:
+        assert not grads[1][0].any()
+
+
+@pytest.mark.parametrize("name", RELATIVISTIC)
+def test_a_relativistic_generator_plays_the_discriminators_part_with_the_sides_exchanged(name):
+    loss = LOSSES[name]
+    np.testing.assert_array_equal(loss.g(REAL, FAKE), loss.d(FAKE, REAL))
+    assert abs(loss.g(REAL, FAKE) - loss.d(REAL, FAKE)) > 0.1  # at these logits it shows
+
+
+@pytest.mark.parametrize("name", [*RELATIVISTIC, "wasserstein"])
+def test_what_all_logits_have_in_common_is_no_part_of_a_relativistic_game(name):
+    d = LOSSES[name].d
+    np.testing.assert_allclose(d(REAL + 7, FAKE + 7), d(REAL, FAKE), rtol=1e-5)
+    assert abs(LOSSES["hinge"].d(REAL + 7, FAKE + 7) - LOSSES["hinge"].d(REAL, FAKE)) > 0.1
+
+
+def test_only_rpgan_pairs_the_examples_of_the_two_sides():
+    for name in LOSSES:
+        d = LOSSES[name].d
+        np.testing.assert_allclose(d(REAL[::-1], FAKE[::-1]), d(REAL, FAKE), rtol=1e-6)
+        same = np.isclose(d(REAL[::-1], FAKE), d(REAL, FAKE), rtol=1e-6)
+        assert same == (name != "relativistic_pairing"), name
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_gradients_are_finite_where_probabilities_are_0_and_1(name):
+    x, ones = jnp.array([-30.0, 30.0]), jnp.ones(2)
+    real = jnp.stack([x, x, 30 * ones, -30 * ones])
+    fake = jnp.stack([x, -x, -30 * ones, 30 * ones])
+
+    @jax.jit
+    @jax.vmap
+    def found(real: jax.Array, fake: jax.Array):
+        parts = LOSSES[name].d, LOSSES[name].g
+        return [jax.value_and_grad(part, argnums=(0, 1))(real, fake) for part in parts]
+
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found(real, fake)))
+
+
+def test_only_cross_entropies_make_a_probability_of_a_logit():
+    for name, loss in LOSSES.items():
+        expected = sigmoid(2.0) if name in CROSS_ENTROPY else 2.0
+        np.testing.assert_allclose(loss.output(jnp.float32(2.0)), expected, rtol=1e-6)
+
+
+# f-GANs: eight examples a side, of three kinds, p = (4, 2, 2) / 8 of data and q = (1, 3, 4) / 8.
+
+KINDS_P, KINDS_Q = jnp.array([0, 0, 0, 0, 1, 1, 2, 2]), jnp.array([0, 1, 1, 1, 2, 2, 2, 2])
+P, Q = np.array([4, 2, 2]) / 8, np.array([1, 3, 4]) / 8
+U = P / Q
+# By loss: the divergence, sum of q f(p / q); the v that solves g(v) = f'(u).
+F_GANS = {
+    "kl": (np.sum(P * np.log(U)), 1 + np.log(U)),
+    "reverse_kl": (np.sum(Q * np.log(Q / P)), np.log(U)),
+    "pearson": (np.sum((P - Q) ** 2 / Q), 2 * (U - 1)),
+    "squared_hellinger": (np.sum((np.sqrt(P) - np.sqrt(Q)) ** 2), np.log(U) / 2),
+    "js": (
+        np.sum(P * np.log(2 * P / (P + Q))) + np.sum(Q * np.log(2 * Q / (P + Q))),
+        np.log(U),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", F_GANS)
+def test_the_best_answer_in_an_f_gan_is_its_f_divergence(name):
+    divergence, best = F_GANS[name]
+
+    def value(table: jax.Array) -> jax.Array:
+        """The game's value, where D is a table of v by kind."""
+        return -LOSSES[name].d(table[KINDS_P], table[KINDS_Q])
+
+    at_best, grad = jax.value_and_grad(value)(jnp.float32(best))
+    np.testing.assert_allclose(at_best, divergence, rtol=1e-5)
+    np.testing.assert_allclose(grad, 0, atol=1e-6)
+    away = best + np.random.default_rng(0).normal(size=(200, 3))
+    assert np.all(jax.vmap(value)(jnp.float32(away)) < at_best)
+    # There the value is far from where it starts: what was found is no accident of a flat game.
+    assert abs(value(jnp.zeros(3)) - at_best) > 0.01
+
+
+@pytest.mark.parametrize("name", ["minimax", "wasserstein", *F_GANS])
+def test_in_a_zero_sum_game_g_gains_what_d_loses(name):
+    # D's loss less its part on data is minus G's, whatever the logits.
+    alone = LOSSES[name].d(REAL, FAKE) + LOSSES[name].g(REAL, FAKE)
+    other = LOSSES[name].d(REAL, FAKE * 0.5 - 1) + LOSSES[name].g(REAL, FAKE * 0.5 - 1)
+    np.testing.assert_allclose(alone, other, rtol=1e-5, atol=1e-5)
+
+
+def test_js_is_minimax_up_to_constants():
+    js, minimax = LOSSES["js"], LOSSES["minimax"]
+    np.testing.assert_allclose(js.d(REAL, FAKE), minimax.d(REAL, FAKE) - 2 * LOG_2, rtol=1e-6)
+    np.testing.assert_allclose(js.g(REAL, FAKE), minimax.g(REAL, FAKE) + LOG_2, rtol=1e-6)
