@@ -189,6 +189,61 @@ def criterion(p_data: npt.ArrayLike, p_g: npt.ArrayLike) -> float:
     return value(p_data, p_g, optimal_logits(p_data, p_g))
 
 
+def softmax(logits: npt.ArrayLike) -> np.ndarray:
+    """The distribution of a G that is a table of logits, as `networks.Simplex`; of their shape.
+
+    Raises:
+      InputError: logits that are not finite.
+    """
+    return np.exp(_log_softmax("logits", logits))
+
+
+def _log_softmax(name: str, logits: npt.ArrayLike) -> np.ndarray:
+    x = _numbers(name, logits)
+    if not np.isfinite(x).all() or x.size == 0:
+        raise InputError(f"{name} must be finite, and at least one")
+    x = x - x.max()
+    return x - np.log(np.exp(x).sum())
+
+
+def best_response(
+    p_data: npt.ArrayLike, g_logits: npt.ArrayLike, rate: float, steps: int = 1
+) -> np.ndarray:
+    """One round of the scheme that the paper proves: D becomes D*, and G then descends V(., D*).
+
+    Proposition 2 of Goodfellow et al. 2014 lets D reach its optimum for G before each of G's
+    updates. D is then fixed: G descends V(., D*), which has the gradient of C(G) where D* is of
+    this G and nowhere else. So one small step lowers the JSD; many steps against the same D
+    lead to where D is largest, whatever the data.
+
+    Args:
+      p_data: the data's distribution.
+      g_logits: of G, p_g = softmax(g_logits); of p_data's shape.
+      rate: of G's gradient descent, at least 0.
+      steps: of G, against the one D.
+
+    Returns:
+      G's logits after the round.
+
+    Raises:
+      InputError: besides, a logit, rate or number of steps that is none.
+    """
+    if not 0 <= rate < math.inf:
+        raise InputError(f"rate must be a finite number, at least 0, not {rate}")
+    if not isinstance(steps, int | np.integer) or steps < 0:
+        raise InputError(f"steps must be a whole number, at least 0, not {steps}")
+    x = _numbers("g_logits", g_logits, _distribution("p_data", p_data).shape)
+    log_p_g = _log_softmax("g_logits", x)
+    with np.errstate(divide="ignore"):
+        log_p_data = np.log(_distribution("p_data", p_data))
+    cost = log_p_g - np.logaddexp(log_p_data, log_p_g)  # log(1 - D*), finite even where D* is 1
+    for _ in range(steps):
+        p_g = softmax(x)
+        # Of sum p_g cost by the logits, as d p_g[i] / d x[j] = p_g[i] ([i = j] - p_g[j]).
+        x = x - rate * p_g * (cost - np.sum(p_g * cost))
+    return x
+
+
 def kl(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
     """KL(p || q) = sum of p log(p / q), in nats: infinite where q is 0 and p is not."""
     return f_divergence("kl", p, q)

@@ -311,6 +311,121 @@ def test_total_variation_is_twice_the_best_accuracy_minus_one():
         np.testing.assert_allclose(theory.total_variation(p, q), 2 * accuracy - 1, **EXACT)
 
 
+# The scheme of the paper's proof: the best D, then a step of G.
+
+
+def tables_of_g(num: int = 10, zeros: bool = True):
+    """Data and the logits of a G, on a few points; every other time one of the data's is 0."""
+    rng = np.random.default_rng(6)
+    for i in range(num):
+        size = rng.integers(3, 10)
+        p = rng.dirichlet(np.full(size, 2.0)) + 0.02
+        p[0] *= not zeros or i % 2
+        yield p / p.sum(), rng.normal(size=size) * rng.uniform(0.1, 4)
+
+
+def test_softmax_is_that_of_scipy_at_any_scale():
+    for _, logits in tables_of_g():
+        for x in (logits, logits + 1e4, 100 * logits):
+            np.testing.assert_allclose(theory.softmax(x), scipy.special.softmax(x), rtol=1e-10)
+    np.testing.assert_array_equal(theory.softmax([[0, 0], [0, 0]]), np.full((2, 2), 0.25))
+
+
+def test_a_best_response_by_hand():
+    # p_g = (1/2, 1/2), so log(1 - D*) = log((1/2) / (5/4)), log((1/2) / (3/4)).
+    by_hand = 0.25 * (math.log(2 / 5) - math.log(2 / 3))
+    found = theory.best_response([0.75, 0.25], [0, 0], rate=2)
+    np.testing.assert_allclose(found, [-2 * by_hand, 2 * by_hand], **EXACT)
+
+
+def test_the_value_at_the_fixed_optimal_d_has_the_gradient_of_the_criterion():
+    # Danskin's, or the envelope, theorem: that D* depends on G adds nothing at this G.
+    @jax.jit
+    @jax.grad
+    def gradient(logits: jax.Array, p: jax.Array) -> jax.Array:
+        q = jax.nn.softmax(logits)
+        return jnp.sum(q * jnp.log(q / (p + q)) - p * jnp.log(p + q))  # and what is p's alone
+
+    for p, logits in tables_of_g():
+        with jax.enable_x64(True):
+            by_criterion = np.asarray(gradient(logits, p))
+        step = theory.best_response(p, logits, rate=1) - logits
+        np.testing.assert_allclose(step, -by_criterion, atol=1e-13)
+        slope = sum(  # of the criterion itself, along the gradient
+            sign * theory.criterion(p, theory.softmax(logits + sign * 1e-5 * by_criterion)) / 2e-5
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose(slope, by_criterion @ by_criterion, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 7])
+def test_each_step_of_a_round_is_against_the_one_discriminator(steps):
+    for p, logits in tables_of_g(num=5):
+        with jax.enable_x64(True):
+            fixed = jnp.asarray(theory.optimal_logits(p, theory.softmax(logits)))
+
+            def v(x: jax.Array, fixed=fixed) -> jax.Array:
+                return -jnp.sum(jax.nn.softmax(x) * jax.nn.softplus(fixed))
+
+            x = jnp.asarray(logits)
+            for _ in range(steps):
+                x -= 0.7 * jax.grad(v)(x)
+        np.testing.assert_allclose(theory.best_response(p, logits, 0.7, steps), x, rtol=1e-12)
+
+
+def test_with_small_steps_against_ever_new_discriminators_the_jsd_falls_to_0():
+    for p, logits in tables_of_g(zeros=False):
+        jsds = [theory.jsd(p, theory.softmax(logits))]
+        while jsds[-1] > 1e-7 and len(jsds) < 5000:
+            logits = theory.best_response(p, logits, rate=2)
+            jsds.append(theory.jsd(p, theory.softmax(logits)))
+        assert np.all(np.diff(jsds) < 0)
+        assert jsds[-1] < 1e-6
+        np.testing.assert_allclose(theory.softmax(logits), p, atol=1e-3)
+
+
+def test_with_the_discriminator_fixed_all_goes_to_where_it_is_largest_and_the_jsd_rises():
+    for p, _ in tables_of_g(zeros=False):
+        near = np.log(p) + 0.1 * np.cos(np.arange(len(p)))
+        best = theory.optimal_discriminator(p, theory.softmax(near)).argmax()
+        jsds = []
+        for steps in (0, 1, 5000):
+            after = theory.softmax(theory.best_response(p, near, 10, steps))
+            jsds.append(theory.jsd(p, after))
+        assert after[best] > 0.98
+        assert jsds[1] < jsds[0] < 0.01 < 0.1 < jsds[2]
+
+
+def test_at_the_data_a_best_response_is_to_stay():
+    p = np.array([0.2, 0.5, 0.3])
+    np.testing.assert_allclose(theory.best_response(p, np.log(p), 1e3, 10), np.log(p), atol=1e-10)
+
+
+def test_a_best_response_where_probabilities_round_to_0_is_a_number():
+    found = theory.best_response([0.5, 0.5], [0, -1000], rate=1, steps=3)
+    assert np.isfinite(found).all()
+    assert theory.best_response([1, 0], [0, 1], 1.0).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (([0.5, 0.6], [0, 0], 1, 1), "p_data must sum to 1"),
+        (([0.5, 0.5], [0], 1, 1), "g_logits must have the shape"),
+        (([0.5, 0.5], [0, math.inf], 1, 1), "g_logits must be finite"),
+        (([0.5, 0.5], [0, 0], -1, 1), "rate must be a finite number, at least 0, not -1"),
+        (([0.5, 0.5], [0, 0], math.nan, 1), "rate must be a finite number"),
+        (([0.5, 0.5], [0, 0], 1, -1), "steps must be a whole number, at least 0, not -1"),
+        (([0.5, 0.5], [0, 0], 1, 1.0), "steps must be a whole number"),
+    ],
+)
+def test_a_best_response_to_what_is_no_game_is_refused(args, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        theory.best_response(*args)
+    with pytest.raises(InputError, match=r"^logits must be finite, and at least one"):
+        theory.softmax([])
+
+
 # The divergences of f-GAN.
 
 
