@@ -2,14 +2,16 @@
 
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.experimental import io_callback
 
-from gan_jax import algorithm, core, losses, networks
+from gan_jax import algorithm, core, losses, minibatch, networks
 from gan_jax.algorithm import train_chunk
 from gan_jax.core import Game, HParams, Prior, Role, State
 from gan_jax.networks import MLP
@@ -467,6 +469,320 @@ def test_half_the_rate_on_the_sum_is_the_rate_on_half_the_sum():
     train_chunk.clear_cache()
     assert_equal((ours.d, ours.g), (theirs.d, theirs.g))
     assert_all_differ(ours.d.params, start.d.params)
+
+
+# What was added to the game since, one step at a time: G hands on its noise, D is linear.
+
+
+def handed_on(w, **changes) -> tuple[Game, State]:
+    """A game in which G(z) = z, of three components, and D(x) = w x; both descend by SGD."""
+    w = jnp.float32(w)
+    linear = {"activation": "linear", "output": "linear", "initializer": "uniform"}
+    structure = game(
+        "sgd",
+        z_dim=3,
+        generator=MLP((), (3,), init_scale=1.0, **linear),
+        discriminator=MLP((), (), init_scale=1.0, **linear),
+        **changes,
+    )
+    state = core.init(structure, HPARAMS, 0, jnp.zeros((1, 3)))
+    d = {"Dense_0": {"kernel": w[:, None], "bias": jnp.zeros(1)}}
+    g = {"Dense_0": {"kernel": jnp.eye(3), "bias": jnp.zeros(3)}}
+    state = state._replace(d=state.d._replace(params=d), g=state.g._replace(params=g))
+    assert jax.tree.map(jnp.shape, state) == core_shapes(structure)
+    return structure, state
+
+
+def core_shapes(structure: Game) -> State:
+    return jax.tree.map(lambda x: x.shape, core.shapes(structure, HPARAMS))
+
+
+W = np.array([3.0, 0.0, -4.0])  # of length 5
+POINTS = np.random.default_rng(2).normal(size=(2, BATCH, 3))  # real, and fakes
+CLOSE = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6)
+
+
+def kinds(counts: tuple[int, ...]) -> jax.Array:
+    """Examples of three kinds, one-hot, so that a linear D is a table of logits."""
+    return jnp.eye(3)[np.repeat(np.arange(3), counts)]
+
+
+@pytest.mark.parametrize("loss", losses.CROSS_ENTROPY)
+def test_smoothed_labels_are_soft_targets_for_real_examples_alone(loss):
+    p, q, s = np.array([5, 2, 1]) / 8, np.array([1, 3, 4]) / 8, 0.2
+    # d/dv of p ((1 - s) softplus(-v) + s softplus(v)) + q softplus(v) is 0 there.
+    best = np.log((1 - s) * p / (s * p + q))
+    structure, state = handed_on(best, loss=loss, label_smoothing=True)
+    step = functools.partial(
+        algorithm.d_step, structure, HPARAMS._replace(label_smoothing=s), state, key=KEY
+    )
+    _, info = step(real=kinds((5, 2, 1)), noise=kinds((1, 3, 4)))
+    d = sigmoid(best)
+    entropy = -np.sum(p * ((1 - s) * np.log(d) + s * np.log(1 - d))) - np.sum(q * np.log(1 - d))
+    CLOSE(info["d_loss"], entropy)
+    assert info["d_grad_norm"] < 1e-6
+
+
+def test_instance_noise_has_its_size_fades_on_its_line_and_is_drawn_for_each_side():
+    std, n = 0.5, 2000
+    structure, state = handed_on(W, loss="wasserstein", instance_noise=True, noise_steps=10)
+    hparams = HPARAMS._replace(instance_noise=std)
+    nothing = jnp.zeros((BATCH, 3))  # so that D's means are of the noise alone
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def means(structure: Game, step: int) -> list[jax.Array]:
+        """D's mean output on real and on fakes, and G's loss, by many keys."""
+        now = state._replace(step=step)
+
+        def one(key: jax.Array) -> list[jax.Array]:
+            _, d = algorithm.d_step(structure, hparams, now, nothing, nothing, key)
+            _, g = algorithm.g_step(structure, hparams, now, nothing, nothing, key)
+            return [d["d_real"], d["d_fake"], g["g_loss"]]
+
+        return jax.vmap(one)(jax.random.split(KEY, n))
+
+    for step, fade in ((0, 1), (5, 0.5), (10, 0), (15, 0)):
+        real, fake, g_loss = means(structure, step)
+        size = std * fade * np.linalg.norm(W) / np.sqrt(BATCH)
+        for x in (real, fake):
+            np.testing.assert_allclose(np.std(x), size, rtol=5 / np.sqrt(2 * n))
+            np.testing.assert_allclose(np.mean(x), 0, atol=5 * size / np.sqrt(n))
+        CLOSE(g_loss, -fake)  # by one key, both players see the same noise on the fakes
+        if fade:
+            assert abs(np.corrcoef(real, fake)[0, 1]) < 5 / np.sqrt(n)
+    stays = means(structure._replace(noise_steps=0), 1000)[0]
+    np.testing.assert_allclose(np.std(stays), std * 5 / np.sqrt(BATCH), rtol=5 / np.sqrt(2 * n))
+
+
+def test_packs_are_judged_as_one_and_their_order_is_no_matter():
+    w = np.array([1.0, -2.0, 0.5, 0.3, 1.5, -1.0])
+    structure, state = handed_on(w, pack=2)
+    real, fake = POINTS
+
+    def measured(real: np.ndarray) -> tuple[dict, dict]:
+        x = jnp.float32(real), jnp.float32(fake), KEY
+        return tuple(
+            step(structure, HPARAMS, state, *x)[1] for step in (algorithm.d_step, algorithm.g_step)
+        )
+
+    d, g = measured(real)
+    on_real, on_fake = (sigmoid(x.reshape(BATCH // 2, 6) @ w) for x in POINTS)
+    CLOSE(d["d_loss"], -np.mean(np.log(on_real)) - np.mean(np.log(1 - on_fake)))
+    CLOSE((d["d_real"], d["d_fake"]), (on_real.mean(), on_fake.mean()))
+    CLOSE(g["g_loss"], -np.mean(np.log(on_fake)))
+    packs = real.reshape(-1, 2, 3)
+    CLOSE(measured(packs[::-1].reshape(BATCH, 3))[0]["d_loss"], d["d_loss"])
+    within = measured(packs[:, ::-1].reshape(BATCH, 3))[0]["d_loss"]
+    assert abs(within - d["d_loss"]) > 1e-3
+
+
+def test_penalties_add_up_each_with_its_weight():
+    # Equal examples on both sides: the loss itself has no gradient.
+    rate, weights = HPARAMS.d.learning_rate, (0.3, 2.0)
+    structure, state = handed_on(
+        W, loss="wasserstein", penalties=(("gradient_penalty", 1), ("r2", 1))
+    )
+    x = jnp.float32(POINTS[0])
+    new, info = algorithm.d_step(structure, HPARAMS._replace(penalties=weights), state, x, x, KEY)
+    CLOSE(info["d_penalty"], 0.3 * (5 - 1) ** 2 + 2 * 5**2 / 2)
+    CLOSE(info["d_loss"], 0)
+    grad = 0.3 * 2 * (5 - 1) * W / 5 + 2 * W
+    CLOSE(info["d_grad_norm"], np.linalg.norm(grad))
+    CLOSE(new.d.params["Dense_0"]["kernel"][:, 0], W - rate * grad)
+
+
+def test_a_lazy_penalty_is_as_rare_as_its_interval_and_as_heavy(fixed):
+    structure, state, real, noise = fixed
+
+    def steps(interval: int) -> tuple[list, list]:
+        """d_penalty, and where D goes, from one state at six iterations."""
+        lazy = structure._replace(penalties=(("r1", interval),))
+        hparams = HPARAMS._replace(penalties=(2.0,))
+        found = [
+            algorithm.d_step(lazy, hparams, state._replace(step=jnp.int32(step)), real, noise, KEY)
+            for step in range(6)
+        ]
+        moved = [jax.tree.map(lambda a, b: a - b, new.d.params, state.d.params) for new, _ in found]
+        return [float(info["d_penalty"]) for _, info in found], moved
+
+    (lazy, moves), (always, others) = steps(3), steps(1)
+    assert always[0] > 0
+    CLOSE(lazy, [0, 0, 3 * always[0]] * 2)
+    mean = functools.partial(jax.tree.map, lambda *x: np.mean(x, axis=0))
+    jax.tree.map(functools.partial(CLOSE, rtol=1e-4), mean(*moves[:3]), mean(*others[:3]))
+
+
+def test_clipped_weights_are_ds_and_stay_within_the_bound(fixed):
+    structure, state, real, noise = fixed
+    structure, bound = structure._replace(loss="wasserstein"), 0.05
+    clipped = structure._replace(weight_clip=True)
+    hparams = HPARAMS._replace(weight_clip=bound)
+    free, _ = algorithm.d_step(structure, hparams, state, real, noise, KEY)
+    new, _ = algorithm.d_step(clipped, hparams, state, real, noise, KEY)
+    assert_equal(new.d.params, jax.tree.map(lambda x: np.clip(x, -bound, bound), free.d.params))
+    assert max(np.abs(x).max() for x in jax.tree.leaves(free.d.params)) > bound
+    after, _ = algorithm.g_step(clipped, hparams, state, real, noise, KEY)
+    assert_equal(after.d, state.d)
+    assert max(np.abs(x).max() for x in jax.tree.leaves(after.g.params)) > bound
+
+
+def test_a_relativistic_generator_is_judged_beside_real_examples():
+    structure, state = handed_on(W / 5, loss="relativistic_pairing")
+    real, fake = POINTS
+    x = jnp.float32(real), jnp.float32(fake), KEY
+    new, info = algorithm.g_step(structure, HPARAMS, state, *x)
+    gap = (real - fake) @ W / 5
+    CLOSE(info["g_loss"], np.mean(np.logaddexp(0, gap)))
+    by_bias = -np.mean(sigmoid(gap)) * W / 5
+    CLOSE(new.g.params["Dense_0"]["bias"], -HPARAMS.g.learning_rate * by_bias)
+    _, info = algorithm.d_step(structure, HPARAMS, state, *x)
+    CLOSE(info["d_loss"], np.mean(np.logaddexp(0, -gap)))
+    CLOSE((info["d_real"], info["d_fake"]), (np.mean(real @ W) / 5, np.mean(fake @ W) / 5))
+
+
+def test_the_generators_minibatches_are_a_stream_of_their_own(record):
+    _, calls = record
+    of_g, of_d = (
+        np.array([x[0][:, 0, 0, 0] for role, _, x, _ in calls if role == player]) for player in "gd"
+    )
+    epochs = of_g.reshape(-1, N)  # 120 examples: six epochs
+    np.testing.assert_array_equal(np.sort(epochs), np.broadcast_to(np.arange(N), epochs.shape))
+    assert not {x.tobytes() for x in of_g} & {x.tobytes() for x in of_d}
+
+
+def test_each_players_statistics_are_learned_in_its_own_step(fixed):
+    _, _, real, noise = fixed
+    structure = game(
+        "sgd",
+        generator=MLP((5,), SHAPE, "relu", "sigmoid", "uniform", 0.5, batch_norm=True),
+        discriminator=MLP((6,), (), "relu", "linear", "uniform", 0.5, spectral_norm=True),
+    )
+    state = core.init(structure, HPARAMS, 0, images())
+    for player, step in (("d", algorithm.d_step), ("g", algorithm.g_step)):
+        new, _ = step(structure, HPARAMS, state, real, noise, KEY)
+        own = getattr(state, player)
+        assert_equal(new._replace(**{player: own}), state)
+        assert own.stats
+        same = jax.tree.map(np.array_equal, getattr(new, player).stats, own.stats)
+        # flax starts from normalised weights, whose largest singular value is 1 before and after.
+        assert not all(jax.tree.leaves(same)), same
+    # Fakes are normalised by their minibatch in both steps, samples by what was learned.
+    fake, stats = networks.apply(structure.generator, state.g.variables, noise, train=True)
+    assert_equal(new.g.stats, stats)
+    judged, _ = networks.apply(structure.discriminator, state.d.variables, fake)
+    _, info = algorithm.d_step(structure, HPARAMS, state, real, noise, KEY)
+    CLOSE(info["d_fake"], np.mean(sigmoid(np.asarray(judged))))
+    samples = core.generate(structure, state.g.variables, noise)
+    assert np.abs(samples - fake).max() > 0.01
+    CLOSE(core.generate(structure, state.g.variables, noise[:2]), samples[:2])
+
+
+def test_what_is_measured_is_what_info_names_says():
+    for changes in ({}, {"penalties": (("r1", 2),)}, {"update": "extragradient"}):
+        structure = game(**changes)
+        hparams = HPARAMS._replace(penalties=(1.0,) * len(structure.penalties))
+        state = core.shapes(structure, hparams)
+        _, info = jax.eval_shape(
+            functools.partial(train_chunk, structure), hparams, state, images(), 1
+        )
+        assert set(info) == {"step", *algorithm.info_names(structure)}
+        assert ("d_penalty" in info) == bool(structure.penalties)
+
+
+# What a game does not have costs nothing.
+
+
+def compiled(structure: Game, hparams: HParams = HPARAMS) -> tuple[str, float, int]:
+    """The program of a chunk, its floating-point operations, and the leaves of its state."""
+    state = core.shapes(structure, hparams)
+    program = train_chunk.lower(structure, hparams, state, images(), 3).compile()
+    return program.as_text(), program.cost_analysis()["flops"], len(jax.tree.leaves(state))
+
+
+def parameters(text: str) -> int:
+    """How many arrays a compiled program takes."""
+    entry = text[text.index("ENTRY ") :]
+    return len(re.findall(r"= \S+ parameter\(\d+\)", entry))
+
+
+def by_hand(structure: Game, rates: tuple[Rates, Rates], state, data, num_steps: int):
+    """Algorithm 1 for k = 1 as it stood before there was more to a game."""
+
+    def logits(params, x):
+        return networks.apply(structure.discriminator, networks.Variables(params, {}), x)[0]
+
+    def fakes(params, z):
+        return networks.apply(structure.generator, networks.Variables(params, {}), z)[0]
+
+    def descend(player, grads, optimizer, rates, step):
+        params, opt_state = player
+        updates, opt_state = optimizer.transformation(rates, step).update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    def body(_, carry):
+        (step, key, d, g), info = carry
+
+        def own(role, number):
+            return core.role_key(key, role, number)
+
+        index = minibatch.indices(own(Role.BATCH, 0), step, BATCH, len(data))
+        fake = fakes(g[0], core.sample_noise(structure, own(Role.NOISE_D, step), BATCH))
+
+        def d_loss(params):
+            on_real, on_fake = logits(params, data[index]), logits(params, fake)
+            loss = losses.discriminator(on_real, on_fake)
+            return loss, (jnp.mean(jax.nn.sigmoid(on_real)), jnp.mean(jax.nn.sigmoid(on_fake)))
+
+        (loss, outputs), grads = jax.value_and_grad(d_loss, has_aux=True)(d[0])
+        d = descend(d, grads, structure.d_optimizer, rates[0], step)
+        z = core.sample_noise(structure, own(Role.NOISE_G, step), BATCH)
+
+        def g_loss(params):
+            return losses.non_saturating_generator(fake[0], logits(d[0], fakes(params, z)))
+
+        loss_g, grads_g = jax.value_and_grad(g_loss)(g[0])
+        g = descend(g, grads_g, structure.g_optimizer, rates[1], step)
+        new = [step + 1, loss, *outputs, optax.tree.norm(grads), loss_g, optax.tree.norm(grads_g)]
+        finite = jnp.all(jnp.isfinite(jnp.stack(info)))
+        info = [jnp.where(finite, a, b) for a, b in zip(new, info, strict=True)]
+        return (step + 1, key, d, g), info
+
+    info = [jnp.int32(0), *[jnp.float32(0)] * 6]
+    state, info = jax.lax.fori_loop(0, num_steps, body, (state, info))
+    return state, info, [optax.tree.norm(player[0]) for player in state[2:]]
+
+
+def test_a_game_with_nothing_added_is_the_program_of_algorithm_1_alone():
+    structure = game()
+    text, flops, leaves = compiled(structure)
+    state = core.init(structure, HPARAMS, 0, images())
+    plain = (state.step, state.key, *((p.params, p.opt_state) for p in (state.d, state.g)))
+    ours = jax.jit(by_hand, static_argnums=0).lower(structure, HPARAMS[:2], plain, images(), 3)
+    ours = ours.compile()
+    # Forward: G twice and D three times, two products each. Backward, where a product with D's
+    # single output is none: two on real and on fake by D's weights, then one through D to the
+    # fakes, and G's three.
+    products = [len(re.findall(r" dot\(", x)) for x in (text, ours.as_text())]
+    assert products == [2 * (2 + 3) + 2 * 2 + 1 + 3] * 2
+    np.testing.assert_allclose(flops, ours.cost_analysis()["flops"], rtol=0.01)
+    # Step, key, and for each player four arrays of parameters, Adam's two of each, and its count.
+    assert leaves == len(jax.tree.leaves(plain)) == 2 + 2 * (3 * 4 + 1)
+    # Data, number of steps, four rates a player, and five numbers that the program never reads.
+    assert parameters(text) == leaves + 2 + 2 * 4 + 5
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+        train_chunk(structure, HPARAMS, state, images(), 3)[0].g.params,
+        jax.jit(by_hand, static_argnums=0)(structure, HPARAMS[:2], plain, images(), 3)[0][3][0],
+    )
+
+
+def test_each_addition_keeps_what_it_needs_and_nothing_more():
+    plain, flops, leaves = compiled(game())
+    for changes, own in (({"label_smoothing": True}, 0), ({"ema": True}, 4)):
+        text, more, with_own = compiled(game(**changes))
+        assert parameters(text) == parameters(plain) + own
+        assert with_own == leaves + own
+        assert flops < more < 1.05 * flops
 
 
 # Purity and structure.

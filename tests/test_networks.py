@@ -236,3 +236,130 @@ def test_layers_and_seeds_draw_differently_and_a_seed_draws_the_same_again(initi
     assert min(np.abs(a - b).max(), np.abs(b - c).max()) > 0.1 * scale
     np.testing.assert_array_equal(drawn(network, 5)[0][0], a)
     assert np.abs(drawn(network, 5, seed=1)[0][0] - a).max() > 0.1 * scale
+
+
+# Networks that keep statistics.
+
+
+def test_a_network_without_normalisation_keeps_nothing():
+    x = jnp.ones((4, 3))
+    for train in (False, True):
+        variables = networks.init(mlp(), jax.random.key(0), x, jnp.zeros((4, 4, 1)))
+        assert variables.stats == {}
+        assert networks.apply(mlp(), variables, x, None, train)[1] == {}
+
+
+def normalised_by(h: np.ndarray, mean, variance) -> np.ndarray:
+    return (h - mean) / np.sqrt(variance + 1e-5)
+
+
+def test_batch_norm_normalises_by_the_batch_in_training_and_by_what_it_learned_after():
+    network = mlp(widths=(5,), out_shape=(3,), batch_norm=True)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 4))
+    variables = networks.init(network, jax.random.key(0), jnp.float32(x), jnp.zeros(3))
+    scale, shift = rng.normal(size=(2, 5))  # which are learned, and of which the shift is the bias
+    params = variables.params | {
+        "BatchNorm_0": jax.tree.map(jnp.float32, {"scale": scale, "bias": shift})
+    }
+    assert params["Dense_0"].keys() == {"kernel"}
+    assert params["Dense_1"].keys() == {"kernel", "bias"}
+    w, v = (np.float64(params[f"Dense_{i}"]["kernel"]) for i in range(2))
+    old = {"mean": rng.normal(size=5), "var": rng.uniform(1, 2, 5)}
+    stats = {"BatchNorm_0": jax.tree.map(jnp.float32, old)}
+    hidden = x @ w
+    near = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+
+    def expected(mean, variance) -> np.ndarray:
+        return np.maximum(normalised_by(hidden, mean, variance) * scale + shift, 0) @ v
+
+    run = functools.partial(networks.apply, network, networks.Variables(params, stats), x)
+    y, new = run(train=True)
+    near(y, expected(hidden.mean(axis=0), hidden.var(axis=0)))
+    near(new["BatchNorm_0"]["mean"], 0.95 * old["mean"] + 0.05 * hidden.mean(axis=0))
+    near(new["BatchNorm_0"]["var"], 0.95 * old["var"] + 0.05 * hidden.var(axis=0))
+    y, same = run()
+    near(y, expected(old["mean"], old["var"]))
+    jax.tree.map(np.testing.assert_array_equal, same, stats)
+
+
+def matrix(fan_in: int, fan_out: int) -> jax.Array:
+    """A weight matrix whose singular values, 4, 2, 1, ..., the power method tells apart quickly."""
+    rng = np.random.default_rng(fan_in)
+    u, _ = np.linalg.qr(rng.normal(size=(fan_in, fan_in)))
+    v, _ = np.linalg.qr(rng.normal(size=(fan_out, fan_out)))
+    n = min(fan_in, fan_out)
+    return jnp.float32((u[:, :n] * 4 / 2 ** np.arange(n)) @ v[:n])
+
+
+def spectral(*widths: int) -> tuple[MLP, networks.Variables]:
+    """A network of such matrices, and biases of 1, from 6 inputs to a logit."""
+    network = mlp(widths=widths, out_shape=(), activation="linear", spectral_norm=True)
+    variables = networks.init(network, jax.random.key(0), jnp.zeros((1, 6)), jnp.zeros(()))
+    params = {
+        f"Dense_{i}": {"kernel": matrix(a, b), "bias": jnp.ones(b)}
+        for i, (a, b) in enumerate(itertools.pairwise((6, *widths, 1)))
+    }
+    shapes = functools.partial(jax.tree.map, jnp.shape)
+    assert shapes(params) == shapes(variables.params)
+    return network, variables._replace(params=params)
+
+
+def affine(network: MLP, variables: networks.Variables, train: bool) -> tuple[np.ndarray, float]:
+    """The weights by which a linear network multiplies its input, and what it adds."""
+    x = jnp.concatenate([jnp.eye(6), jnp.zeros((1, 6))])
+    y = np.asarray(networks.apply(network, variables, x, None, train)[0])
+    return y[:-1] - y[-1], y[-1]
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_spectral_norm_makes_a_linear_critic_1_lipschitz_at_once(train):
+    network, variables = spectral()
+    weights, bias = affine(network, variables, train)
+    kernel = np.asarray(variables.params["Dense_0"]["kernel"])[:, 0]
+    np.testing.assert_allclose(weights, kernel / np.linalg.norm(kernel), rtol=1e-5)
+    assert bias == 1  # which is no matrix
+
+
+def test_spectral_norm_divides_each_matrix_by_its_largest_singular_value():
+    network, variables = spectral(5)
+    first, second = (np.float64(variables.params[f"Dense_{i}"]["kernel"]) for i in range(2))
+    learn = jax.jit(functools.partial(networks.apply, network, train=True))
+    for _ in range(30):
+        _, stats = learn(variables, jnp.ones((2, 6)))
+        variables = variables._replace(stats=stats)
+    values, rows = np.linalg.svd(first)[1:]
+    kept = {name.rpartition("/")[2]: x for name, x in stats["SpectralNorm_0"].items()}
+    np.testing.assert_allclose(kept["sigma"], values[0], rtol=1e-5)
+    np.testing.assert_allclose(abs(kept["u"] @ rows[0]), 1, rtol=1e-5)  # up to its sign
+    expected = first / values[0] @ second / np.linalg.norm(second)
+    np.testing.assert_allclose(affine(network, variables, False)[0], expected[:, 0], rtol=1e-4)
+
+
+def test_spectral_norm_learns_in_training_alone_and_a_step_at_a_time():
+    network, variables = spectral(5)
+    x = jnp.ones((2, 6))
+    _, same = networks.apply(network, variables, x)
+    jax.tree.map(np.testing.assert_array_equal, same, variables.stats)
+    _, new = networks.apply(network, variables, x, train=True)
+    u = variables.stats["SpectralNorm_0"]["Dense_0/kernel/u"]
+    w = variables.params["Dense_0"]["kernel"]
+    v = u @ w.T / np.linalg.norm(u @ w.T)
+    one = v @ w / np.linalg.norm(v @ w)
+    np.testing.assert_allclose(new["SpectralNorm_0"]["Dense_0/kernel/u"], one, rtol=1e-4, atol=1e-6)
+
+
+def test_the_length_of_a_normalised_matrix_has_no_gradient():
+    # Which holds only where the gradient knows of the division.
+    network, variables = spectral(5)
+    x = jax.random.normal(jax.random.key(1), (4, 6))
+
+    @jax.grad
+    def grad(params):
+        return jnp.sum(networks.apply(network, variables._replace(params=params), x)[0] ** 2)
+
+    for layer, own in grad(variables.params).items():
+        kernel = variables.params[layer]["kernel"]
+        size = float(np.linalg.norm(own["kernel"]) * np.linalg.norm(kernel))
+        assert size > 0.1
+        assert abs(np.sum(own["kernel"] * kernel)) < 1e-5 * size
