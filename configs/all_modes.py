@@ -1,11 +1,11 @@
-"""A game of ours that covers every mode of the grid and, with its data set, of the ring.
+"""A game of ours to cover every mode of the grid.
 
     python -m gan_jax.main --config=configs/all_modes.py
-    python -m gan_jax.main --config=configs/all_modes.py --config.dataset=ring
 
 Relativistic pairing with R1 and R2 (as R3GAN, Huang et al. 2024, https://arxiv.org/abs/2501.05441),
 rates that fall to nothing, and an average of G's weights. 15,000 iterations with half the units of
-configs/grid.py, where PacGAN's protocol has 400,000: 3 minutes on one core.
+configs/grid.py, where PacGAN's protocol has 400,000. Of four seeds three cover all 25 modes, one 24;
+the reverse KL is from 0.006 to 0.127.
 """
 
 from ml_collections import ConfigDict
