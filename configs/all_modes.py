@@ -4,8 +4,8 @@
 
 Relativistic pairing with R1 and R2 (as R3GAN, Huang et al. 2024, https://arxiv.org/abs/2501.05441),
 rates that fall to nothing, and an average of G's weights. 15,000 iterations with half the units of
-configs/grid.py, where PacGAN's protocol has 400,000. Of four seeds three cover all 25 modes, one 24;
-the reverse KL is from 0.006 to 0.127.
+configs/grid.py, where PacGAN's protocol has 400,000. Three of four seeds cover all 25 modes, one
+has 24; the reverse KL is from 0.006 to 0.127.
 """
 
 from ml_collections import ConfigDict
