@@ -1,0 +1,120 @@
+"""Tests of gan_jax.updates on the bilinear game min_x max_y xy: each goes where its theory says."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax import algorithm, core
+from gan_jax.core import Game, HParams, Player, Prior, State
+from gan_jax.networks import MLP
+from gan_jax.optimizers import Optimizer, Rates
+from gan_jax.updates import UPDATES, Gradients
+
+RATE = 0.3
+
+
+def field(state: State):
+    """V = (-x, y): D's y ascends xy, as descent on -xy, and G's x descends it."""
+    y, x = state.d.params, state.g.params
+    return Gradients((-x, {}), (y, {})), {"value": x * y}
+
+
+def move(optimizer: Optimizer, state: State, gradients: Gradients) -> State:
+    def descend(player: Player, gradient) -> Player:
+        transformation = optimizer.transformation(Rates(RATE, 0.0, 0.9, 1e-8), 0)
+        updates, opt_state = transformation.update(gradient[0], player.opt_state, player.params)
+        return Player(optax.apply_updates(player.params, updates), {}, opt_state)
+
+    return state._replace(
+        d=descend(state.d, gradients.d), g=descend(state.g, gradients.g), step=state.step + 1
+    )
+
+
+def run(name: str, steps: int, weight: float = 0.0) -> np.ndarray:
+    """The distances from the equilibrium, (0, 0), before each step and at the end."""
+    optimizer = Optimizer("sgd", optimistic=name == "optimistic")
+    start = optimizer.transformation(Rates(RATE, 0.0, 0.9, 1e-8), 0).init(jnp.float32(0))
+    d, g = (Player(jnp.float32(x), {}, start) for x in (0.6, -0.8))
+    state, distances = State(jnp.int32(0), jnp.zeros(2, jnp.uint32), d, g, None), []
+    for _ in range(steps + 1):
+        distances.append(float(jnp.hypot(state.d.params, state.g.params)))
+        state, info = UPDATES[name](field, functools.partial(move, optimizer), state, weight)
+    assert info.keys() == {"value"}
+    return np.array(distances)
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "factor"),
+    [
+        # |1 + i rate|, the modulus of a step's eigenvalue: v's Jacobian has +-i.
+        ("simultaneous", 0.0, np.sqrt(1 + RATE**2)),
+        # |1 - i rate (1 - i rate)|
+        ("extragradient", 0.0, np.sqrt((1 - RATE**2) ** 2 + RATE**2)),
+        # |1 - rate (weight + i)|, as |v|^2 / 2 is half the squared distance.
+        ("consensus", 1.0, np.sqrt((1 - RATE) ** 2 + RATE**2)),
+    ],
+)
+def test_the_distance_changes_by_the_computed_factor_at_every_step(name, weight, factor):
+    distances = run(name, 12, weight)
+    np.testing.assert_allclose(distances[1:] / distances[:-1], factor, rtol=1e-5)
+
+
+def test_optimistic_steps_converge_at_their_rate():
+    # w' = w - 2 rate v(w) + rate v(last w): z^2 = z (1 - 2 i rate) + i rate.
+    root = np.abs(np.roots([1, -(1 - 2j * RATE), -1j * RATE])).max()
+    distances = run("optimistic", 60)
+    assert root < 1
+    np.testing.assert_allclose((distances[60] / distances[30]) ** (1 / 30), root, rtol=1e-3)
+
+
+def trained(update: str, steps: int, consensus: float = 0.0) -> np.ndarray:
+    """The same distances of a run: D(x) = w x + b, G(z) = c as z is all but 0, data of 0."""
+    network = functools.partial(MLP, (), activation="linear", output="linear")
+    game = Game(
+        loss="wasserstein",
+        k=1,
+        update=update,
+        batch_size=2,
+        z_dim=1,
+        prior=Prior("uniform", -1e-9, 1e-9),
+        generator=network((1,), initializer="normal", init_scale=1.0),
+        discriminator=network((), initializer="normal", init_scale=1.0),
+        d_optimizer=Optimizer("sgd", optimistic=update == "optimistic"),
+        g_optimizer=Optimizer("sgd", optimistic=update == "optimistic"),
+    )
+    rates = Rates(RATE, 0.0, 0.9, 1e-8)
+    hparams, data = HParams(rates, rates, consensus=consensus), jnp.zeros((4, 1))
+    state, distances = core.init(game, hparams, 0, data), []
+    for _ in range(steps + 1):
+        w, c = state.d.params["Dense_0"]["kernel"], state.g.params["Dense_0"]["bias"]
+        distances.append(float(jnp.hypot(w.item(), c.item())))
+        state, _ = algorithm.train_chunk(game, hparams, state, data, 1)
+    return np.array(distances)
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_a_run_plays_the_game_as_its_update_says(name):
+    weight = 1.0 if name == "consensus" else 0.0
+    ours, expected = trained(name, 8, weight), run(name, 8, weight)
+    np.testing.assert_allclose(ours[1:] / ours[:-1], expected[1:] / expected[:-1], rtol=1e-4)
+
+
+def test_alternating_steps_turn_on_and_neither_leave_nor_arrive():
+    # G sees the D just moved: the product of both maps has determinant 1.
+    distances = trained("alternating", 100)
+    start = distances[0]
+    assert 0.7 * start < distances.min() < distances.max() < 1.4 * start
+    assert trained("simultaneous", 100)[-1] > 50 * start
+
+
+def test_what_is_measured_is_of_the_state_before():
+    optimizer = Optimizer("sgd")
+    start = optimizer.transformation(Rates(RATE, 0.0, 0.9, 1e-8), 0).init(jnp.float32(0))
+    d, g = (Player(jnp.float32(x), {}, start) for x in (0.6, -0.8))
+    state = State(jnp.int32(0), jnp.zeros(2, jnp.uint32), d, g, None)
+    for name, update in UPDATES.items():
+        _, info = update(field, functools.partial(move, optimizer), state, 1.0)
+        np.testing.assert_allclose(info["value"], -0.48, rtol=1e-6, err_msg=name)
