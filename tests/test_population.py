@@ -1,5 +1,6 @@
 """Tests of gan_jax.population: a member is the lone run of its seed and config, bit for bit."""
 
+import contextlib
 import functools
 import json
 import os
@@ -102,3 +103,52 @@ def test_size_is_that_of_a_state():
     game = config.game(c, SHAPE)
     state = core.init(game, config.hparams(c), 0, images())
     assert population.size(c, SHAPE) == sum(x.nbytes for x in jax.tree.leaves(state))
+
+
+# Together these use everything that a game may have.
+FEATURES = [
+    {"loss": "wasserstein", "penalties.gradient_penalty.weight": 10.0, "ema": 0.9},
+    {"loss": "wasserstein", "weight_clip": 0.01, "update": "extragradient"},
+    {"loss": "hinge", "discriminator.spectral_norm": True, "update": "optimistic"},
+    {
+        "loss": "relativistic_pairing",
+        "penalties.r1.weight": 0.1,
+        "penalties.r2.weight": 0.1,
+        "penalties.r2.interval": 2,
+        "generator.batch_norm": True,
+        "ema": 0.9,
+    },
+    {"loss": "relativistic_average", "penalties.dragan.weight": 1.0, "k": 2},
+    {"update": "consensus", "consensus": 0.1, "pack": 2, "label_smoothing": 0.1},
+    {
+        "update": "unrolled",
+        "unrolled_steps": 2,
+        "instance_noise.std": 0.1,
+        "instance_noise.steps": 4,
+        "discriminator.dropout": 0.5,
+    },
+    {"loss": "kl", "update": "simultaneous"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fields", FEATURES, ids=lambda fields: ",".join(map(str, fields.values())))
+def test_whatever_a_game_has_its_members_are_lone_runs_and_a_saved_state_goes_on(fields, tmp_path):
+    members = [
+        config.replace(tiny_config(), fields | {"seed": seed, "g_optimizer.learning_rate": rate})
+        for seed, rate in enumerate((1e-3, 2e-3))
+    ]
+    game, mesh = config.game(members[0], SHAPE), population.mesh(2)
+    hparams = population.stack([jax.tree.map(np.float32, config.hparams(c)) for c in members])
+    seeds = np.array([c.seed for c in members], np.uint32)
+    states = population.init(game, hparams, seeds, images(), mesh)
+    alive = np.ones(2, bool)
+    states, _ = population.train_chunk(game, hparams, states, images(), 3, alive, mesh)
+    with contextlib.closing(checkpoint.Writer(tmp_path, 1, 0)) as saver:
+        saver.save(3, states)
+    states = checkpoint.restore_newest(tmp_path, jax.tree.map(np.asarray, states))
+    states, _ = population.train_chunk(game, hparams, states, images(), 4, alive, mesh)
+    for i, c in enumerate(members):
+        state, _ = alone(c, 7)
+        assert checkpoint.sha256(population.member(states, i)) == checkpoint.sha256(state)
+        assert int(state.step) == 7
