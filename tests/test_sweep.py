@@ -514,6 +514,7 @@ def test_a_workdir_removed_under_a_sweep_is_not_made_anew(tmp_path, monkeypatch,
     assert not directory.exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_and_stopped_ends_the_same(tmp_path):
     """Three members on two devices, then on three, and at last on as many as this process has."""
     settings = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e30, 1e-3, 1e-2]})
