@@ -270,25 +270,28 @@ def total_variation(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
 class Divergence(NamedTuple):
     """The sum of q f(p / q), with f convex and f(1) = 0, and the v that f-GAN's D should find."""
 
-    f: Callable[[np.ndarray], np.ndarray]  # of u = p / q, above 0
-    at_zero: float  # f(0), the cost of a unit of q where p is 0
-    at_infinity: float  # lim f(u) / u, the cost of a unit of p where q is 0
+    # Of p, q and log p - log q, which float64 holds where it does not hold p / q.
+    total: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
     v: Callable[[np.ndarray], np.ndarray]  # the v where g(v) = f'(u), of log u
-
-
-def _js(u: np.ndarray) -> np.ndarray:
-    """Is u log u - (u + 1) log((u + 1) / 2), in terms that do not overflow."""
-    mean = np.log((u + 1) / 2)
-    return u * (np.log(u) - mean) - mean
 
 
 # Keys, f and g as in losses.LOSSES.
 DIVERGENCES: dict[str, Divergence] = {
-    "kl": Divergence(lambda u: u * np.log(u), 0, math.inf, lambda log_u: 1 + log_u),
-    "reverse_kl": Divergence(lambda u: -np.log(u), math.inf, 0, lambda log_u: log_u),
-    "pearson": Divergence(lambda u: (u - 1) ** 2, 1, math.inf, lambda log_u: 2 * np.expm1(log_u)),
-    "squared_hellinger": Divergence(lambda u: (np.sqrt(u) - 1) ** 2, 1, 1, lambda log_u: log_u / 2),
-    "js": Divergence(_js, LOG_2, LOG_2, lambda log_u: log_u),
+    "kl": Divergence(lambda p, q, log_u: _mean(p, log_u), lambda log_u: 1 + log_u),
+    "reverse_kl": Divergence(lambda p, q, log_u: -_mean(q, log_u), lambda log_u: log_u),
+    "pearson": Divergence(  # of roots, as p / q may be too great where the sum is not
+        lambda p, q, log_u: float(np.nansum(((p - q) / np.sqrt(q)) ** 2)),  # nan: p = q = 0
+        lambda log_u: 2 * np.expm1(log_u),
+    ),
+    "squared_hellinger": Divergence(
+        lambda p, q, log_u: float(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2)), lambda log_u: log_u / 2
+    ),
+    "js": Divergence(
+        lambda p, q, log_u: (
+            _mean(p, LOG_2 - np.logaddexp(0, -log_u)) + _mean(q, LOG_2 - np.logaddexp(0, log_u))
+        ),
+        lambda log_u: log_u,
+    ),
 }
 
 
@@ -309,13 +312,8 @@ def f_divergence(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> float:
       InputError: a name that is no key of `DIVERGENCES`, besides.
     """
     divergence, (p, q) = _divergence(name), _pair(p=p, q=q)
-    with np.errstate(over="ignore"):  # where q is so small that it costs what 0 does
-        u = np.divide(p, q, out=np.full_like(p, math.inf), where=q > 0)
-        inside = (u > 0) & (u < math.inf)
-        total = _mean(q[inside], divergence.f(u[inside]))
-    for mass, cost in ((q[u == 0], divergence.at_zero), (p[u == math.inf], divergence.at_infinity)):
-        total += _mean(mass, np.full_like(mass, cost))
-    return max(total, 0.0)  # which rounding may miss
+    with np.errstate(all="ignore"):  # what is beyond float64 is infinite, or 0
+        return max(0.0, divergence.total(p, q, optimal_logits(p, q)))  # which rounding may miss
 
 
 def optimal_v(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> np.ndarray:

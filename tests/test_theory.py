@@ -2,7 +2,9 @@
 and in closed form.
 """
 
+import decimal
 import functools
+import itertools
 import math
 
 import hypothesis
@@ -433,21 +435,6 @@ def test_every_divergence_has_a_loss():
     assert set(DIVERGENCES) <= set(LOSSES)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_generators_are_convex_and_0_at_1_with_the_limits_that_they_state(name):
-    f = DIVERGENCES[name].f
-    assert f(np.array([1.0])) == 0
-    u = np.geomspace(1e-3, 1e3, 200)
-    assert np.all(f((u[1:] + u[:-1]) / 2) < (f(u[1:]) + f(u[:-1])) / 2)
-    near = f(np.array([1e-8, 1e-16, 1e-100]))
-    far = f(np.array([1e8, 1e16, 1e100])) / [1e8, 1e16, 1e100]
-    for values, limit in ((near, DIVERGENCES[name].at_zero), (far, DIVERGENCES[name].at_infinity)):
-        if limit == math.inf:
-            assert np.all(np.diff(values) > 10), values
-        else:
-            np.testing.assert_allclose(values[-1], limit, atol=1e-12)
-
-
 def by_definition(name: str, p: np.ndarray, q: np.ndarray) -> float:
     """Each divergence as a textbook has it, of distributions without zeros."""
     return {
@@ -492,7 +479,7 @@ def test_the_relations_between_divergences():
         f = functools.partial(theory.f_divergence, p=p, q=q)
         np.testing.assert_allclose(f("js"), 2 * theory.jsd(p, q), **EXACT)
         np.testing.assert_allclose(f("js") - LOG_4, theory.criterion(p, q), **EXACT)
-        np.testing.assert_allclose(f("reverse_kl"), theory.kl(q, p), **EXACT)
+        assert f("reverse_kl") == theory.kl(q, p)
         assert f("kl") == theory.kl(p, q)
 
 
@@ -685,19 +672,29 @@ def test_rounding_takes_no_divergence_beyond_its_bounds():
         assert 1 - 1e-14 < theory.total_variation(*apart) <= 1
 
 
+def in_decimals(name: str, p: np.ndarray, q: np.ndarray) -> float:
+    """Each divergence of distributions without zeros in 40 digits of any exponent, rounded."""
+    with decimal.localcontext(prec=40):
+        p, q = ([decimal.Decimal(float(x)) for x in each] for each in (p, q))
+        p, q = ([x / sum(each) for x in each] for each in (p, q))
+        term = {
+            "kl": lambda a, b: a * (a / b).ln(),
+            "reverse_kl": lambda a, b: b * (b / a).ln(),
+            "pearson": lambda a, b: (a - b) ** 2 / b,
+            "squared_hellinger": lambda a, b: (a.sqrt() - b.sqrt()) ** 2,
+            "js": lambda a, b: a * (2 * a / (a + b)).ln() + b * (2 * b / (a + b)).ln(),
+        }[name]
+        return float(sum(map(term, p, q)))  # infinite where it is beyond float64
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_ratio_is_too_great_for_a_divergence(name):
-    half = np.array([0.5, 0.5])
-    for exponent in (10, 100, 300, 304, 305, 306, 307, 308, 310, 320, 323):
-        far = np.array([1, 10.0**-exponent])
-        for p, q in ((half, far), (far, half)):
-            found = theory.f_divergence(name, p, q)
-            at_0 = theory.f_divergence(name, *(np.where(x < 1e-9, 0, x) for x in (p, q)))
-            assert not np.isnan(theory.optimal_v(name, p, q)).any()
-            if at_0 < math.inf:
-                np.testing.assert_allclose(found, at_0, atol=1e-4)
-            else:
-                assert found > exponent
+    small = (0.5, *(10.0**-n for n in (1, 10, 100, 150, 170, 300, 304, 308, 310, 320)), 5e-324)
+    for a, b in itertools.product(small, small):
+        p, q = np.array([1 - a, a]), np.array([1 - b, b])
+        assert not np.isnan(theory.optimal_v(name, p, q)).any()
+        found, expected = theory.f_divergence(name, p, q), in_decimals(name, p, q)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15, err_msg=f"{a}, {b}")
 
 
 # What comes in.
