@@ -13,9 +13,11 @@ identities and bounds hold to rounding. Every function raises InputError where a
 distribution, or two are not of one shape; what else it refuses, its docstring says.
 """
 
+import contextlib
 import math
+import textwrap
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,13 +45,18 @@ def grid_1d(low: float, high: float, n: int) -> Grid:
     """Covers [low, high] by n cells.
 
     Raises:
-      InputError: ends that are not finite or not in order, or no whole number of cells.
+      InputError: ends that are not finite or not in order, no whole number of cells, or cells so
+        small or so large that float64 cannot tell their centres apart, or hold their area.
     """
+    low, high, n = _number("low", low), _number("high", high), _whole("n", n, 1)
     if not -math.inf < low < high < math.inf:
         raise InputError(f"a grid needs finite low < high, not low = {low}, high = {high}")
-    if not isinstance(n, int | np.integer) or n < 1:
-        raise InputError(f"a grid's n must be a whole number of cells, at least 1, not {n}")
-    size = (high - low) / n
+    size = (high - low) / min(n, 2**63)
+    if not max(4 * np.spacing(max(-low, high)), 1e-150) <= size <= 1e150:
+        raise InputError(
+            f"a grid's cells must be of a size that float64 holds beside its ends: n = "
+            f"{_shown(n)} makes them {size:.3g}, from {low} to {high}"
+        )
     return Grid(low + size * (np.arange(n) + 0.5), np.full(n, size))
 
 
@@ -73,16 +80,39 @@ def masses(density: Callable[[np.ndarray], npt.ArrayLike], grid: Grid) -> np.nda
         the support for all functions here: a Gaussian is so from 38 standard deviations on.
 
     Raises:
-      InputError: a density that is negative, not finite, of another shape than the grid, or whose
-        integral over the grid is not 1.
+      InputError: no function, no grid, or a density that is negative, not finite, of another shape
+        than the grid, or whose integral over the grid is not 1.
     """
+    if not callable(density):
+        raise InputError(f"density must be a function of points, not {_shown(density)}")
+    if not isinstance(grid, Grid):
+        raise InputError(f"grid must be a Grid, as of grid_1d, not {_shown(grid)}")
     values = _numbers("density", density(grid.points), grid.weights.shape)
     return _distribution("density", values, grid.weights)
 
 
+def _shown(x: Any) -> str:
+    return textwrap.shorten(repr(x), 60)
+
+
+def _number(name: str, x: Any) -> float:
+    with contextlib.suppress(InputError):
+        array = _numbers(name, x)
+        if array.ndim == 0 and not isinstance(x, bool):
+            return float(array)
+    raise InputError(f"{name} must be a number, not {_shown(x)}")
+
+
+def _whole(name: str, x: Any, least: int) -> int:
+    if not isinstance(x, int | np.integer) or isinstance(x, bool) or x < least:
+        raise InputError(f"{name} must be a whole number, at least {least}, not {_shown(x)}")
+    return int(x)
+
+
 def _numbers(name: str, x: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
     try:
-        array = np.asarray(x, np.float64)
+        # Of this casting neither text that reads as a number nor a complex number becomes one.
+        array = np.asarray(x).astype(np.float64, casting="same_kind")
     except (TypeError, ValueError):
         raise InputError(f"{name} must be an array of numbers") from None
     if shape is not None and array.shape != shape:
@@ -98,8 +128,9 @@ def _distribution(name: str, x: npt.ArrayLike, weights: npt.ArrayLike | None = N
         raise InputError(f"{name} must be finite, and has {p[~np.isfinite(p)][0]}")
     if (p < 0).any():
         raise InputError(f"{name} must not be negative, and has {p.min():.6g}")
-    p = p if weights is None else p * weights
-    total = p.sum()
+    with np.errstate(over="ignore"):
+        p = p if weights is None else p * weights
+        total = p.sum()
     if abs(total - 1) > TOLERANCE:
         rule, why = "sum to 1", ""
         if weights is not None:
@@ -202,7 +233,8 @@ def _log_softmax(name: str, logits: npt.ArrayLike) -> np.ndarray:
     x = _numbers(name, logits)
     if not np.isfinite(x).all() or x.size == 0:
         raise InputError(f"{name} must be finite, and at least one")
-    x = x - x.max()
+    with np.errstate(over="ignore"):  # of the least and the greatest that float64 has
+        x = np.maximum(x - x.max(), -np.finfo(np.float64).max)
     return x - np.log(np.exp(x).sum())
 
 
@@ -228,10 +260,9 @@ def best_response(
     Raises:
       InputError: besides, a logit, rate or number of steps that is none.
     """
+    rate, steps = _number("rate", rate), _whole("steps", steps, 0)
     if not 0 <= rate < math.inf:
         raise InputError(f"rate must be a finite number, at least 0, not {rate}")
-    if not isinstance(steps, int | np.integer) or steps < 0:
-        raise InputError(f"steps must be a whole number, at least 0, not {steps}")
     x = _numbers("g_logits", g_logits, _distribution("p_data", p_data).shape)
     log_p_g = _log_softmax("g_logits", x)
     with np.errstate(divide="ignore"):
@@ -296,8 +327,8 @@ DIVERGENCES: dict[str, Divergence] = {
 
 
 def _divergence(name: str) -> Divergence:
-    if name not in DIVERGENCES:
-        raise InputError(f"name must be one of {', '.join(DIVERGENCES)}, not {name!r}")
+    if not isinstance(name, str) or name not in DIVERGENCES:
+        raise InputError(f"name must be one of {', '.join(DIVERGENCES)}, not {_shown(name)}")
     return DIVERGENCES[name]
 
 

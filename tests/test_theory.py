@@ -409,6 +409,16 @@ def test_a_best_response_where_probabilities_round_to_0_is_a_number():
     assert theory.best_response([1, 0], [0, 1], 1.0).shape == (2,)
 
 
+def test_the_greatest_logits_are_no_warning():
+    for logits in ([1e308, -1e308], [-1e308, 1e308], [1e308, 1e308]):
+        p_g = np.greater_equal(logits, max(logits)) / logits.count(max(logits))
+        np.testing.assert_array_equal(theory.softmax(logits), p_g)
+        for p in ([0.5, 0.5], [1, 0], [0, 1]):
+            np.testing.assert_array_equal(theory.best_response(p, logits, 1.0, 3), logits)
+            v = float(np.minimum(logits, 0) @ p) - float(np.maximum(logits, 0) @ p_g)
+            np.testing.assert_allclose(theory.value(p, p_g, logits), v)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -419,6 +429,11 @@ def test_a_best_response_where_probabilities_round_to_0_is_a_number():
         (([0.5, 0.5], [0, 0], math.nan, 1), "rate must be a finite number"),
         (([0.5, 0.5], [0, 0], 1, -1), "steps must be a whole number, at least 0, not -1"),
         (([0.5, 0.5], [0, 0], 1, 1.0), "steps must be a whole number"),
+        (([0.5, 0.5], [0, 0], 1, True), "steps must be a whole number"),
+        (([0.5, 0.5], [0, 0], "1", 1), "rate must be a number, not '1'"),
+        (([0.5, 0.5], [0, 0], [1.0], 1), r"rate must be a number, not \[1.0\]"),
+        (([0.5, 0.5], [0, 0], 1j, 1), "rate must be a number, not 1j"),
+        (([0.5, 0.5], ["0", "1"], 1, 1), "g_logits must be an array of numbers"),
     ],
 )
 def test_a_best_response_to_what_is_no_game_is_refused(args, message):
@@ -751,7 +766,11 @@ OF_PAIRS = {
         ([0.5, 0.4], r"{} must sum to 1 \(within 1e-06\), not to 0.9"),
         ([0, 0], r"{} must sum to 1 \(within 1e-06\), not to 0"),
         ([], r"{} must sum to 1 \(within 1e-06\), not to 0"),
+        ([1e308, 1e308], r"{} must sum to 1 \(within 1e-06\), not to inf"),
         (["a", "b"], "{} must be an array of numbers"),
+        (["0.5", "0.5"], "{} must be an array of numbers"),
+        ([0.5 + 1j, 0.5], "{} must be an array of numbers"),
+        (None, "{} must be an array of numbers"),
         ([[1], [2, 3]], "{} must be an array of numbers"),
     ],
 )
@@ -792,7 +811,7 @@ def test_logits_that_are_no_numbers_are_refused():
         theory.value(HALF, HALF, ["a", 0])
 
 
-@pytest.mark.parametrize("name", ["JS", "minimax", ""])
+@pytest.mark.parametrize("name", ["JS", "minimax", "", ["js"], None])
 def test_an_unknown_divergence_is_refused(name):
     with pytest.raises(InputError, match=r"must be one of kl, reverse_kl, pearson, .*, not"):
         theory.f_divergence(name, HALF, HALF)
@@ -810,11 +829,15 @@ def test_an_unknown_divergence_is_refused(name):
         (lambda x: np.where(x > 0, np.inf, 0), "be finite, and has inf"),
         (lambda x: 0.05, r"have the shape \(101,\), one for each point, not \(\)"),
         (lambda x: "a", "be an array of numbers"),
+        (lambda x: gaussian(0, 1)(x) + 1j, "be an array of numbers"),
+        ([1, 2], r"be a function of points, not \[1, 2\]"),
     ],
 )
 def test_what_is_no_density_is_refused(density, message):
     with pytest.raises(InputError, match=f"^density must {message}"):
         theory.masses(density, theory.grid_1d(-10, 10, 101))
+    with pytest.raises(InputError, match=r"^grid must be a Grid, as of grid_1d, not None"):
+        theory.masses(gaussian(0, 1), None)
 
 
 @pytest.mark.parametrize("grid", [theory.grid_1d, theory.grid_2d])
@@ -824,7 +847,43 @@ def test_a_grid_needs_finite_ends_in_order(grid, ends):
         grid(*ends, 10)
 
 
-@pytest.mark.parametrize("n", [0, -1, 1.5, 10.0, "3", None])
+@pytest.mark.parametrize("grid", [theory.grid_1d, theory.grid_2d])
+@pytest.mark.parametrize("end", ["a", "1", None, [0.0], np.zeros(2), 1j, True, 10**400])
+def test_an_end_of_a_grid_is_a_number(grid, end):
+    with pytest.raises(InputError, match=r"^low must be a number, not "):
+        grid(end, 1, 10)
+    with pytest.raises(InputError, match=r"^high must be a number, not "):
+        grid(0, end, 10)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, 10.0, "3", None, True, [3]])
 def test_a_grid_needs_a_whole_number_of_cells(n):
-    with pytest.raises(InputError, match="n must be a whole number of cells, at least 1, not"):
+    with pytest.raises(InputError, match=r"^n must be a whole number, at least 1, not"):
         theory.grid_1d(0, 1, n)
+
+
+@pytest.mark.parametrize("grid", [theory.grid_1d, theory.grid_2d])
+@pytest.mark.parametrize(
+    ("low", "high", "n"),
+    [
+        (-1.7e308, 1.7e308, 3),  # wider than float64
+        (-1e160, 1e160, 3),  # whose square would be
+        (0, 5e-324, 1),  # whose square is 0
+        (1, 1 + 3e-16, 2),
+        (1, 1 + 1e-7, 10**10),
+        (-1, 1, 10**17),
+        (0, 1, 10**400),
+    ],
+)
+def test_a_grid_of_cells_that_float64_cannot_hold_is_refused(grid, low, high, n):
+    with pytest.raises(InputError, match=r"^a grid's cells must be of a size .* n = .* makes them"):
+        grid(low, high, n)
+
+
+def test_the_finest_grids_have_points_apart_within_their_ends():
+    for low in (0, 1, -1, -1 / 3, 1e10, -1e-10):
+        high = low + 1000 * np.spacing(max(abs(low), 1e-20))
+        x = theory.grid_1d(low, high, 200).points
+        assert low < x[0]
+        assert x[-1] < high
+        assert np.all(np.diff(x) > 0)
