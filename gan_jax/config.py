@@ -248,6 +248,8 @@ def _nonsense(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield "prior.name", "normal with generator.monotone, whose density is known by it"
         if len(c.generator.widths) != 1:
             yield "generator.widths", "of one layer with generator.monotone"
+        if c.pack != 1:
+            yield "pack", "1 with generator.monotone: its densities are of single examples"
     if update in UPDATES and c.k != 1:
         yield (
             "k",

@@ -212,6 +212,7 @@ def test_only_a_known_line_and_a_monotone_g_are_measured():
         ("z_dim=2", "config.z_dim is 2, but must be 1 with generator.monotone"),
         ("prior.name=uniform", "config.prior.name is 'uniform', but must be normal with"),
         ("generator.widths=(4,4)", r"config.generator.widths is \(4, 4\), but must be of one"),
+        ("pack=2", "config.pack is 2, but must be 1 with generator.monotone"),
         ("generator.widths=()", r"config.generator.widths is \(\), but must be of one layer"),
     ],
 )
