@@ -15,6 +15,7 @@ from PIL import Image
 
 from gan_jax import core, networks, plots, theory
 from gan_jax.core import Game, State
+from gan_jax.losses import CROSS_ENTROPY
 from gan_jax.mixtures import MIXTURES, Mixture
 from gan_jax.networks import Monotone, Variables
 from gan_jax.theory import Grid
@@ -22,6 +23,7 @@ from gan_jax.theory import Grid
 _CELLS = 400
 _REACH = 8.0  # standard deviations of z, beyond which float32 has nothing of it
 _HALVINGS = 30  # of that interval: to 1e-8
+_LOGIT = (*CROSS_ENTROPY, "js", "reverse_kl")  # losses for which the best output is D*'s logit
 
 
 class Line(NamedTuple):
@@ -30,7 +32,7 @@ class Line(NamedTuple):
     grid: Grid
     p_data: np.ndarray  # probabilities, (n,)
     p_g: np.ndarray  # likewise
-    logits: np.ndarray  # of D at the cells' centres, (n,)
+    logits: np.ndarray | None  # of D at the cells' centres, (n,); see `line`
     z: np.ndarray  # some noise, in order, (m,)
     x: np.ndarray  # G of it, (m,)
 
@@ -67,17 +69,24 @@ def _masses(cumulative: np.ndarray) -> np.ndarray:
 
 
 def line(game: Game, state: State, mixture: Mixture) -> Line:
-    """The densities and D of a run whose G is monotone, from a mixture of one dimension."""
+    """The densities and D of a run whose G is monotone, from a mixture of one dimension.
+
+    Under the losses of 2014 and the f-GANs js and reverse_kl, the best that D can put out at x is
+    the logit of D*(x), from which a penalty only holds it back. With another loss, label smoothing
+    or instance noise it is something else, and the line has no logits.
+    """
     means, sigma = mixture.means[:, 0], mixture.sigma
     grid = theory.grid_1d(means.min() - 6 * sigma, means.max() + 6 * sigma, _CELLS)
     edges = (grid.points[1:] + grid.points[:-1]) / 2
     g = core.generator(state)
     points, z = jnp.float32(grid.points)[:, None], np.linspace(-2.5, 2.5, 41)
+    outputs = networks.apply(game.discriminator, state.d.variables, points)[0]
+    to_d_star = game.loss in _LOGIT and not (game.label_smoothing or game.instance_noise)
     return Line(
         grid,
         _masses(np.mean([_phi((edges - mean) / sigma) for mean in means], axis=0)),
         _masses(_phi(_inverse(game, g, jnp.float32(edges)))),
-        np.asarray(networks.apply(game.discriminator, state.d.variables, points)[0], np.float64),
+        np.asarray(outputs, np.float64) if to_d_star else None,
         z,
         np.asarray(core.generate(game, g, jnp.float32(z)[:, None]))[:, 0],
     )
@@ -87,22 +96,26 @@ def measure(known: Line) -> dict[str, float]:
     """What the theory says of a state.
 
     Returns:
-      v (V(G, D) in nats), v_best (V(G, D*)), jsd (of p_data and p_G, in nats) and d_gap (the mean
-      of |D - D*| over examples, half of them real).
+      v_best (V(G, D*) in nats) and jsd (of p_data and p_G, in nats); and, where the line has D's
+      logits, v (V(G, D)) and d_gap (the mean of |D - D*| over examples, half of them real).
     """
     p_data, p_g, logits = known.p_data, known.p_g, known.logits
+    found = {"v_best": theory.criterion(p_data, p_g), "jsd": theory.jsd(p_data, p_g)}
+    if logits is None:
+        return found
     best = theory.optimal_discriminator(p_data, p_g)
     gap = np.abs(np.asarray(jax.nn.sigmoid(logits)) - best)
-    return {
+    return found | {
         "v": theory.value(p_data, p_g, logits),
-        "v_best": theory.criterion(p_data, p_g),
-        "jsd": theory.jsd(p_data, p_g),
         "d_gap": float(np.sum((p_data + p_g) / 2 * gap)),
     }
 
 
 def picture(known: Line, step: int) -> Image.Image:
-    """Figure 1 of the paper after `step` iterations: how z becomes x, both densities, D and D*."""
+    """Figure 1 of the paper after `step` iterations: how z becomes x, both densities, D and D*.
+
+    Without D where the line has no logits of it.
+    """
     grid, p_data, p_g, logits, z, ends = known
     figure = plots.new_figure(7, 5)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
@@ -113,16 +126,18 @@ def picture(known: Line, step: int) -> Image.Image:
     axes.set_ylim(0, top)
     axes.set_ylabel("density")
     right = axes.twinx()
-    right.plot(x, jax.nn.sigmoid(logits), "--", color="#0072B2", lw=2, label="$D$")
+    if logits is not None:
+        right.plot(x, jax.nn.sigmoid(logits), "--", color="#0072B2", lw=2, label="$D$")
     best = theory.optimal_discriminator(p_data, p_g)
     seen = (p_data + p_g) / grid.weights > 1e-4  # elsewhere any D is as good
     right.plot(x[seen], best[seen], "-.", color="#D55E00", lw=1.5, label="$D^*$")
     right.set_ylim(0, 1.05)
     right.set_ylabel("D(x)")
     found = measure(known)
+    also, v = (", and D approach D*", f" {found['v']:.4f},") if "v" in found else ("", "")
     axes.set_title(
-        f"Does $p_G$ approach $p_{{data}}$, and D approach D*?\niteration {step}: JSD "
-        f"{found['jsd']:.4f} nats, V {found['v']:.4f}, at D* {found['v_best']:.4f}",
+        f"Does $p_G$ approach $p_{{data}}${also}?\niteration {step}: JSD {found['jsd']:.4f} nats, "
+        f"V{v} at D* {found['v_best']:.4f}",
         loc="left",
         fontsize=10,
     )

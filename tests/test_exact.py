@@ -197,6 +197,37 @@ def test_a_run_on_the_line_writes_what_the_theory_says_of_it(tmp_path):
     assert len(list((tmp_path / "samples").glob("*.png"))) == 3
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("loss=non_saturating", True),
+        ("loss=js", True),
+        ("penalties.r1.weight=1", True),
+        ("loss=kl", False),
+        ("loss=wasserstein", False),
+        ("instance_noise.std=0.1", False),
+        ("label_smoothing=0.1", False),
+    ],
+)
+def test_a_run_tells_of_d_only_where_its_best_output_is_the_logit_of_d_star(
+    setting, told, tmp_path
+):
+    c = line_config(f"--config.{setting}", "--config.num_steps=6", "--config.k=1")
+    assert train.run(c, tmp_path, "gaussian1d") == 0
+    for line in read_metrics(tmp_path / "metrics.jsonl"):
+        assert {"v_best", "jsd"} <= line.keys()
+        assert ("v" in line) == ("d_gap" in line) == told
+    assert len(list((tmp_path / "samples").glob("*.png"))) == 2
+
+
+def test_the_losses_whose_best_output_is_the_logit_of_d_star_are_those_of_the_theory():
+    p, q = np.array([0.2, 0.5, 0.3]), np.array([0.6, 0.1, 0.3])
+    logits = theory.optimal_logits(p, q)
+    for name in theory.DIVERGENCES:
+        same = np.allclose(theory.optimal_v(name, p, q), logits)
+        assert same == (name in exact._LOGIT), name
+
+
 def test_only_a_known_line_and_a_monotone_g_are_measured():
     c = line_config()
     game = config.game(c, (1,))
