@@ -19,6 +19,7 @@ import optax
 
 from gan_jax import networks
 from gan_jax.core import Game, HParams, Player, Role, State, draw_real, pack, role_key, sample_noise
+from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES, Part
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import Optimizer, Rates
@@ -52,10 +53,15 @@ def _expect(
     """A part of the loss on a minibatch; where G's distribution is known, its expectation.
 
     A fake at a time, as likely as it is: exact for whatever is a mean over fakes.
+
+    Raises:
+      InputError: G's distribution is known, and the loss is no mean over fakes.
     """
     weights = networks.weights(game.generator, g_params)
     if weights is None:
         return part(on_real, on_fake)
+    if game.loss == "relativistic_average":
+        raise InputError(f"loss {game.loss} is no mean over fakes, and a Simplex has no minibatch")
     return weights @ jax.vmap(lambda logit: part(on_real, logit[None]))(on_fake)
 
 

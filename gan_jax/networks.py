@@ -128,7 +128,8 @@ class Monotone(nn.Module):
 class Simplex(nn.Module):
     """A generator over a finite support: softmax of a table, the tabular game of the paper's proof.
 
-    Its samples are all n points, one-hot, whatever z is; `weights` are their probabilities.
+    Its samples are all n points, one-hot, whatever z is; `weights` are their probabilities, by
+    which the losses weigh them, and penalties do not.
     """
 
     n: int

@@ -27,16 +27,12 @@ LINE = MIXTURES["gaussian1d"]
 # A finite support, on which G is a table of logits and D too: the game of the paper's proof.
 
 
-@pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
-def test_the_steps_of_algorithm_1_end_where_the_paper_proves(loss):
-    counts = np.array([1, 2, 3, 4, 5, 6, 7, 12])
-    real = jnp.repeat(jnp.eye(8), counts, axis=0)  # a minibatch of the data, exactly
-    p_data = counts / counts.sum()
-    game = Game(
+def tabular(loss: str, batch_size: int) -> Game:
+    return Game(
         loss,
         k=1,
         update="alternating",
-        batch_size=len(real),
+        batch_size=batch_size,
         z_dim=1,
         prior=Prior("normal"),
         generator=Simplex(8),
@@ -44,6 +40,14 @@ def test_the_steps_of_algorithm_1_end_where_the_paper_proves(loss):
         d_optimizer=Optimizer("sgd"),
         g_optimizer=Optimizer("sgd"),
     )
+
+
+@pytest.mark.parametrize("loss", ["minimax", "non_saturating"])
+def test_the_steps_of_algorithm_1_end_where_the_paper_proves(loss):
+    counts = np.array([1, 2, 3, 4, 5, 6, 7, 12])
+    real = jnp.repeat(jnp.eye(8), counts, axis=0)  # a minibatch of the data, exactly
+    p_data = counts / counts.sum()
+    game = tabular(loss, len(real))
     rates = Rates(2.0, 0.0, 0.0, 0.0)
     hparams = HParams(rates, rates._replace(learning_rate=0.5))
     noise, key = jnp.zeros((len(real), 1)), jax.random.key(0)
@@ -67,6 +71,16 @@ def test_the_steps_of_algorithm_1_end_where_the_paper_proves(loss):
     np.testing.assert_allclose(jax.nn.sigmoid(logits), 0.5, atol=1e-3)
     np.testing.assert_allclose(theory.value(p_data, p_g, logits), -LOG_4, atol=1e-3)
     assert theory.jsd(p_data, p_g) < 1e-6
+
+
+def test_a_loss_that_is_no_mean_over_fakes_has_no_expectation_and_is_refused():
+    game, real = tabular("relativistic_average", 8), jnp.eye(8)
+    rates = Rates(0.1, 0.0, 0.0, 0.0)
+    hparams = HParams(rates, rates)
+    state = core.init(game, hparams, 0, real)
+    for step in (algorithm.d_step, algorithm.g_step):
+        with pytest.raises(InputError, match=r"^loss relativistic_average is no mean over fakes"):
+            step(game, hparams, state, real, jnp.zeros((8, 1)), jax.random.key(0))
 
 
 # A line, on which G is a rising function of one normal number.
