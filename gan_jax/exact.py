@@ -134,9 +134,9 @@ def picture(known: Line, step: int) -> Image.Image:
     right.set_ylim(0, 1.05)
     right.set_ylabel("D(x)")
     found = measure(known)
-    also, v = (", and D approach D*", f" {found['v']:.4f},") if "v" in found else ("", "")
+    v = f" {found['v']:.4f}," if "v" in found else ""
     axes.set_title(
-        f"Does $p_G$ approach $p_{{data}}${also}?\niteration {step}: JSD {found['jsd']:.4f} nats, "
+        f"How near is $p_G$ to $p_{{data}}$?\niteration {step}: JSD {found['jsd']:.4f} nats, "
         f"V{v} at D* {found['v_best']:.4f}",
         loc="left",
         fontsize=10,
