@@ -10,7 +10,8 @@ sum. All is in nats, and in NumPy, whose float64 needs no switch; the V that has
 
 Probabilities must sum to 1 within `TOLERANCE`, and are then divided by their sum, so that
 identities and bounds hold to rounding. Every function raises InputError where an argument is no
-distribution, or two are not of one shape; what else it refuses, its docstring says.
+number, array of numbers or distribution, as it should be, or two are not of one shape; what else it
+refuses, its docstring says.
 """
 
 import contextlib
