@@ -1,6 +1,6 @@
 """How eight games cover the modes of a mixture: an animation, one panel a game.
 
-    python benchmarks/modes.py [--dataset=grid] [--num_steps=20000] [--out=FILE.gif]
+    python benchmarks/modes.py [--dataset=grid] [--num_steps=6000] [--out=FILE.gif]
 
 Trains the players of configs/all_modes.py by each of GAMES, from the same seed, and draws samples
 over the true modes as training goes on. Writes benchmarks/results/modes-DATASET.gif.
@@ -33,7 +33,7 @@ GAMES: dict[str, dict[str, Any]] = {
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--dataset", choices=("ring", "grid"), default="grid")
-    parser.add_argument("--num_steps", type=cli.at_least(FRAMES), default=20_000)
+    parser.add_argument("--num_steps", type=cli.at_least(FRAMES), default=6_000)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
     import jax
@@ -47,7 +47,8 @@ def main() -> int:
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     images = data.load(args.dataset).images
     on_device, truth = jax.device_put(images), MIXTURES[args.dataset]
-    base = config.load(str(HERE.parent / "configs/all_modes.py"))
+    schedules = {f"{player}_optimizer.decay_steps": args.num_steps for player in "dg"}
+    base = config.replace(config.load(str(HERE.parent / "configs/all_modes.py")), schedules)
     stops = np.unique(np.geomspace(100, args.num_steps, FRAMES).astype(int))
     drawn: dict[str, list[np.ndarray]] = {}
     for name, fields in GAMES.items():

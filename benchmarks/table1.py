@@ -1,11 +1,13 @@
-"""Table 1 of Goodfellow et al. 2014 for MNIST, with our row and what trivial models get.
+"""Table 1 of Goodfellow et al. 2014 for MNIST, with rows of ours and what trivial models get.
 
-    python benchmarks/table1.py [--seeds=1] [--workdir=runs/table1] [--config.FIELD=VALUE ...]
+    python benchmarks/table1.py [--config=configs/goodfellow2014.py] [--seeds=1]
+                                [--workdir=runs/table1] [--out=FILE] [--config.FIELD=VALUE ...]
 
-Trains configs/goodfellow2014.py once for each seed (or goes on with it, in WORKDIR/<seed>), takes
-of each run the checkpoint with the best Parzen-window log-likelihood on validation images, and
-reports that of the test images, by the protocol of the paper. A training takes some hours on two
-cores; to see where it stands, stop it and ask python -m gan_jax.evaluate.
+Trains a config once for each seed (or goes on with it, in WORKDIR/<config>/<seed>), takes of each
+run the checkpoint with the best Parzen-window log-likelihood on validation images, and scores it
+on the test images by every metric. Prints these beside what FILE has of other configs, and keeps
+them there. configs/goodfellow2014.py takes more than an hour a seed on one core; to see where it
+stands, stop it and ask python -m gan_jax.evaluate.
 """
 
 import datetime
@@ -15,14 +17,12 @@ import pathlib
 import platform
 import shlex
 import statistics
-import sys
 from typing import Any
 
 from gan_jax import cli
 from gan_jax.errors import InputError
 
 HERE = pathlib.Path(__file__).parent
-CONFIG = HERE.parent / "configs/goodfellow2014.py"
 PUBLISHED = {  # nats, mean and standard error over the test images, as the paper prints them
     "DBN": (138, 2),
     "Stacked CAE": (121, 1.6),
@@ -31,30 +31,64 @@ PUBLISHED = {  # nats, mean and standard error over the test images, as the pape
 }
 
 
-def measure(settings: list[str], directory: pathlib.Path) -> dict[str, Any]:
+def measure(config_file: pathlib.Path, settings: list[str], directory: pathlib.Path) -> Any:
     """Trains one seed to the end, and scores its best checkpoint on the test images."""
     from gan_jax import config, evaluate, train
+    from gan_jax.workdir import read_json
     from gan_jax.writers import read_metrics
 
-    c = config.load(str(CONFIG), settings)
-    if status := train.run(c, directory, CONFIG.stem):
-        sys.exit(status)
-    found = evaluate.evaluate(
-        directory, step="best", num=c.eval_num, split=None, metrics=["parzen"]
-    )
+    c = config.load(str(config_file), settings)
+    if c.keep_best != "parzen":
+        raise InputError("--config must have keep_best = 'parzen', measured on held-out images")
+    if status := train.run(c, directory, config_file.stem):
+        raise SystemExit(status)
+    found = evaluate.evaluate(directory, step="best", num=c.eval_num, split=None, metrics=None)
     lines = read_metrics(directory / "metrics.jsonl")
-    validation = {line["step"]: line["parzen"] for line in lines if "parzen" in line}
     return {
         "seed": c.seed,
         "iteration": found["step"],
         "num_steps": c.num_steps,
-        "validation": validation,
-        **found["metrics"]["parzen"],
+        "steps_per_second": read_json(directory / "run.json")["steps_per_second"],
+        "validation": {line["step"]: line["parzen"] for line in lines if "parzen" in line},
+        "metrics": found["metrics"],
     }
+
+
+def table1(results: dict[str, Any]) -> list[str]:
+    """Lines of text: the published rows, a row for each config, and the trivial models'."""
+    rows = {f"{name} (published)": row for name, row in PUBLISHED.items()}
+    for name, result in results.items():
+        scores = [seed["metrics"]["parzen"] for seed in result["seeds"]]
+        values = [score["value"] for score in scores]
+        error = scores[0]["standard_error"]
+        if len(values) > 1:
+            error = statistics.stdev(values) / len(values) ** 0.5
+        rows[f"{name}, {len(values)} seeds"] = (statistics.mean(values), error)
+        for baseline, entry in scores[0]["baselines"].items():
+            rows[baseline] = rows.pop(baseline, (entry["value"], entry["standard_error"]))
+    return [f"{name:<40} {mean:6.1f} +- {error:.1f}" for name, (mean, error) in rows.items()]
+
+
+def comparison(results: dict[str, Any]) -> list[str]:
+    """Lines of text: a row a metric, the mean over each config's seeds, and what is better."""
+    from gan_jax.scores import METRICS
+
+    lines = [" ".join([f"{'':30}", *(f"{name:>16}" for name in results), "  better"])]
+    for metric, entry in next(iter(results.values()))["seeds"][0]["metrics"].items():
+        means = [
+            statistics.mean(seed["metrics"][metric]["value"] for seed in result["seeds"])
+            for result in results.values()
+        ]
+        cells = (f"{mean:16.4g}" for mean in means)
+        lines.append(" ".join([f"{METRICS[metric].label:30}", *cells, f"  {entry['better']}"]))
+    return lines
 
 
 def main() -> int:
     parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--config", type=pathlib.Path, default=HERE.parent / "configs/goodfellow2014.py"
+    )
     parser.add_argument("--seeds", type=cli.at_least(1), default=1, help="trainings")
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/table1"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results/table1.json")
@@ -66,38 +100,32 @@ def main() -> int:
         raise InputError("--config.seed is given by --seeds: 0, 1, ...")
     if not args.out.absolute().parent.is_dir():
         raise InputError(f"--out={args.out}: there is no directory {args.out.parent}")
+    name = args.config.stem
     seeds = [
-        measure([f"--config.seed={seed}", *settings], args.workdir / str(seed))
+        measure(
+            args.config, [f"--config.seed={seed}", *settings], args.workdir / name / str(seed)
+        )
         for seed in range(args.seeds)
     ]
-    tests = [seed["value"] for seed in seeds]
-    error = seeds[0]["standard_error"]
-    if len(tests) > 1:
-        error = statistics.stdev(tests) / len(tests) ** 0.5
-    rows = {f"{name} (published)": row for name, row in PUBLISHED.items()}
-    rows["adversarial nets (gan_jax)"] = (statistics.mean(tests), error)
-    for name, entry in seeds[0]["baselines"].items():
-        rows[name] = (entry["value"], entry["standard_error"])
-    result = {
+    results = json.loads(args.out.read_text()) if args.out.exists() else {}
+    command = ["python", "benchmarks/table1.py", f"--config=configs/{args.config.name}"]
+    results[name] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(
-            ["python", "benchmarks/table1.py", f"--seeds={args.seeds}", *settings]
-        ),
+        "command": shlex.join([*command, f"--seeds={args.seeds}", *settings]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",
-        "rows": {name: {"mean": mean, "error": error} for name, (mean, error) in rows.items()},
-        "error": "over the test images" if len(tests) == 1 else "over the seeds",
         "seeds": seeds,
     }
-    print(f"{'Parzen-window log-likelihood, MNIST':<40} nats")
-    for name, (mean, error) in rows.items():
-        print(f"{name:<40} {mean:6.1f} +- {error:.1f}")
+    print("Parzen-window log-likelihood of MNIST's test images, nats")
+    print("\n".join(table1(results)))
     for seed in seeds:
         print(
             f"seed {seed['seed']}: iteration {seed['iteration']} of {seed['num_steps']} by "
-            f"validation ({seed['validation'][seed['iteration']]:.1f}), sigma {seed['sigma']:.3f}, "
-            f"test {seed['value']:.1f} +- {seed['standard_error']:.1f}"
+            f"validation ({seed['validation'][seed['iteration']]:.1f}), at "
+            f"{seed['steps_per_second']} iterations a second"
         )
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    print("Every metric, means over seeds")
+    print("\n".join(comparison(results)))
+    args.out.write_text(json.dumps(results, indent=1) + "\n")
     print(args.out)
     return 0
 
