@@ -102,9 +102,7 @@ def main() -> int:
         raise InputError(f"--out={args.out}: there is no directory {args.out.parent}")
     name = args.config.stem
     seeds = [
-        measure(
-            args.config, [f"--config.seed={seed}", *settings], args.workdir / name / str(seed)
-        )
+        measure(args.config, [f"--config.seed={seed}", *settings], args.workdir / name / str(seed))
         for seed in range(args.seeds)
     ]
     results = json.loads(args.out.read_text()) if args.out.exists() else {}

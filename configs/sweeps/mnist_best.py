@@ -1,4 +1,4 @@
-"""Which penalty and which rate of the game of configs/mnist_best.py is best on validation images?
+"""Which penalty and rate of the game of configs/mnist_best.py are best on validation images.
 
 python -m gan_jax.sweep --config=configs/mnist_best.py --sweep=configs/sweeps/mnist_best.py
 """
