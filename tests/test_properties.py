@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from gan_jax import checkpoint, cli, config, train, workdir
 from gan_jax.errors import InputError
+from gan_jax.losses import LOSSES
+from gan_jax.updates import UPDATES
 from tests.conftest import tiny_config
 
 # Values to try: some that the field takes, some of the wrong type, sign or spelling.
@@ -30,7 +32,25 @@ VALUES = {
         "train[",
     ],
     "image_size": ["0", "4", "5", "-1", "4097", "x"],
-    "loss": ["minimax", "non_saturating", "wgan", ""],
+    "loss": [*LOSSES, "wgan", ""],
+    "update": ["alternating", "unrolled", *UPDATES, "both"],
+    "unrolled_steps": ["0", "1", "2", "-1"],
+    "consensus": NUMBERS,
+    "pack": ["1", "2", "3", "0"],
+    "penalties.gradient_penalty.weight": NUMBERS,
+    "penalties.r1.weight": NUMBERS,
+    "penalties.r1.interval": ["1", "2", "0"],
+    "penalties.dragan.weight": NUMBERS,
+    "label_smoothing": NUMBERS,
+    "instance_noise.std": NUMBERS,
+    "instance_noise.steps": ["0", "1", "-1"],
+    "weight_clip": NUMBERS,
+    "ema": NUMBERS,
+    "generator.batch_norm": ["True", "False", "1"],
+    "generator.pieces": ["1", "2", "0"],
+    "generator.monotone": ["True", "False"],
+    "discriminator.spectral_norm": ["True", "False", "yes"],
+    "discriminator.dropout": NUMBERS,
     "k": ["1", "2", "3", "0", "-1", "1.5", "True"],
     "batch_size": ["1", "7", "8", "1500", "1501", "0"],
     "z_dim": ["1", "2", "0", "3.0"],
