@@ -19,16 +19,17 @@ def get_config() -> ConfigDict:
     c.split = "train[:50000]"
     c.validation_split = "train[50000:]"
     c.batch_size = 100
-    c.num_steps = 20 * EPOCH
+    c.num_steps = 40 * EPOCH
     c.loss = "relativistic_pairing"
     for penalty in (c.penalties.r1, c.penalties.r2):
-        penalty.weight = 0.1
+        penalty.weight = 0.3
         penalty.interval = 4
-    c.ema = 0.999
+    c.ema = 0.9995
 
     c.z_dim = 16
     c.prior.name = "normal"
     c.generator.widths = (1200, 1200)
+    c.generator.activation = "leaky_relu"
     c.generator.batch_norm = True
     c.discriminator.widths = (600, 600)
     c.discriminator.activation = "leaky_relu"
@@ -38,7 +39,7 @@ def get_config() -> ConfigDict:
         optimizer.b2 = 0.99
 
     c.log_every = c.metrics_every = EPOCH
-    c.sample_every = c.checkpoint_every = c.eval_every = 2 * EPOCH
+    c.sample_every = c.checkpoint_every = c.eval_every = 4 * EPOCH
     c.eval_metrics = ("parzen",)
     c.keep_best = "parzen"
     c.sample_grid = (10, 10)

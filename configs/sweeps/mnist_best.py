@@ -17,6 +17,6 @@ def get_sweep() -> list[search.Setting]:
             "g_optimizer.learning_rate": rate,
             "num_steps": STEPS,
         }
-        for gamma in (0.03, 0.1, 0.3)
+        for gamma in (0.1, 0.3, 1.0)
         for rate in (1e-3, 2e-3)
     ]
