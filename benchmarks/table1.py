@@ -57,30 +57,33 @@ def measure(config_file: pathlib.Path, settings: list[str], directory: pathlib.P
 def table1(results: dict[str, Any]) -> list[str]:
     """Lines of text: the published rows, a row for each config, and the trivial models'."""
     rows = {f"{name} (published)": row for name, row in PUBLISHED.items()}
+    trivial: dict[str, tuple[float, float]] = {}
     for name, result in results.items():
         scores = [seed["metrics"]["parzen"] for seed in result["seeds"]]
         values = [score["value"] for score in scores]
-        error = scores[0]["standard_error"]
+        mean, error = statistics.mean(values), scores[0]["standard_error"]
         if len(values) > 1:
             error = statistics.stdev(values) / len(values) ** 0.5
-        rows[f"{name}, {len(values)} seeds"] = (statistics.mean(values), error)
+        rows[f"{name}, {len(values)} seed{'s' * (len(values) > 1)}"] = mean, error
         for baseline, entry in scores[0]["baselines"].items():
-            rows[baseline] = rows.pop(baseline, (entry["value"], entry["standard_error"]))
+            trivial[baseline] = entry["value"], entry["standard_error"]
+    rows |= trivial
     return [f"{name:<40} {mean:6.1f} +- {error:.1f}" for name, (mean, error) in rows.items()]
 
 
 def comparison(results: dict[str, Any]) -> list[str]:
-    """Lines of text: a row a metric, the mean over each config's seeds, and what is better."""
+    """Lines of text: a row for each metric that all have, the mean over each config's seeds."""
     from gan_jax.scores import METRICS
 
-    lines = [" ".join([f"{'':30}", *(f"{name:>16}" for name in results), "  better"])]
-    for metric, entry in next(iter(results.values()))["seeds"][0]["metrics"].items():
-        means = [
-            statistics.mean(seed["metrics"][metric]["value"] for seed in result["seeds"])
-            for result in results.values()
-        ]
-        cells = (f"{mean:16.4g}" for mean in means)
-        lines.append(" ".join([f"{METRICS[metric].label:30}", *cells, f"  {entry['better']}"]))
+    found = {
+        name: [seed["metrics"] for seed in result["seeds"]] for name, result in results.items()
+    }
+    lines = [" ".join([f"{'':30}", *(f"{name:>16}" for name in found), "  better"])]
+    for metric, (label, better, *_) in METRICS.items():
+        if all(metric in seed for seeds in found.values() for seed in seeds):
+            means = (statistics.mean(x[metric]["value"] for x in seeds) for seeds in found.values())
+            cells = (f"{mean:16.4g}" for mean in means)
+            lines.append(" ".join([f"{label:30}", *cells, f"  {better}"]))
     return lines
 
 
@@ -113,6 +116,8 @@ def main() -> int:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",
         "seeds": seeds,
     }
+    args.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(args.out)
     print("Parzen-window log-likelihood of MNIST's test images, nats")
     print("\n".join(table1(results)))
     for seed in seeds:
@@ -123,8 +128,6 @@ def main() -> int:
         )
     print("Every metric, means over seeds")
     print("\n".join(comparison(results)))
-    args.out.write_text(json.dumps(results, indent=1) + "\n")
-    print(args.out)
     return 0
 
 

@@ -1,10 +1,13 @@
 """What the benchmarks count, with sizes that take no time; nothing of what they measure."""
 
+import copy
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import population
+from benchmarks import population, table1
 from gan_jax import config
 from tests.conftest import ROOT, tiny_config
 
@@ -45,3 +48,36 @@ def test_the_gpu_part_by_a_few_members(monkeypatch, capsys):
     assert result["whole_estimated_s"] == pytest.approx(2 * c.num_steps / rate)
     assert result["whole_s"] > 0
     assert "whole_s, 2 trainings of 12 iterations" in capsys.readouterr().out
+
+
+@pytest.fixture
+def committed() -> dict:
+    """What table1.py goes on from."""
+    return json.loads((ROOT / "benchmarks/results/table1.json").read_text())
+
+
+def test_table_1_of_the_committed_results(committed):
+    rows = table1.table1(committed)
+    names = [row[:40].strip() for row in rows]
+    published = [f"{name} (published)" for name in table1.PUBLISHED]
+    configs, trivial = names[len(published) : -3], names[-3:]
+    assert names == [*published, *configs, *trivial]
+    assert "goodfellow2014, 1 seed" in configs
+    assert trivial == ["real data", "Gaussians", "k-means"]
+    assert rows[names.index("goodfellow2014, 1 seed")].endswith(" 177.8 +- 2.3")
+    assert table1.comparison(committed)[-1].split()[:2] == ["Parzen", "log-likelihood"]
+
+
+def test_table_1_of_a_config_with_more_seeds_and_metrics(committed):
+    first = committed["goodfellow2014"]
+    other = first | {"seeds": [copy.deepcopy(first["seeds"][0]) for _ in range(2)]}
+    for seed, value in zip(other["seeds"], (200.0, 210.0), strict=True):
+        seed["metrics"]["parzen"]["value"] = value
+        seed["metrics"]["fid"] = {"value": 10.0}
+    rows = table1.table1({"goodfellow2014": first, "other": other})
+    assert rows[5].split() == ["other,", "2", "seeds", "205.0", "+-", "5.0"]
+    assert len(rows) == 9
+    header, row = table1.comparison({"goodfellow2014": first, "other": other})
+    assert header.split() == ["goodfellow2014", "other", "better"]
+    assert row.split()[-3:] == ["177.8", "205", "higher"]
+    assert [row.split()[0] for row in table1.comparison({"other": other})[1:]] == ["FID", "Parzen"]
