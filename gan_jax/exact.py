@@ -1,8 +1,8 @@
 """Runs on a line whose p_G is known: what the theory says of them as they train.
 
 A monotone G of one normal number has the distribution function Phi(G^-1(x)), so that V, its
-maximum over D, the divergence that G minimises and D's distance from D* are no estimates. They are
-sums over the cells of a grid, see `theory`.
+maximum over D, the divergence that G minimises and D's distance from D* are computed, not estimated
+from samples. They are sums over the cells of a grid, see `theory`.
 """
 
 import functools
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+from scipy.special import expit, ndtr  # in float64, which jax's own are not
 
 from gan_jax import core, networks, plots, theory
 from gan_jax.core import Game, State
@@ -56,10 +57,6 @@ def _inverse(game: Game, g: Variables, x: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1]
 
 
-def _phi(z: jax.Array | np.ndarray) -> np.ndarray:
-    return np.asarray(jax.scipy.stats.norm.cdf(z), np.float64)
-
-
 def _masses(cumulative: np.ndarray) -> np.ndarray:
     """The cells' probabilities from the distribution function at their inner edges.
 
@@ -84,8 +81,8 @@ def line(game: Game, state: State, mixture: Mixture) -> Line:
     to_d_star = game.loss in _LOGIT and not (game.label_smoothing or game.instance_noise)
     return Line(
         grid,
-        _masses(np.mean([_phi((edges - mean) / sigma) for mean in means], axis=0)),
-        _masses(_phi(_inverse(game, g, jnp.float32(edges)))),
+        _masses(np.mean([ndtr((edges - mean) / sigma) for mean in means], axis=0)),
+        _masses(ndtr(np.asarray(_inverse(game, g, jnp.float32(edges)), np.float64))),
         np.asarray(outputs, np.float64) if to_d_star else None,
         z,
         np.asarray(core.generate(game, g, jnp.float32(z)[:, None]))[:, 0],
@@ -104,7 +101,7 @@ def measure(known: Line) -> dict[str, float]:
     if logits is None:
         return found
     best = theory.optimal_discriminator(p_data, p_g)
-    gap = np.abs(np.asarray(jax.nn.sigmoid(logits)) - best)
+    gap = np.abs(expit(logits) - best)
     return found | {
         "v": theory.value(p_data, p_g, logits),
         "d_gap": float(np.sum((p_data + p_g) / 2 * gap)),
@@ -127,7 +124,7 @@ def picture(known: Line, step: int) -> Image.Image:
     axes.set_ylabel("density")
     right = axes.twinx()
     if logits is not None:
-        right.plot(x, jax.nn.sigmoid(logits), "--", color="#0072B2", lw=2, label="$D$")
+        right.plot(x, expit(logits), "--", color="#0072B2", lw=2, label="$D$")
     best = theory.optimal_discriminator(p_data, p_g)
     seen = (p_data + p_g) / grid.weights > 1e-4  # elsewhere any D is as good
     right.plot(x[seen], best[seen], "-.", color="#D55E00", lw=1.5, label="$D^*$")
