@@ -232,10 +232,10 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
     axes = figure.subplots()
     axes.axvline(0, color="black", lw=0.8)
     axes.axhline(0, color="black", lw=0.8)
-    repels = eigenvalues.real < 0
+    spreads = eigenvalues.real < 0
     for chosen, marker, color, label in (
-        (~repels, "o", "#0072B2", "draws in"),
-        (repels, "x", "#D55E00", "drives off"),
+        (~spreads, "o", "#0072B2", "contracts"),
+        (spreads, "x", "#D55E00", "spreads"),
     ):
         x = eigenvalues[chosen]
         text = f"{label} ({len(x)})"
@@ -246,9 +246,13 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
     axes.set_yscale("symlog", linthresh=small, linscale=2)
     axes.minorticks_off()
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_xlabel("real part: how fast the players are drawn in, or driven off")
-    axes.set_ylabel("imaginary part: how fast they turn")
-    axes.set_title(f"Do the players settle here, or turn?\n{of}", loc="left", fontsize=11)
+    axes.set_xlabel("real part: how fast gradient steps contract, or spread")
+    axes.set_ylabel("imaginary part: how fast they rotate")
+    axes.set_title(
+        f"Would plain gradient steps contract here, spread or rotate?\n{of}",
+        loc="left",
+        fontsize=11,
+    )
     figure.legend(frameon=False, loc="outside lower left", ncols=2)
     axes.grid(alpha=0.3)
     return figure_png(figure)

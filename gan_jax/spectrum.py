@@ -2,11 +2,13 @@
 
 python -m gan_jax.spectrum --workdir=DIR --out=FILE.png [--step=N|best] [--num=1000]
 
-With v(w) = (D's gradient, G's gradient) at all parameters w of both players, the Jacobian of v says
-what a small step of rate h along -v does near w: it multiplies an eigenvector by 1 - h lambda. A
-positive real part draws the players in, a negative one drives them off, and an imaginary part
-turns them about each other (Mescheder et al. 2017, https://arxiv.org/abs/1705.10461, section 3.1).
-The gradients are those of NUM examples and noise vectors.
+With v(w) = (D's gradient, G's gradient) at all parameters w of both players, a small step of rate h
+along -v multiplies the displacement from an equilibrium by 1 - h J, with J the Jacobian of v. So an
+eigenvalue lambda of J says what plain simultaneous gradient steps would do near it: a positive real
+part contracts, a negative one spreads, and an imaginary part rotates (Mescheder et al. 2017,
+https://arxiv.org/abs/1705.10461, section 3.1). A checkpoint is no equilibrium, and a run's own
+optimizer and its `update` make other steps: neither is looked at. The gradients are those of NUM
+examples and noise vectors.
 """
 
 import pathlib
@@ -33,7 +35,7 @@ def eigenvalues(
     noise: "jax.Array",
     key: "jax.Array",
 ) -> np.ndarray:
-    """The eigenvalues of the Jacobian of `algorithm.field` by both players' parameters.
+    """The eigenvalues of `algorithm.field`'s Jacobian with respect to both players' parameters.
 
     Args:
       game: static structure.
