@@ -123,8 +123,7 @@ def _parzen(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> di
 def _mixture(s: Sample, r: Reference, seed: int, bootstrap: dict[str, int]) -> dict[str, Entry]:
     assert r.mixture is not None  # see `absent`
     found = mixture.mixture(s.images, r.mixture.means, r.mixture.sigma, seed)
-    names = {"modes": "modes_covered", "hq": "high_quality", "rkl": "reverse_kl"}
-    return {names[name]: _entry(score) for name, score in found.items()}
+    return {name: _entry(score) for name, score in found.items()}
 
 
 class Metric(NamedTuple):

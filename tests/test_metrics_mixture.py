@@ -22,52 +22,55 @@ def test_by_hand():
     # sigma 1: within 3 of (0, 0) lie two, one of them on the edge; of (10, 0) one; of (0, 10) none
     points = [[0.0, 0], [0, 3], [12, 1], [0, 3.1], [5, 5]]
     scores = mixture(points, [[0, 0], [10, 0], [0, 10]], 1, seed=0)
-    assert scores["modes"].value == 2
-    np.testing.assert_allclose(scores["hq"].value, 3 / 5)
+    assert scores["modes_covered"].value == 2
+    np.testing.assert_allclose(scores["high_quality"].value, 3 / 5)
     divergence = 2 / 3 * math.log(2) + 1 / 3 * math.log(1)  # (2/3, 1/3, 0) from 1/3 each
-    np.testing.assert_allclose(scores["rkl"].value, divergence, rtol=1e-12)
+    np.testing.assert_allclose(scores["reverse_kl"].value, divergence, rtol=1e-12)
     assert scores == mixture(jnp.array(points[::-1]), [[0, 0], [10, 0], [0, 10]], 1, seed=0)
 
 
 def test_the_mixture_itself_has_all_modes_its_ceiling_of_quality_and_no_divergence():
     scores = mixture(ring(0, 20_000), RING, 0.01, seed=0)
-    assert scores["modes"] == (8, 8, 8)
-    assert scores["hq"].low < 1 - math.exp(-4.5) < scores["hq"].high
-    assert scores["hq"].high - scores["hq"].low < 0.005
-    assert 0 < scores["rkl"].value < 0.002
+    assert scores["modes_covered"] == (8, 8, 8)
+    assert scores["high_quality"].low < 1 - math.exp(-4.5) < scores["high_quality"].high
+    assert scores["high_quality"].high - scores["high_quality"].low < 0.005
+    assert 0 < scores["reverse_kl"].value < 0.002
 
 
 def test_each_kind_of_failure_has_its_metric():
     half = mixture(ring(0, 2500, modes=4), RING, 0.01, seed=0)
-    assert half["modes"] == (4, 4, 4)
-    np.testing.assert_allclose(half["rkl"], math.log(2), atol=0.02)
+    assert half["modes_covered"] == (4, 4, 4)
+    np.testing.assert_allclose(half["reverse_kl"], math.log(2), atol=0.02)
     one = mixture(ring(0, 2500, modes=1), RING, 0.01, seed=0)
-    np.testing.assert_allclose(one["rkl"], math.log(8), rtol=1e-12)
+    np.testing.assert_allclose(one["reverse_kl"], math.log(8), rtol=1e-12)
     noisy = mixture(ring(0, 2500, sigma=0.03), RING, 0.01, seed=0)
-    assert noisy["hq"].low < 1 - math.exp(-0.5) < noisy["hq"].high
+    assert noisy["high_quality"].low < 1 - math.exp(-0.5) < noisy["high_quality"].high
     collapsed_within = mixture(ring(0, 2500, sigma=0.005), RING, 0.01, seed=0)
-    assert collapsed_within["hq"].low > 1 - math.exp(-4.5)
+    assert collapsed_within["high_quality"].low > 1 - math.exp(-4.5)
 
 
 def test_no_sample_of_high_quality_is_the_worst_of_all():
     scores = mixture(np.zeros((10, 2)), RING, 0.01, seed=0)
-    assert scores["modes"] == (0, 0, 0)
-    assert scores["hq"] == (0, 0, 0)
-    np.testing.assert_allclose(scores["rkl"], math.log(8), rtol=1e-12)
+    assert scores["modes_covered"] == (0, 0, 0)
+    assert scores["high_quality"] == (0, 0, 0)
+    np.testing.assert_allclose(scores["reverse_kl"], math.log(8), rtol=1e-12)
 
 
 def test_intervals_cover_the_truth_in_about_95_of_100_experiments():
     rng = np.random.default_rng(0)
     p = np.array([0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
-    truth = {"hq": 1 - math.exp(-2), "rkl": np.sum(p * np.log(8 * p))}  # 3 sigma = 2 deviations
+    truth = {
+        "high_quality": 1 - math.exp(-2),
+        "reverse_kl": np.sum(p * np.log(8 * p)),
+    }  # 3 sigma = 2 deviations
     covered = dict.fromkeys(truth, 0)
     for i in range(200):
         points = RING[rng.choice(8, 500, p=p)] + 0.015 * rng.normal(size=(500, 2))
         scores = mixture(points, RING, 0.01, seed=i, resamples=300)
         for name, value in truth.items():
             covered[name] += scores[name].low <= value <= scores[name].high
-    assert 0.9 < covered["hq"] / 200 < 0.99
-    assert 0.8 < covered["rkl"] / 200 < 0.99  # biased upwards by 7 / (2 n), which moves it
+    assert 0.9 < covered["high_quality"] / 200 < 0.99
+    assert 0.8 < covered["reverse_kl"] / 200 < 0.99  # biased upwards by 7 / (2 n), which moves it
 
 
 @pytest.mark.parametrize(

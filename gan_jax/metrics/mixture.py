@@ -22,11 +22,11 @@ def mixture(
 
     A sample is of high quality (HQ) if it is within 3 sigma of the nearest mean.
 
-    - modes: means with at least one HQ sample.
-    - hq: share of HQ samples. In 2-D that of the mixture itself is 1 - exp(-4.5) = 0.9889: a
-      generator clearly above it has collapsed inside its modes.
-    - rkl: KL(histogram of HQ samples over the means || uniform) in nats, 0 log 0 = 0; from 0 to
-      log(means), all in one mode. With no HQ sample at all it is log(means) too, the worst.
+    - modes_covered: means with at least one HQ sample.
+    - high_quality: share of HQ samples. In 2-D that of the mixture itself is 1 - exp(-4.5) =
+      0.9889: a generator clearly above it has collapsed inside its modes.
+    - reverse_kl: KL(histogram of HQ samples over the means || uniform) in nats, 0 log 0 = 0; from
+      0 to log(means), all in one mode. With no HQ sample at all it is log(means) too, the worst.
 
     Args:
       points: samples, shape (n, d).
@@ -36,7 +36,7 @@ def mixture(
       resamples: replicates of the bootstrap, over the samples.
 
     Returns:
-      "modes", "hq" and "rkl".
+      "modes_covered", "high_quality" and "reverse_kl".
 
     Raises:
       InputError: no samples, unequal widths, a value that is not finite, or sigma not above 0.
@@ -56,7 +56,11 @@ def mixture(
         total = counts.sum(axis=-1, keepdims=True)
         p = counts / np.maximum(total, 1)
         kl = np.log(len(means)) + np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1)
-        return {"modes": (counts > 0).sum(axis=-1), "hq": total[..., 0] / n, "rkl": kl}
+        return {
+            "modes_covered": (counts > 0).sum(axis=-1),
+            "high_quality": total[..., 0] / n,
+            "reverse_kl": kl,
+        }
 
     # What became of a sample is all that counts, so drawing n of them anew is a multinomial draw.
     drawn = np.random.default_rng(seed).multinomial(
