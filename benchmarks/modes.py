@@ -10,22 +10,24 @@ import pathlib
 from typing import Any
 
 from gan_jax import cli
+from gan_jax.penalties import PENALTIES
 
 HERE = pathlib.Path(__file__).parent
 FRAMES = 25
-PENALTIES = ("gradient_penalty", "r1", "r2", "dragan")
-OFF = {"ema": 0.0, **{f"penalties.{name}.weight": 0.0 for name in PENALTIES}}
+PLAIN: dict[str, Any] = {
+    "loss": "non_saturating",
+    "ema": 0.0,
+    **{f"penalties.{name}.weight": 0.0 for name in PENALTIES},
+}
 GAMES: dict[str, dict[str, Any]] = {
-    "minimax": {"loss": "minimax"},
-    "non-saturating": {"loss": "non_saturating"},
-    "non-saturating, packs of 4": {"loss": "non_saturating", "pack": 4},
-    "non-saturating, 5 steps ahead": {"update": "unrolled", "unrolled_steps": 5},
-    "least squares": {"loss": "least_squares"},
-    "hinge, spectral norm": {"loss": "hinge", "discriminator.spectral_norm": True},
-    "Wasserstein, gradient penalty": {
-        "loss": "wasserstein",
-        "penalties.gradient_penalty.weight": 1.0,
-    },
+    "minimax": PLAIN | {"loss": "minimax"},
+    "non-saturating": PLAIN,
+    "non-saturating, packs of 4": PLAIN | {"pack": 4},
+    "non-saturating, 5 steps ahead": PLAIN | {"update": "unrolled", "unrolled_steps": 5},
+    "least squares": PLAIN | {"loss": "least_squares"},
+    "hinge, spectral norm": PLAIN | {"loss": "hinge", "discriminator.spectral_norm": True},
+    "Wasserstein, gradient penalty": PLAIN
+    | {"loss": "wasserstein", "penalties.gradient_penalty.weight": 1.0},
     "configs/all_modes.py": {},
 }
 
@@ -49,10 +51,10 @@ def main() -> int:
     on_device, truth = jax.device_put(images), MIXTURES[args.dataset]
     schedules = {f"{player}_optimizer.decay_steps": args.num_steps for player in "dg"}
     base = config.replace(config.load(str(HERE.parent / "configs/all_modes.py")), schedules)
-    stops = np.unique(np.geomspace(100, args.num_steps, FRAMES).astype(int))
+    stops = np.unique(np.geomspace(min(100, args.num_steps), args.num_steps, FRAMES).astype(int))
     drawn: dict[str, list[np.ndarray]] = {}
     for name, fields in GAMES.items():
-        c = config.replace(base, {**OFF, "loss": "non_saturating", **fields} if fields else {})
+        c = config.replace(base, fields)
         game, hparams = config.game(c, images.shape[1:]), config.hparams(c)
         state, frames = core.init(game, hparams, c.seed, on_device), []
         for stop in stops.tolist():
