@@ -5,7 +5,7 @@
 Trains configs/ring.py and configs/grid.py with 1, 2, 3 and 4 examples in a pack, each with every
 seed, as one sweep a data set, and scores 2,500 samples of each member. The whole protocol is
 400,000 iterations; --fraction=0.1 trains a tenth of them, and the table says so. Writes
-benchmarks/results/pacgan-table1.json.
+benchmarks/results/pacgan-table1-ITERATIONS.json.
 """
 
 import csv
@@ -17,8 +17,10 @@ import platform
 import statistics
 
 from gan_jax import cli
+from gan_jax.errors import InputError
 
 HERE = pathlib.Path(__file__).parent
+STEPS = 400_000
 PACKS = (1, 2, 3, 4)
 METRICS = {"modes_covered": "modes", "high_quality": "HQ %", "reverse_kl": "rKL"}
 # Mean and standard error over 10 trials, as the paper prints them.
@@ -38,12 +40,11 @@ PUBLISHED = {
 }
 
 
-def measure(dataset: str, fraction: float, seeds: int, directory: pathlib.Path) -> dict:
+def measure(dataset: str, steps: int, seeds: int, directory: pathlib.Path) -> dict:
     """Trains a data set's sweep to its end, and returns its rows: by pack, the members' scores."""
     from gan_jax import config, sweeping
 
     base = config.load(str(HERE.parent / f"configs/{dataset}.py"))
-    steps = max(1, round(base.num_steps * fraction))
     base = config.replace(base, {"num_steps": steps, "eval_every": steps})
     # 100 packs in a minibatch, whatever their size.
     settings = [{"pack": pack, "batch_size": base.batch_size * pack} for pack in PACKS]
@@ -65,13 +66,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=cli.at_least(2), default=10)
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/pacgan"))
     args = parser.parse_args()
+    if not 0 < args.fraction <= 1:
+        raise InputError(f"--fraction must be above 0 and at most 1, not {args.fraction}")
+    steps = max(1, round(STEPS * args.fraction))
     found = {
-        dataset: measure(dataset, args.fraction, args.seeds, args.workdir / dataset)
+        dataset: measure(dataset, steps, args.seeds, args.workdir / dataset)
         for dataset in PUBLISHED
     }
     import jax
 
-    steps = round(400_000 * args.fraction)
     print(f"{steps} iterations, {args.seeds} seeds: mean +- standard error (published)")
     print(
         f"{'':12}",
@@ -95,7 +98,7 @@ def main() -> int:
         "iterations": steps,
         "scores": found,
     }
-    out = HERE / "results/pacgan-table1.json"
+    out = HERE / f"results/pacgan-table1-{steps}.json"
     out.write_text(json.dumps(result, indent=1) + "\n")
     print(out.name)
     return 0

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import population, table1
+from benchmarks import pacgan_table1, population, table1
 from gan_jax import config
+from gan_jax.errors import InputError
 from tests.conftest import ROOT, tiny_config
 
 
@@ -81,3 +82,10 @@ def test_table_1_of_a_config_with_more_seeds_and_metrics(committed):
     assert header.split() == ["goodfellow2014", "other", "better"]
     assert row.split()[-3:] == ["177.8", "205", "higher"]
     assert [row.split()[0] for row in table1.comparison({"other": other})[1:]] == ["FID", "Parzen"]
+
+
+@pytest.mark.parametrize("fraction", ["-1", "0", "1.1", "nan"])
+def test_pacgan_s_table_takes_a_share_of_its_iterations(fraction, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pacgan_table1.py", f"--fraction={fraction}"])
+    with pytest.raises(InputError, match="--fraction must be above 0 and at most 1, not "):
+        pacgan_table1.main()
