@@ -35,10 +35,10 @@ class Line(NamedTuple):
     p_g: np.ndarray  # likewise
     logits: np.ndarray | None  # of D at the cells' centres, (n,); see `line`
     z: np.ndarray  # some noise, in order, (m,)
-    x: np.ndarray  # G of it, (m,)
+    g_of_z: np.ndarray  # (m,)
 
 
-def mixture(dataset: str, game: Game) -> Mixture | None:
+def known_mixture(dataset: str, game: Game) -> Mixture | None:
     """What the data are drawn from, where that is known and p_G as well."""
     return MIXTURES.get(dataset) if isinstance(game.generator, Monotone) else None
 
@@ -113,20 +113,19 @@ def picture(known: Line, step: int) -> Image.Image:
 
     Without D where the line has no logits of it.
     """
-    grid, p_data, p_g, logits, z, ends = known
+    x, sizes, z = known.grid.points, known.grid.weights, known.z
+    p_data, p_g = known.p_data / sizes, known.p_g / sizes
     figure = plots.new_figure(7, 5)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
-    x = grid.points
-    top = 1.3 * (p_data / grid.weights).max()
-    axes.plot(x, p_data / grid.weights, ":", color="black", lw=2, label="$p_{data}$")
-    axes.plot(x, p_g / grid.weights, "-", color="#009E73", lw=2, label="$p_G$")
-    axes.set_ylim(0, top)
+    axes.plot(x, p_data, ":", color="black", lw=2, label="$p_{data}$")
+    axes.plot(x, p_g, "-", color="#009E73", lw=2, label="$p_G$")
+    axes.set_ylim(0, 1.3 * p_data.max())
     axes.set_ylabel("density")
     right = axes.twinx()
-    if logits is not None:
-        right.plot(x, expit(logits), "--", color="#0072B2", lw=2, label="$D$")
-    best = theory.optimal_discriminator(p_data, p_g)
-    seen = (p_data + p_g) / grid.weights > 1e-4  # elsewhere any D is as good
+    if known.logits is not None:
+        right.plot(x, expit(known.logits), "--", color="#0072B2", lw=2, label="$D$")
+    best = theory.optimal_discriminator(known.p_data, known.p_g)
+    seen = p_data + p_g > 1e-4  # elsewhere any D is as good
     right.plot(x[seen], best[seen], "-.", color="#D55E00", lw=1.5, label="$D^*$")
     right.set_ylim(0, 1.05)
     right.set_ylabel("D(x)")
@@ -141,6 +140,6 @@ def picture(known: Line, step: int) -> Image.Image:
     handles = [*axes.get_lines(), *right.get_lines()]
     axes.legend(handles, [h.get_label() for h in handles], frameon=False, ncols=4, loc="upper left")
     starts = np.interp(z, (z[0], z[-1]), (x[0], x[-1]))  # drawn over the same width
-    below.plot([ends, starts], [1, 0], "-", color="0.4", lw=0.7)
+    below.plot([known.g_of_z, starts], [1, 0], "-", color="0.4", lw=0.7)
     below.set(xlim=(x[0], x[-1]), ylim=(0, 1), yticks=[0, 1], yticklabels=["z", "x = G(z)"])
     return plots.figure_image(figure)

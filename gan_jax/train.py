@@ -167,7 +167,7 @@ def samples(config: ConfigDict, game: Game, state: State) -> np.ndarray:
 
 
 def sample_picture(config: ConfigDict, game: Game, state: State, images: np.ndarray) -> Image.Image:
-    if mixture := exact.mixture(config.dataset, game):
+    if mixture := exact.known_mixture(config.dataset, game):
         return exact.picture(exact.line(game, state, mixture), int(state.step))
     rows, columns = config.sample_grid
     return plots.sample_picture(samples(config, game, state), rows, columns, images)
@@ -244,7 +244,7 @@ def _train(
                     break
                 entries = scores.score(drawn, reference, config.eval_metrics, intervals=False)
                 info |= {name: entry["value"] for name, entry in entries.items()}
-            if "metrics" in now and (mixture := exact.mixture(config.dataset, game)):
+            if "metrics" in now and (mixture := exact.known_mixture(config.dataset, game)):
                 info |= exact.measure(exact.line(game, state, mixture))
             bar.update(step - bar.n)
             bar.set_postfix({name: f"{info[key]:.3g}" for name, key in _SHOWN.items()})

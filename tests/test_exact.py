@@ -171,7 +171,9 @@ def test_the_data_and_the_curves_are_what_they_say():
     logits = networks.apply(game.discriminator, state.d.variables, x)[0]
     np.testing.assert_allclose(known.logits, logits, atol=1e-6)
     z = jnp.float32(known.z)[:, None]
-    np.testing.assert_allclose(known.x, core.generate(game, state.g.variables, z)[:, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        known.g_of_z, core.generate(game, state.g.variables, z)[:, 0], atol=1e-6
+    )
 
 
 def test_the_upper_tails_are_not_rounded_off():
@@ -253,10 +255,10 @@ def test_the_losses_whose_best_output_is_the_logit_of_d_star_are_those_of_the_th
 def test_only_a_known_line_and_a_monotone_g_are_measured():
     c = line_config()
     game = config.game(c, (1,))
-    assert exact.mixture("gaussian1d", game) is LINE
-    assert exact.mixture("npy:points.npy", game) is None
+    assert exact.known_mixture("gaussian1d", game) is LINE
+    assert exact.known_mixture("npy:points.npy", game) is None
     plain = config.game(line_config("--config.generator.monotone=False"), (1,))
-    assert exact.mixture("gaussian1d", plain) is None
+    assert exact.known_mixture("gaussian1d", plain) is None
 
 
 @pytest.mark.parametrize(
