@@ -47,18 +47,12 @@ def grid_1d(low: float, high: float, n: int) -> Grid:
     """Covers [low, high] by n cells.
 
     Raises:
-      InputError: ends that are not finite or not in order, no whole number of cells, or cells so
-        small or so large that float64 cannot tell their centres apart, or hold their area.
+      InputError: ends that are not finite or not in order, or no whole number of cells.
     """
-    low, high, n = _number("low", low), _number("high", high), _whole("n", n, 1)
-    if not -math.inf < low < high < math.inf:
-        raise InputError(f"a grid needs finite low < high, not low = {low}, high = {high}")
-    size = (high - low) / min(n, 2**63)
-    if not max(4 * np.spacing(max(-low, high)), 1e-150) <= size <= 1e150:
-        raise InputError(
-            f"a grid's cells must be of a size that float64 holds beside its ends: n = "
-            f"{_shown(n)} makes them {size:.3g}, from {low} to {high}"
-        )
+    low, high, n = _number("low", low), _number("high", high), _number("n", n, 1, whole=True)
+    if not low < high:
+        raise InputError(f"low must be less than high, not low = {low}, high = {high}")
+    size = (high - low) / n
     return Grid(low + size * (np.arange(n) + 0.5), np.full(n, size))
 
 
@@ -97,18 +91,15 @@ def _shown(x: Any) -> str:
     return textwrap.shorten(repr(x), 60)
 
 
-def _number(name: str, x: Any) -> float:
-    with contextlib.suppress(InputError):
-        array = _numbers(name, x)
-        if array.ndim == 0 and not isinstance(x, bool):
-            return float(array)
-    raise InputError(f"{name} must be a number, not {_shown(x)}")
-
-
-def _whole(name: str, x: Any, least: int) -> int:
-    if not isinstance(x, int | np.integer) or isinstance(x, bool) or x < least:
-        raise InputError(f"{name} must be a whole number, at least {least}, not {_shown(x)}")
-    return int(x)
+def _number(name: str, x: Any, least: float = -math.inf, whole: bool = False) -> Any:
+    with contextlib.suppress(ValueError):  # of lists that make no array
+        array = np.asarray(x)
+        kinds = "iu" if whole else "iuf"
+        if array.ndim == 0 and array.dtype.kind in kinds and least <= array and np.isfinite(array):
+            return array.item()
+    rule = "whole" if whole else "finite"
+    rule += " number" if least == -math.inf else f" number, at least {least:g}"
+    raise InputError(f"{name} must be a {rule}, not {_shown(x)}")
 
 
 def _numbers(name: str, x: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -124,20 +115,21 @@ def _numbers(name: str, x: npt.ArrayLike, shape: tuple[int, ...] | None = None) 
     return array
 
 
+def _check(name: str, array: np.ndarray, fine: np.ndarray, rule: str) -> None:
+    if not fine.all():
+        raise InputError(f"{name} must be {rule}, and has {array[~fine][0]:.6g}")
+
+
 def _distribution(name: str, x: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> np.ndarray:
     p = _numbers(name, x)
-    if not np.isfinite(p).all():
-        raise InputError(f"{name} must be finite, and has {p[~np.isfinite(p)][0]}")
-    if (p < 0).any():
-        raise InputError(f"{name} must not be negative, and has {p.min():.6g}")
-    with np.errstate(over="ignore"):
-        p = p if weights is None else p * weights
-        total = p.sum()
+    _check(name, p, np.isfinite(p) & (p >= 0), "finite and not negative")
+    rule, why = "sum to 1", ""
+    if weights is not None:
+        p = p * weights
+        rule = "integrate to 1 over the grid"
+        why = ": it lacks its normaliser, or the grid is too short or too coarse for it"
+    total = p.sum()
     if abs(total - 1) > TOLERANCE:
-        rule, why = "sum to 1", ""
-        if weights is not None:
-            rule = "integrate to 1 over the grid"
-            why = ": it lacks its normaliser, or the grid is too short or too coarse for it"
         raise InputError(f"{name} must {rule} (within {TOLERANCE:g}), not to {total:.8g}{why}")
     return p / total
 
@@ -150,7 +142,7 @@ def _pair(**named: npt.ArrayLike) -> list[np.ndarray]:
     return [p, q]
 
 
-def _mean(p: np.ndarray, x: np.ndarray) -> float:
+def _expectation(p: np.ndarray, x: np.ndarray) -> float:
     """The expectation of x under p, where 0 times infinity is 0."""
     return float(np.sum(p[p > 0] * x[p > 0]))
 
@@ -170,27 +162,25 @@ def value(p_data: npt.ArrayLike, p_g: npt.ArrayLike, logits: npt.ArrayLike) -> f
       At most 2 JSD - log 4; -inf where D is wholly sure and wrong.
 
     Raises:
-      InputError: a logit that is NaN, besides.
+      InputError: also if a logit is NaN.
     """
     p_data, p_g = _pair(p_data=p_data, p_g=p_g)
     x = _numbers("logits", logits, p_data.shape)
-    if np.isnan(x).any():
-        raise InputError("logits must be numbers or infinite, and have NaN")
-    return _mean(p_data, -np.logaddexp(0, -x)) + _mean(p_g, -np.logaddexp(0, x))
+    _check("logits", x, ~np.isnan(x), "numbers or infinite")
+    return _expectation(p_data, -np.logaddexp(0, -x)) + _expectation(p_g, -np.logaddexp(0, x))
 
 
 def value_of_d(p_data: npt.ArrayLike, p_g: npt.ArrayLike, d: npt.ArrayLike) -> float:
     """V(G, D) of D's probabilities d, in [0, 1] and of p_data's shape, in nats.
 
-    D* itself belongs into `value`, as `optimal_logits`: no float64 lies between 1 - 1e-16 and 1,
-    where a fake costs infinitely much, and on a wide grid densities differ by more.
+    For D* use `value(..., optimal_logits(...))`: as a probability it may round to 1, and V is then
+    -inf.
 
     Raises:
-      InputError: d outside of [0, 1], besides.
+      InputError: also if d is not within [0, 1].
     """
     x = _numbers("d", d, _pair(p_data=p_data, p_g=p_g)[0].shape)
-    if not ((x >= 0) & (x <= 1)).all():
-        raise InputError(f"d must be in [0, 1], and has {x[~((x >= 0) & (x <= 1))][0]:.6g}")
+    _check("d", x, (x >= 0) & (x <= 1), "in [0, 1]")
     with np.errstate(divide="ignore"):
         return value(p_data, p_g, np.log(x) - np.log1p(-x))
 
@@ -226,21 +216,20 @@ def softmax(logits: npt.ArrayLike) -> np.ndarray:
     """The distribution of a G that is a table of logits, as `networks.Simplex`; of their shape.
 
     Raises:
-      InputError: logits that are not finite.
+      InputError: also if a logit is not finite, or there is none.
     """
-    return np.exp(_log_softmax("logits", logits))
+    return np.exp(_log_softmax("logits", _numbers("logits", logits)))
 
 
-def _log_softmax(name: str, logits: npt.ArrayLike) -> np.ndarray:
-    x = _numbers(name, logits)
-    if not np.isfinite(x).all() or x.size == 0:
-        raise InputError(f"{name} must be finite, and at least one")
-    with np.errstate(over="ignore"):  # of the least and the greatest that float64 has
-        x = np.maximum(x - x.max(), -np.finfo(np.float64).max)
+def _log_softmax(name: str, x: np.ndarray) -> np.ndarray:
+    if x.size == 0:
+        raise InputError(f"{name} must be at least one")
+    _check(name, x, np.isfinite(x), "finite")
+    x = x - x.max()
     return x - np.log(np.exp(x).sum())
 
 
-def best_response(
+def best_response_round(
     p_data: npt.ArrayLike, g_logits: npt.ArrayLike, rate: float, steps: int = 1
 ) -> np.ndarray:
     """One round of the scheme that the paper proves: D becomes D*, and G then descends V(., D*).
@@ -260,15 +249,14 @@ def best_response(
       G's logits after the round.
 
     Raises:
-      InputError: besides, a logit, rate or number of steps that is none.
+      InputError: also if a logit or the rate is not finite, or the rate or steps negative.
     """
-    rate, steps = _number("rate", rate), _whole("steps", steps, 0)
-    if not 0 <= rate < math.inf:
-        raise InputError(f"rate must be a finite number, at least 0, not {rate}")
-    x = _numbers("g_logits", g_logits, _distribution("p_data", p_data).shape)
+    rate, steps = _number("rate", rate, 0), _number("steps", steps, 0, whole=True)
+    p_data = _distribution("p_data", p_data)
+    x = _numbers("g_logits", g_logits, p_data.shape)
     log_p_g = _log_softmax("g_logits", x)
     with np.errstate(divide="ignore"):
-        log_p_data = np.log(_distribution("p_data", p_data))
+        log_p_data = np.log(p_data)
     cost = log_p_g - np.logaddexp(log_p_data, log_p_g)  # log(1 - D*), finite even where D* is 1
     for _ in range(steps):
         p_g = softmax(x)
@@ -293,8 +281,8 @@ def jsd(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
 def total_variation(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
     """Half the sum of |p - q|, from 0 to 1.
 
-    Of as many real as generated examples, D* at its threshold 1/2 tells (1 + TV) / 2 rightly, and
-    no other D more.
+    With as many fakes as real examples, D* thresholded at 1/2 classifies a share (1 + TV) / 2
+    correctly; no classifier does better.
     """
     p, q = _pair(p=p, q=q)
     return min(float(np.sum(np.abs(p - q))) / 2, 1.0)
@@ -310,8 +298,8 @@ class Divergence(NamedTuple):
 
 # Keys, f and g as in losses.LOSSES.
 DIVERGENCES: dict[str, Divergence] = {
-    "kl": Divergence(lambda p, q, log_u: _mean(p, log_u), lambda log_u: 1 + log_u),
-    "reverse_kl": Divergence(lambda p, q, log_u: -_mean(q, log_u), lambda log_u: log_u),
+    "kl": Divergence(lambda p, q, log_u: _expectation(p, log_u), lambda log_u: 1 + log_u),
+    "reverse_kl": Divergence(lambda p, q, log_u: -_expectation(q, log_u), lambda log_u: log_u),
     "pearson": Divergence(  # of roots, as p / q may be too great where the sum is not
         lambda p, q, log_u: float(np.nansum(((p - q) / np.sqrt(q)) ** 2)),  # nan: p = q = 0
         lambda log_u: 2 * np.expm1(log_u),
@@ -321,7 +309,8 @@ DIVERGENCES: dict[str, Divergence] = {
     ),
     "js": Divergence(
         lambda p, q, log_u: (
-            _mean(p, LOG_2 - np.logaddexp(0, -log_u)) + _mean(q, LOG_2 - np.logaddexp(0, log_u))
+            _expectation(p, LOG_2 - np.logaddexp(0, -log_u))
+            + _expectation(q, LOG_2 - np.logaddexp(0, log_u))
         ),
         lambda log_u: log_u,
     ),
@@ -342,7 +331,7 @@ def f_divergence(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> float:
     is at least minus this for every D.
 
     Raises:
-      InputError: a name that is no key of `DIVERGENCES`, besides.
+      InputError: also if the name is no key of `DIVERGENCES`.
     """
     divergence, (p, q) = _divergence(name), _pair(p=p, q=q)
     with np.errstate(all="ignore"):  # what is beyond float64 is infinite, or 0
@@ -356,7 +345,7 @@ def optimal_v(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> np.ndarray:
     function of log(p / q), the logit of D*, of p's shape, and may be infinite where one is 0.
 
     Raises:
-      InputError: a name that is no key of `DIVERGENCES`, besides.
+      InputError: also if the name is no key of `DIVERGENCES`.
     """
     divergence, (p, q) = _divergence(name), _pair(p=p, q=q)
     with np.errstate(over="ignore"):
