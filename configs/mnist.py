@@ -3,7 +3,6 @@
     python -m gan_jax.main --config=configs/mnist.py
 
 This is the base of every other config: each field that a run has stands here, with what it means.
-The settings are those of the widely copied MNIST walk-through of the 2014 paper.
 """
 
 from ml_collections import ConfigDict
