@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import expit, ndtr  # in float64, which jax's own are not
 
@@ -69,21 +70,24 @@ def line(game: Game, state: State, mixture: Mixture) -> Line:
     """The densities and D of a run whose G is monotone, from a mixture of one dimension.
 
     Under the losses of 2014 and the f-GANs js and reverse_kl, the best that D can put out at x is
-    the logit of D*(x), from which a penalty only holds it back. With another loss, label smoothing
-    or instance noise it is something else, and the line has no logits.
+    the logit of D*(x), from which a penalty only holds it back. With another loss, label smoothing,
+    instance noise or dropout of D's input it is something else, and the line has no logits.
+
+    The grid reaches 6 standard deviations beyond the outermost means. What G puts further out
+    counts to the cells at its ends, so that V is exact only of a G that stays within.
     """
     means, sigma = mixture.means[:, 0], mixture.sigma
     grid = theory.grid_1d(means.min() - 6 * sigma, means.max() + 6 * sigma, _CELLS)
     edges = (grid.points[1:] + grid.points[:-1]) / 2
-    g = core.generator(state)
+    g, d = core.generator(state), game.discriminator
     points, z = jnp.float32(grid.points)[:, None], np.linspace(-2.5, 2.5, 41)
-    outputs = networks.apply(game.discriminator, state.d.variables, points)[0]
-    to_d_star = game.loss in _LOGIT and not (game.label_smoothing or game.instance_noise)
+    outputs = networks.apply(d, state.d.variables, points)[0]
+    blurred = game.label_smoothing or game.instance_noise or d.input_dropout
     return Line(
         grid,
         _masses(np.mean([ndtr((edges - mean) / sigma) for mean in means], axis=0)),
         _masses(ndtr(np.asarray(_inverse(game, g, jnp.float32(edges)), np.float64))),
-        np.asarray(outputs, np.float64) if to_d_star else None,
+        np.asarray(outputs, np.float64) if game.loss in _LOGIT and not blurred else None,
         z,
         np.asarray(core.generate(game, g, jnp.float32(z)[:, None]))[:, 0],
     )
@@ -109,6 +113,11 @@ def measure(known: Line) -> dict[str, float]:
 
 
 def picture(known: Line, step: int) -> Image.Image:
+    """`draw` as an image."""
+    return plots.figure_image(draw(known, step))
+
+
+def draw(known: Line, step: int) -> Figure:
     """Figure 1 of the paper after `step` iterations: how z becomes x, both densities, D and D*.
 
     Without D where the line has no logits of it.
@@ -141,5 +150,6 @@ def picture(known: Line, step: int) -> Image.Image:
     axes.legend(handles, [h.get_label() for h in handles], frameon=False, ncols=4, loc="upper left")
     starts = np.interp(z, (z[0], z[-1]), (x[0], x[-1]))  # drawn over the same width
     below.plot([known.g_of_z, starts], [1, 0], "-", color="0.4", lw=0.7)
-    below.set(xlim=(x[0], x[-1]), ylim=(0, 1), yticks=[0, 1], yticklabels=["z", "x = G(z)"])
-    return plots.figure_image(figure)
+    below.set(xlim=(x[0], x[-1]), ylim=(0, 1), yticks=[0, 1], yticklabels=["z", "x"])
+    below.set_xlabel(f"x = G(z), of z from {z[0]:g} to {z[-1]:g}")
+    return figure

@@ -14,6 +14,7 @@ import scipy.stats
 from gan_jax import algorithm, config, core, data, exact, networks, theory, train, workdir
 from gan_jax.core import Game, HParams, Prior, State
 from gan_jax.errors import InputError
+from gan_jax.losses import LOSSES
 from gan_jax.mixtures import MIXTURES
 from gan_jax.networks import MLP, Simplex
 from gan_jax.optimizers import Optimizer, Rates
@@ -231,6 +232,7 @@ def test_a_run_on_the_line_writes_what_the_theory_says_of_it(tmp_path):
         ("loss=wasserstein", False),
         ("instance_noise.std=0.1", False),
         ("label_smoothing=0.1", False),
+        ("discriminator.input_dropout=0.1", False),
     ],
 )
 def test_a_run_tells_of_d_only_where_its_best_output_is_the_logit_of_d_star(
@@ -244,12 +246,50 @@ def test_a_run_tells_of_d_only_where_its_best_output_is_the_logit_of_d_star(
     assert len(list((tmp_path / "samples").glob("*.png"))) == 2
 
 
-def test_the_losses_whose_best_output_is_the_logit_of_d_star_are_those_of_the_theory():
-    p, q = np.array([0.2, 0.5, 0.3]), np.array([0.6, 0.1, 0.3])
-    logits = theory.optimal_logits(p, q)
-    for name in theory.DIVERGENCES:
-        same = np.allclose(theory.optimal_v(name, p, q), logits)
-        assert same == (name in exact._LOGIT), name
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_losses_whose_best_output_is_the_logit_of_d_star(name):
+    p, q = np.array([2, 5, 3]), np.array([6, 1, 3])  # of ten samples each
+    real, fake = np.repeat(np.arange(3), p), np.repeat(np.arange(3), q)
+    pairs = np.repeat(real, 10), np.tile(fake, 10)  # each with each, which pairing losses ask for
+    slope = jax.grad(lambda table: LOSSES[name].d(table[pairs[0]], table[pairs[1]]))
+
+    def flat(logits):
+        return np.allclose(slope(jnp.float32(logits)), 0, atol=1e-6)
+
+    best = theory.optimal_logits(p / 10, q / 10)
+    # A relativistic D is as good with a constant added to it.
+    assert (flat(best) and not flat(best + 1)) == (name in exact._LOGIT)
+
+
+def test_the_picture_shows_the_line():
+    game, state = trained(0)
+    known = exact.line(game, state, LINE)
+    curves, noise, outputs = exact.draw(known, 7).axes
+    assert "iteration 7:" in curves.get_title(loc="left")
+    shown = {line.get_label(): line.get_xydata() for line in (*curves.lines, *outputs.lines)}
+    x, size = known.grid.points, known.grid.weights
+    best = np.stack([x, theory.optimal_discriminator(known.p_data, known.p_g)], axis=1)
+    np.testing.assert_allclose(shown["$p_{data}$"], np.stack([x, known.p_data / size], axis=1))
+    np.testing.assert_allclose(shown["$p_G$"], np.stack([x, known.p_g / size], axis=1))
+    np.testing.assert_allclose(shown["$D$"][:, 1], 1 / (1 + np.exp(-known.logits)))
+    assert {tuple(point) for point in shown["$D^*$"]} <= {tuple(point) for point in best}
+    assert len(shown["$D^*$"]) > 200
+    ends = np.array([line.get_xydata() for line in noise.lines])  # (z, (x above, z below), 2)
+    np.testing.assert_allclose(ends[:, 0, 0], known.g_of_z)
+    assert np.all(np.diff(ends[:, 1, 0]) > 0)
+    np.testing.assert_allclose(known.z, np.linspace(-2.5, 2.5, 41))
+    assert [label.get_text() for label in noise.get_yticklabels()] == ["z", "x"]
+    np.testing.assert_array_equal(ends[:, :, 1], [[1, 0]] * 41)
+
+
+def test_with_an_average_of_g_the_line_is_the_averages():
+    game, state = trained(0)
+    moved = jax.tree.map(lambda x: x + 0.5, state.g.variables)
+    averaged = state._replace(ema=moved)
+    other = state._replace(g=state.g._replace(params=moved.params, stats=moved.stats))
+    found = exact.line(game, averaged, LINE).p_g
+    np.testing.assert_allclose(found, exact.line(game, other, LINE).p_g)
+    assert not np.allclose(found, exact.line(game, state, LINE).p_g)
 
 
 def test_only_a_known_line_and_a_monotone_g_are_measured():

@@ -590,6 +590,9 @@ def test_the_quadrature_converges_as_fast_as_it_says():
         parts = rng.dirichlet(np.ones(num)), rng.uniform(-4, 4, num), rng.uniform(0.2, 1.5, num)
         return lambda x: sum(w * gaussian(m, s)(x) for w, m, s in zip(*parts, strict=True))
 
+    def two_narrow_modes(x):
+        return (gaussian(-3, 0.2)(x) + gaussian(3, 0.2)(x)) / 2
+
     for _ in range(100):
         p, q = a_mixture(), a_mixture()
         # Cells of a half to a 32nd of the least standard deviation that there may be.
@@ -598,6 +601,12 @@ def test_the_quadrature_converges_as_fast_as_it_says():
         assert np.all(abs(jsds[:-1] - jsds[-1]) < [1e-5, 1e-9, 1e-11, 1e-13])
         if kls[-1] < math.inf:
             assert np.all(abs(kls[2:-1] - kls[-1]) < [1e-6, 1e-11])
+    # Between narrow modes log q bends in less than a cell.
+    valley = [
+        theory.kl(*on(theory.grid_1d(-7, 7, 70 * n), gaussian(0, 1), two_narrow_modes))
+        for n in (8, 64)
+    ]
+    assert 1e-5 < abs(valley[0] - valley[1]) < 1e-3
     wide, narrow = gaussian(0, 2), gaussian(0, 0.3)  # which is 0 from 11.6 on
     found = [theory.kl(*on(theory.grid_1d(-x, x, 1000), wide, narrow)) for x in (11, 12)]
     np.testing.assert_allclose(found, [19.82510, math.inf], rtol=1e-5)
@@ -608,6 +617,17 @@ def test_the_quadrature_converges_as_fast_as_it_says():
 
     errors = [integral(n) - math.expm1(1) for n in (50, 100)]
     np.testing.assert_allclose(errors[0] / errors[1], 4, rtol=1e-3)
+
+
+def test_a_density_that_works_in_place_leaves_the_grid_as_it_is():
+    def shifted(x):
+        x -= 2
+        return gaussian(0, 1)(x)
+
+    grid = theory.grid_1d(-10, 10, 400)
+    first = theory.masses(shifted, grid)
+    np.testing.assert_array_equal(theory.masses(shifted, grid), first)
+    np.testing.assert_allclose(theory.masses(gaussian(2, 1), grid), first, atol=1e-12)
 
 
 def test_the_quadrature_is_exact_for_steps_on_the_cells_edges():
