@@ -28,6 +28,9 @@ from gan_jax.updates import UPDATES, Gradients
 
 Info = dict[str, jax.Array]  # scalars measured during a step: "step" and those of `info_names`
 _OWN = 2**31  # what a step draws from its keys is numbered from here, above dropout's layers
+# What each player's step draws: its minibatch, its noise, and its own key.
+D_DRAWS = (Role.BATCH, Role.NOISE_D, Role.STEP_D)
+G_DRAWS = (Role.BATCH_G, Role.NOISE_G, Role.STEP_G)
 STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
 
 
@@ -234,41 +237,48 @@ def field(
     return Gradients(d, g), d_info | g_info
 
 
+def _draw(
+    game: Game, state: State, data: jax.Array, roles: tuple[Role, Role, Role], number: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The `number`-th minibatch and noise for a player's step, and the step's key."""
+    batch, noise, step = roles
+    z = sample_noise(game, role_key(state.key, noise, number), game.batch_size)
+    real = draw_real(game, state, data, number, batch)
+    return real, z, role_key(state.key, step, number)
+
+
+def _both(game: Game, hparams: HParams, state: State, data: jax.Array) -> tuple[State, Info]:
+    """Both players at once, from gradients at the same point, as `UPDATES` has the game's update.
+
+    On the same data, noise (so the same fakes) and dropout masks.
+    """
+    drawn = _draw(game, state, data, D_DRAWS, state.step)
+
+    def at(state: State) -> tuple[Gradients, Info]:
+        return field(game, hparams, state, *drawn)
+
+    def move(state: State, gradients: Gradients) -> State:
+        state = _move_d(game, hparams, state, gradients.d)
+        return _move_g(game, hparams, state, gradients.g)
+
+    return UPDATES[game.update](at, move, state, hparams.consensus)
+
+
 def train_step(game: Game, hparams: HParams, state: State, data: jax.Array) -> tuple[State, Info]:
     """One iteration of Algorithm 1: k discriminator steps, each on fresh draws, then G's.
 
-    Where `UPDATES` has the game's update both players move at once, from gradients at the same
-    point, on the same data, noise (so the same fakes) and dropout masks.
+    Where `UPDATES` has the game's update, both players step at once instead.
     """
 
-    def draw(batch: Role, noise: Role, step: Role, number: jax.Array) -> tuple[jax.Array, ...]:
-        z = sample_noise(game, role_key(state.key, noise, number), game.batch_size)
-        real = draw_real(game, state, data, number, batch)
-        return real, z, role_key(state.key, step, number)
-
-    for_d, for_g = (
-        functools.partial(draw, Role.BATCH, Role.NOISE_D, Role.STEP_D),
-        functools.partial(draw, Role.BATCH_G, Role.NOISE_G, Role.STEP_G),
-    )
-
     def d_update(state: State, j: jax.Array) -> tuple[State, Info]:
-        # Numbered by the discriminator steps before this one.
-        return d_step(game, hparams, state, *for_d(state.step * game.k + j))
+        number = state.step * game.k + j  # of D's steps before this one
+        return d_step(game, hparams, state, *_draw(game, state, data, D_DRAWS, number))
 
-    if update := UPDATES.get(game.update):
-        drawn = for_d(state.step)
-
-        def move(state: State, gradients: Gradients) -> State:
-            state = _move_d(game, hparams, state, gradients.d)
-            return _move_g(game, hparams, state, gradients.g)
-
-        def at(state: State) -> tuple[Gradients, Info]:
-            return field(game, hparams, state, *drawn)
-
-        state, info = update(at, move, state, hparams.consensus)
+    if game.update in UPDATES:
+        state, info = _both(game, hparams, state, data)
     else:
         state, d_infos = jax.lax.scan(d_update, state, jnp.arange(game.k))
-        state, info = g_step(game, hparams, state, *for_g(state.step))
+        state, info = g_step(game, hparams, state, *_draw(game, state, data, G_DRAWS, state.step))
         info = {name: x[-1] for name, x in d_infos.items()} | info
     state = state._replace(step=state.step + 1)
     return state, {"step": state.step, **info}
