@@ -391,11 +391,9 @@ def _call(file: pathlib.Path, function: str) -> Any:
 
 def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
     """The static half of a validated config: what shapes the compiled program."""
-    update = config["update"]  # ConfigDict has a method of this name
 
     def optimizer(c: ConfigDict) -> Optimizer:
-        fields = {field: c[field] for field in Optimizer._fields if field != "optimistic"}
-        return Optimizer(**fields, optimistic=update == "optimistic")
+        return Optimizer(**{field: c[field] for field in Optimizer._fields})
 
     g = config.generator.to_dict()
     monotone = g.pop("monotone")
@@ -407,7 +405,7 @@ def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
     return Game(
         loss=config.loss,
         k=config.k,
-        update=update,
+        update=config["update"],  # ConfigDict has a method of this name
         batch_size=config.batch_size,
         z_dim=config.z_dim,
         prior=Prior(**config.prior),

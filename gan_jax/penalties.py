@@ -57,9 +57,9 @@ def dragan(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> 
     Kodali et al. 2017, https://arxiv.org/abs/1705.07215, with the surroundings of the authors'
     code: up to half the minibatch's standard deviation away, each component to the positive.
     """
-    keys = jax.random.split(key)
-    away = jnp.std(real) / 2 * jax.random.uniform(keys[0], real.shape)
-    return _away_from_one(critic, real + _one_each(keys[1], real) * away)
+    key_away, key_share = jax.random.split(key)
+    away = jnp.std(real) / 2 * jax.random.uniform(key_away, real.shape)
+    return _away_from_one(critic, real + _one_each(key_share, real) * away)
 
 
 PENALTIES: dict[str, Penalty] = {
