@@ -32,7 +32,7 @@ from gan_jax.core import (
     sample_noise,
 )
 from gan_jax.errors import InputError
-from gan_jax.losses import LOSSES, Part
+from gan_jax.losses import LOSSES, NOT_MEANS, Part
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import Optimizer, Rates
 from gan_jax.penalties import PENALTIES
@@ -71,12 +71,12 @@ def _expect(
     Raises:
       InputError: G's distribution is known, and the loss is no mean over fakes.
     """
-    weights = networks.weights(game.generator, g_params)
-    if weights is None:
+    probabilities = networks.probabilities(game.generator, g_params)
+    if probabilities is None:
         return part(on_real, on_fake)
-    if game.loss == "relativistic_average":
-        raise InputError(f"loss {game.loss} is no mean over fakes, and a Simplex has no minibatch")
-    return weights @ jax.vmap(lambda logit: part(on_real, logit[None]))(on_fake)
+    if game.loss in NOT_MEANS:
+        raise InputError(f"loss {game.loss} is no mean over fakes, as a Tabular generator needs")
+    return probabilities @ jax.vmap(lambda logit: part(on_real, logit[None]))(on_fake)
 
 
 def _penalty(
