@@ -64,6 +64,7 @@ OPTIMIZERS: dict[str, Callable[[Rates], optax.GradientTransformation]] = {
 SCHEDULES: dict[str, Callable[[Optimizer, jax.Array | float], optax.Schedule]] = {
     "constant": lambda o, rate: optax.constant_schedule(rate),
     "linear": lambda o, rate: optax.linear_schedule(rate, o.end_learning_rate, o.decay_steps),
+    # Not by optax's alpha, a share of the rate: 0 / 0 at rate 0.
     "cosine": lambda o, rate: (
         lambda step: (
             o.end_learning_rate
