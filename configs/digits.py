@@ -11,7 +11,6 @@ from configs import mnist
 def get_config() -> ConfigDict:
     c = mnist.get_config()
     c.dataset = "digits"
-    c.num_steps = 20_000
     c.z_dim = 32
     c.sample_grid = (8, 8)
     return c

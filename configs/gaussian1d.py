@@ -27,11 +27,10 @@ def get_config() -> ConfigDict:
     c.discriminator.widths = (32, 32)
     c.discriminator.activation = "tanh"
     for optimizer in (c.d_optimizer, c.g_optimizer):
+        optimizer.learning_rate = 5e-3
         optimizer.b1 = 0.5
         optimizer.schedule = "cosine"
         optimizer.decay_steps = c.num_steps
-    c.g_optimizer.learning_rate = 5e-3
-    c.d_optimizer.learning_rate = 5e-3
     c.log_every = 300
     c.metrics_every = 20
     c.sample_every = 100

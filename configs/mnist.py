@@ -76,7 +76,7 @@ def get_config() -> ConfigDict:
     c.g_optimizer = c.d_optimizer.copy_and_resolve_references()
 
     # What was added to the game since. Where a number is 0 the program has nothing of it.
-    c.penalties = ConfigDict()  # on D's gradient by its input, see gan_jax/penalties.py
+    c.penalties = ConfigDict()  # on D's gradient with respect to its input: gan_jax/penalties.py
     for name in ("gradient_penalty", "r1", "r2", "dragan"):
         c.penalties[name] = ConfigDict()
         c.penalties[name].weight = 0.0  # of its term in D's loss; 0: without it

@@ -11,6 +11,7 @@ and, where a game says so, the other ways to update that followed from it.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,16 +19,29 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax import networks
-from gan_jax.core import Game, HParams, Player, Role, State, draw_real, pack, role_key, sample_noise
+from gan_jax.core import (
+    Game,
+    HParams,
+    Info,
+    Player,
+    Role,
+    State,
+    draw_real,
+    pack,
+    role_key,
+    sample_noise,
+)
 from gan_jax.errors import InputError
-from gan_jax.losses import LOSSES, Part
+from gan_jax.losses import LOSSES, NOT_MEANS, Part
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import Optimizer, Rates
 from gan_jax.penalties import PENALTIES
-from gan_jax.updates import UPDATES, Gradients
+from gan_jax.updates import UPDATES, Gradient, Gradients
 
-Info = dict[str, jax.Array]  # scalars measured during a step: "step" and those of `info_names`
 _OWN = 2**31  # what a step draws from its keys is numbered from here, above dropout's layers
+# What each player's step draws: its minibatch, its noise, and its own key.
+D_DRAWS = (Role.BATCH, Role.NOISE_D, Role.STEP_D)
+G_DRAWS = (Role.BATCH_G, Role.NOISE_G, Role.STEP_G)
 STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
 
 
@@ -57,47 +71,59 @@ def _expect(
     Raises:
       InputError: G's distribution is known, and the loss is no mean over fakes.
     """
-    weights = networks.weights(game.generator, g_params)
-    if weights is None:
+    probabilities = networks.probabilities(game.generator, g_params)
+    if probabilities is None:
         return part(on_real, on_fake)
-    if game.loss == "relativistic_average":
-        raise InputError(f"loss {game.loss} is no mean over fakes, and a Simplex has no minibatch")
-    return weights @ jax.vmap(lambda logit: part(on_real, logit[None]))(on_fake)
+    if game.loss in NOT_MEANS:
+        raise InputError(f"loss {game.loss} is no mean over fakes, as a Tabular generator needs")
+    return probabilities @ jax.vmap(lambda logit: part(on_real, logit[None]))(on_fake)
+
+
+def _penalty(
+    game: Game,
+    hparams: HParams,
+    step: jax.Array,
+    judge: Callable[[jax.Array, jax.Array], jax.Array],
+    real: jax.Array,
+    fake: jax.Array,
+    key: jax.Array,
+) -> jax.Array:
+    """The weighted sum of the game's penalties on D, which is `judge` with a key of its own."""
+    total = jnp.float32(0)
+    for i, (name, interval) in enumerate(game.penalties):
+        key_points, key_masks = jax.random.split(jax.random.fold_in(key, _OWN + 1 + i))
+        critic = functools.partial(judge, key_masks)
+        value = functools.partial(PENALTIES[name], critic, real, fake, key_points)
+        # Every `interval` iterations, times `interval` (lazy regularisation, Karras et al. 2020,
+        # https://arxiv.org/abs/1912.04958, without their change of Adam's rates). Due where the
+        # number of the iteration is a multiple, as the lines of metrics.jsonl are.
+        due = (step + 1) % interval == 0
+        now = jax.lax.cond(due, value, lambda: jnp.float32(0)) if interval > 1 else value()
+        total += hparams.penalties[i] * interval * now
+    return total
 
 
 def _d_gradient(
     game: Game, hparams: HParams, state: State, real: jax.Array, noise: jax.Array, key: jax.Array
-) -> tuple[tuple[Params, Stats], Info]:
+) -> tuple[Gradient, Info]:
     """D's gradient, its network's new statistics, and what `d_step` measures."""
-    keys = jax.random.split(key)
+    key_real, key_fake = jax.random.split(key)
     fake, _ = networks.apply(game.generator, state.g.variables, noise, train=True)
-    real = _view(game, hparams, state.step, real, keys[0])
-    fake = _view(game, hparams, state.step, fake, keys[1])
+    real = _view(game, hparams, state.step, real, key_real)
+    fake = _view(game, hparams, state.step, fake, key_fake)
 
     def objective(params: Params) -> tuple[jax.Array, tuple[Any, ...]]:
         def judge(x: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
             d = Variables(params, state.d.stats)
             return networks.apply(game.discriminator, d, x, key, train=True)
 
-        (on_real, stats), (on_fake, _) = judge(real, keys[0]), judge(fake, keys[1])
+        (on_real, stats), (on_fake, _) = judge(real, key_real), judge(fake, key_fake)
         loss = _expect(game, state.g.params, LOSSES[game.loss].d, on_real, on_fake)
         if game.label_smoothing:  # as the cross-entropy with target 1 - s is softplus(-x) + s x
             loss += hparams.label_smoothing * jnp.mean(on_real)
-        penalty = jnp.float32(0)
-        for i, (name, interval) in enumerate(game.penalties):
-            points, masks = jax.random.split(jax.random.fold_in(keys[0], _OWN + 1 + i))
-
-            def value(
-                name: str = name, points: jax.Array = points, masks: jax.Array = masks
-            ) -> jax.Array:
-                return PENALTIES[name](lambda x: judge(x, masks)[0], real, fake, points)
-
-            # As rare as its interval says, and as heavy ("lazy", Karras et al. 2020,
-            # https://arxiv.org/abs/1912.04958, without their change of Adam's rates). Due where
-            # the number of the iteration is a multiple, as the lines of metrics.jsonl are.
-            due = (state.step + 1) % interval == 0
-            now = jax.lax.cond(due, value, lambda: jnp.float32(0)) if interval > 1 else value()
-            penalty += hparams.penalties[i] * interval * now
+        penalty = _penalty(
+            game, hparams, state.step, lambda key, x: judge(x, key)[0], real, fake, key_real
+        )
         return loss + penalty, (loss, penalty, on_real, on_fake, stats)
 
     (_, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.d.params)
@@ -111,57 +137,57 @@ def _d_gradient(
         ),
         "d_grad_norm": optax.tree.norm(grads),
     }
-    return (grads, stats), info | ({"d_penalty": penalty} if game.penalties else {})
+    return Gradient(grads, stats), info | ({"d_penalty": penalty} if game.penalties else {})
 
 
 def _g_gradient(
     game: Game, hparams: HParams, state: State, real: jax.Array, noise: jax.Array, key: jax.Array
-) -> tuple[tuple[Params, Stats], Info]:
+) -> tuple[Gradient, Info]:
     """G's gradient, its network's new statistics, and what `g_step` measures."""
-    keys = jax.random.split(key)
+    key_real, key_fake = jax.random.split(key)
+    # Metz et al. 2017, https://arxiv.org/abs/1611.02163: G meets the D that would answer it.
+    ahead = game.unrolled_steps if game.update == "unrolled" else 0
 
     def objective(params: Params) -> tuple[jax.Array, Stats]:
         now = state._replace(g=state.g._replace(params=params))
-        # Metz et al. 2017, https://arxiv.org/abs/1611.02163: G meets the D that would answer it.
-        for _ in range(game.unrolled_steps):
+        for _ in range(ahead):
             now, _ = d_step(game, hparams, now, real, noise, key)
         fake, stats = networks.apply(game.generator, now.g.variables, noise, train=True)
-        on_real, on_fake = (
-            networks.apply(
-                game.discriminator, now.d.variables, _view(game, hparams, state.step, x, k), k
-            )[0]
-            for x, k in zip((real, fake), keys, strict=True)
-        )
+
+        def judge(x: jax.Array, key: jax.Array) -> jax.Array:
+            seen = _view(game, hparams, state.step, x, key)
+            return networks.apply(game.discriminator, now.d.variables, seen, key)[0]
+
+        on_real, on_fake = judge(real, key_real), judge(fake, key_fake)
         return _expect(game, params, LOSSES[game.loss].g, on_real, on_fake), stats
 
     (loss, stats), grads = jax.value_and_grad(objective, has_aux=True)(state.g.params)
-    return (grads, stats), {"g_loss": loss, "g_grad_norm": optax.tree.norm(grads)}
+    return Gradient(grads, stats), {"g_loss": loss, "g_grad_norm": optax.tree.norm(grads)}
 
 
 def _descend(
+    game: Game,
     player: Player,
-    gradient: tuple[Params, Stats],
+    gradient: Gradient,
     optimizer: Optimizer,
     rates: Rates,
     step: jax.Array,
 ) -> Player:
-    grads, stats = gradient
-    updates, opt_state = optimizer.transformation(rates, step).update(
-        grads, player.opt_state, player.params
-    )
-    return Player(optax.apply_updates(player.params, updates), stats, opt_state)
+    transformation = optimizer.transformation(rates, step, game.update == "optimistic")
+    updates, opt_state = transformation.update(gradient.params, player.opt_state, player.params)
+    return Player(optax.apply_updates(player.params, updates), gradient.stats, opt_state)
 
 
-def _move_d(game: Game, hparams: HParams, state: State, gradient: tuple[Params, Stats]) -> State:
-    d = _descend(state.d, gradient, game.d_optimizer, hparams.d, state.step)
+def _move_d(game: Game, hparams: HParams, state: State, gradient: Gradient) -> State:
+    d = _descend(game, state.d, gradient, game.d_optimizer, hparams.d, state.step)
     if game.weight_clip:  # Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875
         bound = hparams.weight_clip
         d = d._replace(params=jax.tree.map(lambda x: jnp.clip(x, -bound, bound), d.params))
     return state._replace(d=d)
 
 
-def _move_g(game: Game, hparams: HParams, state: State, gradient: tuple[Params, Stats]) -> State:
-    g = _descend(state.g, gradient, game.g_optimizer, hparams.g, state.step)
+def _move_g(game: Game, hparams: HParams, state: State, gradient: Gradient) -> State:
+    g = _descend(game, state.g, gradient, game.g_optimizer, hparams.g, state.step)
     if state.ema is None:
         return state._replace(g=g)
     # Grows with the steps, as TensorFlow's ExponentialMovingAverage(num_updates=...) does, so that
@@ -234,41 +260,48 @@ def field(
     return Gradients(d, g), d_info | g_info
 
 
+def _draw(
+    game: Game, state: State, data: jax.Array, roles: tuple[Role, Role, Role], number: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The `number`-th minibatch and noise for a player's step, and the step's key."""
+    batch, noise, step = roles
+    z = sample_noise(game, role_key(state.key, noise, number), game.batch_size)
+    real = draw_real(game, state, data, number, batch)
+    return real, z, role_key(state.key, step, number)
+
+
+def _both(game: Game, hparams: HParams, state: State, data: jax.Array) -> tuple[State, Info]:
+    """Both players at once, from gradients at the same point, as `UPDATES` has the game's update.
+
+    On the same data, noise (so the same fakes) and dropout masks.
+    """
+    drawn = _draw(game, state, data, D_DRAWS, state.step)
+
+    def at(state: State) -> tuple[Gradients, Info]:
+        return field(game, hparams, state, *drawn)
+
+    def move(state: State, gradients: Gradients) -> State:
+        state = _move_d(game, hparams, state, gradients.d)
+        return _move_g(game, hparams, state, gradients.g)
+
+    return UPDATES[game.update](at, move, state, hparams.consensus)
+
+
 def train_step(game: Game, hparams: HParams, state: State, data: jax.Array) -> tuple[State, Info]:
     """One iteration of Algorithm 1: k discriminator steps, each on fresh draws, then G's.
 
-    Where `UPDATES` has the game's update both players move at once, from gradients at the same
-    point, on the same data, noise (so the same fakes) and dropout masks.
+    Where `UPDATES` has the game's update, both players step at once instead.
     """
 
-    def draw(batch: Role, noise: Role, step: Role, number: jax.Array) -> tuple[jax.Array, ...]:
-        z = sample_noise(game, role_key(state.key, noise, number), game.batch_size)
-        real = draw_real(game, state, data, number, batch)
-        return real, z, role_key(state.key, step, number)
-
-    for_d, for_g = (
-        functools.partial(draw, Role.BATCH, Role.NOISE_D, Role.STEP_D),
-        functools.partial(draw, Role.BATCH_G, Role.NOISE_G, Role.STEP_G),
-    )
-
     def d_update(state: State, j: jax.Array) -> tuple[State, Info]:
-        # Numbered by the discriminator steps before this one.
-        return d_step(game, hparams, state, *for_d(state.step * game.k + j))
+        number = state.step * game.k + j  # of D's steps before this one
+        return d_step(game, hparams, state, *_draw(game, state, data, D_DRAWS, number))
 
-    if update := UPDATES.get(game.update):
-        drawn = for_d(state.step)
-
-        def move(state: State, gradients: Gradients) -> State:
-            state = _move_d(game, hparams, state, gradients.d)
-            return _move_g(game, hparams, state, gradients.g)
-
-        def at(state: State) -> tuple[Gradients, Info]:
-            return field(game, hparams, state, *drawn)
-
-        state, info = update(at, move, state, hparams.consensus)
+    if game.update in UPDATES:
+        state, info = _both(game, hparams, state, data)
     else:
         state, d_infos = jax.lax.scan(d_update, state, jnp.arange(game.k))
-        state, info = g_step(game, hparams, state, *for_g(state.step))
+        state, info = g_step(game, hparams, state, *_draw(game, state, data, G_DRAWS, state.step))
         info = {name: x[-1] for name, x in d_infos.items()} | info
     state = state._replace(step=state.step + 1)
     return state, {"step": state.step, **info}

@@ -219,13 +219,14 @@ def _build(fields: dict[str, Any]) -> ConfigDict:
             place = place.setdefault(group, {})
         place[leaf] = _coerce(field, fields[field])
     config = ConfigDict(nested)
-    for field, wanted in _nonsense(config):
+    if found := next(_contradictions(config), None):
+        field, wanted = found
         shown = flatten(config)[field]
         raise InputError(f"config.{field} is {shown!r}, but must be {wanted}")
     return config
 
 
-def _nonsense(config: ConfigDict) -> Iterator[tuple[str, str]]:
+def _contradictions(config: ConfigDict) -> Iterator[tuple[str, str]]:
     """The fields whose values make no sense beside those of other fields, and what they must be."""
     c, update = config, config["update"]  # ConfigDict has a method of this name
     if not np.float32(c.prior.low) < np.float32(c.prior.high):
@@ -248,6 +249,11 @@ def _nonsense(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield "prior.name", "normal with generator.monotone, whose density is known by it"
         if len(c.generator.widths) != 1:
             yield "generator.widths", "of one layer with generator.monotone"
+        # The other fields of a network, which it lacks too, have no value that says so.
+        neutral = {"pieces": 1, "output": "linear", "output_bias": "zero", "batch_norm": False}
+        for field, off in neutral.items():
+            if c.generator[field] != off:
+                yield f"generator.{field}", f"{off} with generator.monotone, which has none"
         if c.pack != 1:
             yield "pack", "1 with generator.monotone: its densities are of single examples"
     if update in UPDATES and c.k != 1:
@@ -256,20 +262,14 @@ def _nonsense(config: ConfigDict) -> Iterator[tuple[str, str]]:
             f"1 with update {update}: of several discriminator steps none is the one that G's "
             "step could share",
         )
-    if (update == "unrolled") != (c.unrolled_steps > 0):
-        yield (
-            "unrolled_steps",
-            "at least 1 with update unrolled: 0 steps ahead is alternating"
-            if update == "unrolled"
-            else f"0 with update {update}: only unrolled looks ahead",
-        )
-    if (update == "consensus") != (c.consensus > 0):
-        yield (
-            "consensus",
-            "above 0 with update consensus: with weight 0 it is simultaneous"
-            if update == "consensus"
-            else f"0 with update {update}: it is the weight of consensus",
-        )
+    if update == "unrolled" and not c.unrolled_steps:
+        yield "unrolled_steps", "at least 1 with update unrolled: 0 steps ahead is alternating"
+    if update != "unrolled" and c.unrolled_steps:
+        yield "unrolled_steps", f"0 with update {update}: only unrolled looks ahead"
+    if update == "consensus" and not c.consensus:
+        yield "consensus", "above 0 with update consensus: with weight 0 it is simultaneous"
+    if update != "consensus" and c.consensus:
+        yield "consensus", f"0 with update {update}: it is the weight of consensus"
     if c.batch_size % c.pack:
         yield "pack", f"a divisor of batch_size, {c.batch_size}"
     if c.weight_clip and c.loss != "wasserstein":
@@ -282,6 +282,9 @@ def _nonsense(config: ConfigDict) -> Iterator[tuple[str, str]]:
             "label_smoothing",
             f"0 with loss {c.loss}: only {' and '.join(CROSS_ENTROPY)} have labels to smooth",
         )
+    for name, penalty in c.penalties.items():
+        if penalty.interval != 1 and not penalty.weight:
+            yield f"penalties.{name}.interval", f"1 where penalties.{name}.weight is 0"
     if c.instance_noise.steps and not c.instance_noise.std:
         yield "instance_noise.steps", "0 where instance_noise.std is 0: there is no noise to fade"
     if c.num_steps * c.k * c.batch_size >= 2**31:
@@ -391,11 +394,9 @@ def _call(file: pathlib.Path, function: str) -> Any:
 
 def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
     """The static half of a validated config: what shapes the compiled program."""
-    update = config["update"]  # ConfigDict has a method of this name
 
     def optimizer(c: ConfigDict) -> Optimizer:
-        fields = {field: c[field] for field in Optimizer._fields if field != "optimistic"}
-        return Optimizer(**fields, optimistic=update == "optimistic")
+        return Optimizer(**{field: c[field] for field in Optimizer._fields})
 
     g = config.generator.to_dict()
     monotone = g.pop("monotone")
@@ -407,7 +408,7 @@ def game(config: ConfigDict, example_shape: tuple[int, ...]) -> Game:
     return Game(
         loss=config.loss,
         k=config.k,
-        update=update,
+        update=config["update"],  # ConfigDict has a method of this name
         batch_size=config.batch_size,
         z_dim=config.z_dim,
         prior=Prior(**config.prior),

@@ -42,7 +42,7 @@ class Game(NamedTuple):
     d_optimizer: Optimizer
     g_optimizer: Optimizer
     pack: int = 1  # examples that D judges together, see `pack`
-    unrolled_steps: int = 0  # D's steps that G's step looks ahead
+    unrolled_steps: int = 0  # of update "unrolled": D's steps that G's step looks ahead
     penalties: tuple[tuple[str, int], ...] = ()  # keys of penalties.PENALTIES, iterations between
     label_smoothing: bool = False  # whether HParams has one; likewise the next three
     weight_clip: bool = False
@@ -84,6 +84,9 @@ class State(NamedTuple):
     ema: Variables | None  # the average of G over the iterations, where the game has one
 
 
+Info = dict[str, jax.Array]  # scalars measured during a step, see `algorithm.info_names`
+
+
 class Role(enum.IntEnum):
     """What a key is for. Every draw has a role and a number, so that no key serves twice."""
 
@@ -118,7 +121,8 @@ def init(game: Game, hparams: HParams, seed: jax.Array | int, data: jax.Array) -
 
     def player(network: Network, role: Role, x: jax.Array, opt: Optimizer, rates: Rates) -> Player:
         found = networks.init(network, role_key(key, role), x, mean)
-        return Player(*found, opt.transformation(rates, 0).init(found.params))
+        optimizer = opt.transformation(rates, 0, game.update == "optimistic")
+        return Player(*found, optimizer.init(found.params))
 
     x = pack(game, jnp.stack([mean] * game.pack))
     z = jnp.zeros((1, game.z_dim))

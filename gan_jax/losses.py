@@ -29,7 +29,7 @@ class Loss(NamedTuple):
 
 
 def value(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """V(D, G) = E[log D(x)] + E[log(1 - D(G(z)))], estimated on a minibatch.
+    """V(G, D) = E[log D(x)] + E[log(1 - D(G(z)))], estimated on a minibatch.
 
     Equation 1 of Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
 
@@ -44,14 +44,14 @@ def value(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
 
 
 def discriminator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """-V(D, G): the sum of two cross-entropies, with labels 1 for real and 0 for fake."""
+    """-V(G, D): the sum of two cross-entropies, with labels 1 for real and 0 for fake."""
     return -value(real_logits, fake_logits)
 
 
 def minimax_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """E[log(1 - D(G(z)))], the zero-sum game's generator (Algorithm 1 of the paper).
 
-    Its gradient by a logit is -D / batch: it vanishes where D is sure of a fake.
+    Its gradient with respect to a logit is -D / batch: it vanishes where D is sure of a fake.
     """
     return -jnp.mean(jax.nn.softplus(fake_logits))
 
@@ -59,20 +59,20 @@ def minimax_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Arr
 def non_saturating_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """-E[log D(G(z))], the paper's remedy (end of section 3): same fixed point, strong gradient.
 
-    Its gradient by a logit is -(1 - D) / batch: it is strongest where D is sure of a fake.
+    Its gradient with respect to a logit is -(1 - D) / batch: strongest where D is sure of a fake.
     """
     return jnp.mean(jax.nn.softplus(-fake_logits))
 
 
-def critic(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """E[D(G(z))] - E[D(x)]: with D 1-Lipschitz, the Wasserstein-1 distance is its least, negated.
+def wasserstein(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """E[D(G(z))] - E[D(x)]; minimised over 1-Lipschitz D it is minus the Wasserstein-1 distance.
 
     Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875, equation 2.
     """
     return jnp.mean(fake_logits) - jnp.mean(real_logits)
 
 
-def critic_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def wasserstein_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """-E[D(G(z))], of the Wasserstein and the hinge game."""
     return -jnp.mean(fake_logits)
 
@@ -123,10 +123,10 @@ def _swapped(part: Part) -> Part:
 def f_gan(
     activation: Callable[[jax.Array], jax.Array], conjugate: Callable[[jax.Array], jax.Array]
 ) -> Loss:
-    """The zero-sum game whose value D's best answer makes an f-divergence of data and G.
+    """The zero-sum game whose value, at the best D, is an f-divergence between the data and G.
 
     Nowozin et al. 2016, https://arxiv.org/abs/1606.00709: D ascends and G descends
-    E[g(v(x))] - E[f*(g(v(G(z))))], where v is a logit.
+    E[g(v(x))] - E[f*(g(v(G(z))))], where v is D's plain output.
 
     Args:
       activation: g, which maps any v into the domain of f*.
@@ -152,8 +152,8 @@ LOSSES: dict[str, Loss] = {
     "minimax": Loss(discriminator, minimax_generator),
     "non_saturating": Loss(discriminator, non_saturating_generator),
     "least_squares": Loss(least_squares, least_squares_generator, _identity),
-    "wasserstein": Loss(critic, critic_generator, _identity),
-    "hinge": Loss(hinge, critic_generator, _identity),
+    "wasserstein": Loss(wasserstein, wasserstein_generator, _identity),
+    "hinge": Loss(hinge, wasserstein_generator, _identity),
     "relativistic_pairing": Loss(relativistic_pairing, _swapped(relativistic_pairing), _identity),
     "relativistic_average": Loss(relativistic_average, _swapped(relativistic_average), _identity),
     # By their f(u) where u = p_data / p_G, tables 1 and 2 of the paper.
@@ -165,3 +165,5 @@ LOSSES: dict[str, Loss] = {
     "js": f_gan(lambda v: _LOG_2 - jax.nn.softplus(-v), lambda v: jax.nn.softplus(v) - _LOG_2),
 }
 CROSS_ENTROPY = ("minimax", "non_saturating")  # whose D has labels, 1 for real and 0 for fake
+# Whose parts are no mean over single fakes, as each is judged beside the mean of all of them.
+NOT_MEANS = ("relativistic_average",)

@@ -1,4 +1,4 @@
-"""Generators and discriminators: multilayer perceptrons. Only here is flax imported."""
+"""Generators and discriminators as flax modules; flax is imported nowhere else."""
 
 import math
 from collections.abc import Callable
@@ -38,7 +38,7 @@ INITIALIZERS: dict[str, Callable[[float], nn.initializers.Initializer]] = {
         lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -s, s)
     ),
     # Standard deviation scale, whatever the width.
-    "normal": lambda s: nn.initializers.normal(s),
+    "normal": nn.initializers.normal,
 }
 
 
@@ -96,6 +96,8 @@ class MLP(nn.Module):
             if self.pieces > 1:
                 x = jnp.max(x.reshape(-1, width, self.pieces), axis=-1)
             if self.batch_norm:
+                # An average over about 20 iterations, by which samples are normalised: flax's own
+                # 0.99, over about 100, lags behind a G that learns fast.
                 x = nn.BatchNorm(use_running_average=not train, momentum=0.95)(x)
             x = ACTIVATIONS[self.activation](x)
         x = dense(len(self.widths), x, math.prod(self.out_shape))
@@ -105,8 +107,8 @@ class MLP(nn.Module):
 class Monotone(nn.Module):
     """A generator of numbers from numbers that only ever rises, so that its density is known.
 
-    G(z) = c + a z + sum over units of v tanh(w z + b), with a, v and w positive as softplus of
-    what is trained.
+    G(z) = c + a z + mean over units of v tanh(w z + b), with a, v and w positive as softplus of
+    what is trained. A mean, so that the slope at the start is of order 1 whatever their number.
     """
 
     units: int
@@ -121,15 +123,14 @@ class Monotone(nn.Module):
         a, c = self.param("a", zeros, (1,)), self.param("c", zeros, (1,))
         w, b, v = (self.param(name, normal, (self.units,)) for name in "wbv")
         hidden = jnp.tanh(nn.softplus(w) * z + b)
-        # Divided, so that it starts with a slope of order 1 whatever the number of units.
         return c + nn.softplus(a) * z + hidden @ nn.softplus(v)[:, None] / self.units
 
 
-class Simplex(nn.Module):
+class Tabular(nn.Module):
     """A generator over a finite support: softmax of a table, the tabular game of the paper's proof.
 
-    Its samples are all n points, one-hot, whatever z is; `weights` are their probabilities, by
-    which the losses weigh them, and penalties do not.
+    Its samples are all n points, one-hot, whatever z is. The losses weigh them by their
+    `probabilities`; penalties do not.
     """
 
     n: int
@@ -147,12 +148,12 @@ class Simplex(nn.Module):
         return jnp.eye(self.n)
 
 
-Network = MLP | Monotone | Simplex
+Network = MLP | Monotone | Tabular
 
 
-def weights(network: Network, params: Params) -> jax.Array | None:
+def probabilities(network: Network, params: Params) -> jax.Array | None:
     """The probability of each of a generator's samples, (batch,); None where all are alike."""
-    return nn.softmax(params["logits"]) if isinstance(network, Simplex) else None
+    return nn.softmax(params["logits"]) if isinstance(network, Tabular) else None
 
 
 def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Variables:
@@ -186,7 +187,7 @@ def apply(
     Args:
       network: whose.
       variables: its parameters and statistics.
-      x: inputs, shape (batch, ...).
+      x: inputs, shape (batch, ...); a Tabular generator looks at none, and gives its n points.
       key: with one the network drops out what it drops; with None it uses everything.
       train: normalise by this batch and learn its statistics; else by those learned.
     """

@@ -31,9 +31,10 @@ class Optimizer(NamedTuple):
     end_learning_rate: float = 0.0  # where the schedule ends
     b1_steps: int = 0  # iterations in which b1 goes, on a line, to end_b1; 0: it stays
     end_b1: float = 0.0
-    optimistic: bool = False  # twice this update less the last one, see `transformation`
 
-    def transformation(self, rates: Rates, step: jax.Array | int) -> optax.GradientTransformation:
+    def transformation(
+        self, rates: Rates, step: jax.Array | int, optimistic: bool = False
+    ) -> optax.GradientTransformation:
         """The optax transformation at iteration `step` (0 before any).
 
         Optimistic: w + 2 u_t - u_(t-1), where u is what the optimizer would add (Daskalakis et al.
@@ -44,7 +45,7 @@ class Optimizer(NamedTuple):
         if self.b1_steps:
             b1 = optax.linear_schedule(b1, self.end_b1, self.b1_steps)(step)
         optimizer = OPTIMIZERS[self.name](rates._replace(learning_rate=learning_rate, b1=b1))
-        if self.optimistic:
+        if optimistic:
             return optax.chain(optimizer, optax.scale_by_optimistic_gradient())
         return optimizer
 
@@ -63,6 +64,7 @@ OPTIMIZERS: dict[str, Callable[[Rates], optax.GradientTransformation]] = {
 SCHEDULES: dict[str, Callable[[Optimizer, jax.Array | float], optax.Schedule]] = {
     "constant": lambda o, rate: optax.constant_schedule(rate),
     "linear": lambda o, rate: optax.linear_schedule(rate, o.end_learning_rate, o.decay_steps),
+    # Not by optax's alpha, a share of the rate: 0 / 0 at rate 0.
     "cosine": lambda o, rate: (
         lambda step: (
             o.end_learning_rate

@@ -1,4 +1,4 @@
-"""Penalties on the discriminator's gradient by its input, which D's loss adds with a weight.
+"""Penalties on the gradient of D with respect to its input, which D's loss adds with a weight.
 
 Each takes D as a function of examples, (batch, ...) to logits (batch,), which must judge each
 example by itself; both minibatches as D sees them; and a key. Each returns a scalar.
@@ -15,7 +15,7 @@ Penalty = Callable[[Critic, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def _gradients(critic: Critic, x: jax.Array) -> jax.Array:
-    """The gradient of each example's logit by the example, (batch, components)."""
+    """The gradient of each example's logit with respect to the example, (batch, components)."""
     return jax.grad(lambda x: jnp.sum(critic(x)))(x).reshape(x.shape[0], -1)
 
 
@@ -54,12 +54,12 @@ def r2(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.
 def dragan(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
     """E[(|grad D(x)| - 1)^2] around real examples.
 
-    Kodali et al. 2017, https://arxiv.org/abs/1705.07215, with the surroundings of the authors'
-    code: up to half the minibatch's standard deviation away, each component to the positive.
+    Kodali et al. 2017, https://arxiv.org/abs/1705.07215; perturbed as in the authors' code: by up
+    to half the minibatch's standard deviation, upwards only.
     """
-    keys = jax.random.split(key)
-    away = jnp.std(real) / 2 * jax.random.uniform(keys[0], real.shape)
-    return _away_from_one(critic, real + _one_each(keys[1], real) * away)
+    key_away, key_share = jax.random.split(key)
+    away = jnp.std(real) / 2 * jax.random.uniform(key_away, real.shape)
+    return _away_from_one(critic, real + _one_each(key_share, real) * away)
 
 
 PENALTIES: dict[str, Penalty] = {

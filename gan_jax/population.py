@@ -21,8 +21,7 @@ from ml_collections import ConfigDict
 
 from gan_jax import algorithm, checkpoint, core, data, scores, train
 from gan_jax import config as config_lib
-from gan_jax.algorithm import Info
-from gan_jax.core import Game, HParams, State
+from gan_jax.core import Game, HParams, Info, State
 
 MEMBERS = "members"  # the axis of the mesh
 

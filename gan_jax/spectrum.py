@@ -67,7 +67,7 @@ def eigenvalues(
         d, g = unravel(flat)
         now = state._replace(d=state.d._replace(params=d), g=state.g._replace(params=g))
         gradients, _ = algorithm.field(game, hparams, now, real, noise, key)
-        return ravel_pytree((gradients.d[0], gradients.g[0]))[0]
+        return ravel_pytree((gradients.d.params, gradients.g.params))[0]
 
     return np.linalg.eigvals(np.asarray(jax.jit(jax.jacfwd(v))(here), np.float64))
 

@@ -215,7 +215,7 @@ def criterion(p_data: npt.ArrayLike, p_g: npt.ArrayLike) -> float:
 
 
 def softmax(logits: npt.ArrayLike) -> np.ndarray:
-    """The distribution of a G that is a table of logits, as `networks.Simplex`; of their shape.
+    """The distribution of a G that is a table of logits, as `networks.Tabular`; of their shape.
 
     Raises:
       InputError: also if a logit is not finite, or there is none.

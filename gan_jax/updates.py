@@ -12,21 +12,25 @@ and returns the state after, and what was measured at the state before.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
 
-from gan_jax.core import State
+from gan_jax.core import Info, State
+from gan_jax.networks import Params, Stats
 
-Info = dict[str, jax.Array]
+
+class Gradient(NamedTuple):
+    """What a step takes from a player."""
+
+    params: Params  # the gradient with respect to them
+    stats: Stats  # its network's new statistics
 
 
 class Gradients(NamedTuple):
-    """What a step takes from each player: (its gradient, its network's new statistics)."""
-
-    d: tuple[Any, Any]
-    g: tuple[Any, Any]
+    d: Gradient
+    g: Gradient
 
 
 Field = Callable[[State], tuple[Gradients, Info]]
@@ -37,7 +41,7 @@ Update = Callable[[Field, Move, State, jax.Array | float], tuple[State, Info]]
 def simultaneous(
     field: Field, move: Move, state: State, weight: jax.Array | float
 ) -> tuple[State, Info]:
-    """W - rate v(w): both players step at once, as the code of the 2014 paper did,
+    """The step w - rate v(w): both players step at once, as the code of the 2014 paper did,
     https://github.com/goodfeli/adversarial.
     """
     gradients, info = field(state)
@@ -47,7 +51,7 @@ def simultaneous(
 def extragradient(
     field: Field, move: Move, state: State, weight: jax.Array | float
 ) -> tuple[State, Info]:
-    """W - rate v(w - rate v(w)): the gradient of where a first step would lead.
+    """The step w - rate v(w - rate v(w)): the gradient of where a first step would lead.
 
     Korpelevich 1976; for GANs Gidel et al. 2019, https://arxiv.org/abs/1802.10551, whose optimizers
     learn from both gradients (algorithm 4), as ours do.
@@ -65,30 +69,30 @@ def extragradient(
 def consensus(
     field: Field, move: Move, state: State, weight: jax.Array | float
 ) -> tuple[State, Info]:
-    """W - rate (v(w) + weight grad |v(w)|^2 / 2): both players also seek where neither would move.
+    """The step w - rate (v(w) + weight grad |v(w)|^2 / 2): both also seek where neither would move.
 
     Mescheder et al. 2017, https://arxiv.org/abs/1705.10461, algorithm 2.
     """
 
-    def energy(d: Any, g: Any) -> tuple[jax.Array, tuple[Gradients, Info]]:
+    def energy(d: Params, g: Params) -> tuple[jax.Array, tuple[Gradients, Info]]:
         here = state._replace(d=state.d._replace(params=d), g=state.g._replace(params=g))
         gradients, info = field(here)
-        squared = optax.tree.norm((gradients.d[0], gradients.g[0]), squared=True)
+        squared = optax.tree.norm((gradients.d.params, gradients.g.params), squared=True)
         return squared / 2, (gradients, info)
 
-    pull, (gradients, info) = jax.grad(energy, argnums=(0, 1), has_aux=True)(
+    def pulled(gradient: Gradient, pull: Params) -> Gradient:
+        summed = jax.tree.map(lambda v, p: v + weight * p, gradient.params, pull)
+        return gradient._replace(params=summed)
+
+    (pull_d, pull_g), (gradients, info) = jax.grad(energy, argnums=(0, 1), has_aux=True)(
         state.d.params, state.g.params
     )
-    pulled = (
-        (jax.tree.map(lambda v, p: v + weight * p, grads, own), stats)
-        for (grads, stats), own in zip(gradients, pull, strict=True)
-    )
-    return move(state, Gradients(*pulled)), info
+    return move(state, Gradients(pulled(gradients.d, pull_d), pulled(gradients.g, pull_g))), info
 
 
 UPDATES: dict[str, Update] = {
     "simultaneous": simultaneous,
-    # The look back is the optimizers', see optimizers.Optimizer.optimistic.
+    # The look back is the optimizers', see optimizers.Optimizer.transformation.
     "optimistic": simultaneous,
     "extragradient": extragradient,
     "consensus": consensus,

@@ -640,6 +640,27 @@ def test_a_relativistic_generator_is_judged_beside_real_examples():
     CLOSE((info["d_real"], info["d_fake"]), (np.mean(real @ W) / 5, np.mean(fake @ W) / 5))
 
 
+def test_an_unrolled_generator_meets_the_d_that_would_answer_it_and_knows_how_it_would():
+    # Of D the Wasserstein loss asks w' = w + rate (mean of data - m), where m is the mean of fakes,
+    # so that after n steps -w m has by G's bias the gradient -w + n rate m.
+    changes = {"loss": "wasserstein", "update": "unrolled", "unrolled_steps": 3}
+    structure, state = handed_on(W, **changes)
+    real, fake = POINTS
+    x, m = (jnp.float32(real), jnp.float32(fake), KEY), fake.mean(axis=0)
+    new, info = algorithm.g_step(structure, HPARAMS, state, *x)
+    ahead = 3 * HPARAMS.d.learning_rate
+    w = W + ahead * (real.mean(axis=0) - m)
+    CLOSE(info["g_loss"], -w @ m)
+    CLOSE(new.g.params["Dense_0"]["bias"], -HPARAMS.g.learning_rate * (ahead * m - w))
+    assert_equal(new.d, state.d)
+    # Nothing but the game's update unrolls.
+    both = [
+        algorithm.field(structure._replace(update=update, unrolled_steps=n), HPARAMS, state, *x)
+        for update, n in (("simultaneous", 3), ("unrolled", 0))
+    ]
+    assert_equal(*both)
+
+
 def test_the_generators_minibatches_are_a_stream_of_their_own(record):
     _, calls = record
     of_g, of_d = (

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_goodfellow2014_is_the_setting_of_the_papers_code():
     assert (c.eval_metrics, c.keep_best, c.eval_num) == (("parzen",), "parzen", 10_000)
 
 
-NONSENSE = {
+CONTRADICTIONS = {
     "prior.low is 1.0, but must be below prior.high": {"prior.low": 1.0, "prior.high": 1.0},
     "d_optimizer.end_learning_rate is 1.0, but must be at most": {
         "d_optimizer.schedule": "linear",
@@ -80,18 +81,47 @@ NONSENSE = {
     },
     "instance_noise.steps is 9, but must be 0": {"instance_noise.steps": 9},
     "num_steps is 2000000000, but must be less": {"num_steps": 2_000_000_000},
-    "ema is 1.0, but must be a number from 0 to below 1": {"ema": 1.0},
-    "penalties.r1.interval is 0, but must be an integer from 1": {"penalties.r1.interval": 0},
-    "pack is 0, but must be an integer from 1": {"pack": 0},
+    "penalties.r1.interval is 4, but must be 1 where penalties.r1.weight is 0": {
+        "penalties.r1.interval": 4
+    },
+    **{
+        f"generator.{field} is {value!r}, but must be {off} with generator.monotone": {
+            "generator.monotone": True,
+            "z_dim": 1,
+            "prior.name": "normal",
+            "generator.output": "linear",
+            f"generator.{field}": value,
+        }
+        for field, value, off in (
+            ("pieces", 2, 1),
+            ("output", "sigmoid", "linear"),
+            ("output_bias", "data_mean", "zero"),
+            ("batch_norm", True, False),
+        )
+    },
 }
 
 
-@pytest.mark.parametrize("message", NONSENSE)
+@pytest.mark.parametrize("message", CONTRADICTIONS)
 def test_what_makes_no_sense_together_is_refused_by_name(message, tiny):
     with pytest.raises(InputError) as e:
-        config.replace(tiny, NONSENSE[message])
+        config.replace(tiny, CONTRADICTIONS[message])
     assert f"config.{message}" in str(e.value)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("ema", 1.0, "a number from 0 to below 1"),
+        ("penalties.r1.interval", 0, "an integer from 1"),
+        ("pack", 0, "an integer from 1"),
+    ],
+)
+def test_what_is_out_of_its_fields_range_is_refused_by_name(field, value, allowed, tiny):
+    message = f"config.{field} is {value}, but must be {allowed}"
+    with pytest.raises(InputError, match=re.escape(message)):
+        config.replace(tiny, {field: value})
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)

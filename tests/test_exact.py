@@ -16,7 +16,7 @@ from gan_jax.core import Game, HParams, Prior, State
 from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.mixtures import MIXTURES
-from gan_jax.networks import MLP, Simplex
+from gan_jax.networks import MLP, Tabular
 from gan_jax.optimizers import Optimizer, Rates
 from gan_jax.writers import read_metrics
 from tests.conftest import ROOT
@@ -36,7 +36,7 @@ def tabular(loss: str, batch_size: int) -> Game:
         batch_size=batch_size,
         z_dim=1,
         prior=Prior("normal"),
-        generator=Simplex(8),
+        generator=Tabular(8),
         discriminator=MLP((), (), "linear", "linear", "normal", 0.1),
         d_optimizer=Optimizer("sgd"),
         g_optimizer=Optimizer("sgd"),
@@ -63,7 +63,7 @@ def test_the_steps_of_algorithm_1_end_where_the_paper_proves(loss):
 
     def known(state: State) -> tuple[np.ndarray, np.ndarray]:
         logits = networks.apply(game.discriminator, state.d.variables, jnp.eye(8))[0]
-        return networks.weights(game.generator, state.g.params), logits
+        return networks.probabilities(game.generator, state.g.params), logits
 
     start = core.init(game, hparams, 0, real)
     assert theory.jsd(p_data, known(start)[0]) > 0.05

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gan_jax import losses
-from gan_jax.losses import CROSS_ENTROPY, LOSSES
+from gan_jax.losses import CROSS_ENTROPY, LOSSES, NOT_MEANS
 
 # From 30 on, float32's sigmoid is 1 and a probability's logarithm has lost everything.
 LOGITS = [-1e4, -100.0, -30.0, -1.0, 0.0, 0.5, 30.0, 100.0, 1e4]
@@ -144,6 +144,16 @@ def test_both_generator_losses_push_equally_at_the_fixed_point_and_never_against
     np.testing.assert_allclose(at_half[0], -1 / 8, rtol=1e-6)
     for name in CROSS_ENTROPY:
         assert np.all(jax.grad(generator(name))(jnp.linspace(-5, 5, 11)) < 0), name
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_the_mean_over_single_fakes_unless_it_is_said_not_to_be(name):
+    # In expectation: of every pair of a real example and a fake.
+    real, fake = jnp.array([0.3, -1.2, 2.0]), jnp.array([0.7, 2.1])
+    pairs = jnp.repeat(real, 2), jnp.tile(fake, 3)
+    for part in (LOSSES[name].d, LOSSES[name].g):
+        single = jnp.mean(jnp.stack([part(real, logit[None]) for logit in fake]))
+        assert (abs(part(*pairs) - single) < 1e-5) == (name not in NOT_MEANS)
 
 
 # The losses that came after, at the logits (2, -2) of data and (-2, 4) of fakes.

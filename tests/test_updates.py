@@ -11,21 +11,21 @@ from gan_jax import algorithm, core
 from gan_jax.core import Game, HParams, Player, Prior, State
 from gan_jax.networks import MLP
 from gan_jax.optimizers import Optimizer, Rates
-from gan_jax.updates import UPDATES, Gradients
+from gan_jax.updates import UPDATES, Gradient, Gradients
 
 RATE = 0.3
+RATES = Rates(RATE, 0.0, 0.9, 1e-8)
 
 
 def field(state: State):
-    """V = (-x, y): D's y ascends xy, as descent on -xy, and G's x descends it."""
+    """The field v = (-x, y): D's y ascends xy, as descent on -xy, and G's x descends it."""
     y, x = state.d.params, state.g.params
-    return Gradients((-x, {}), (y, {})), {"value": x * y}
+    return Gradients(Gradient(-x, {}), Gradient(y, {})), {"value": x * y}
 
 
-def move(optimizer: Optimizer, state: State, gradients: Gradients) -> State:
-    def descend(player: Player, gradient) -> Player:
-        transformation = optimizer.transformation(Rates(RATE, 0.0, 0.9, 1e-8), 0)
-        updates, opt_state = transformation.update(gradient[0], player.opt_state, player.params)
+def move(optimizer: optax.GradientTransformation, state: State, gradients: Gradients) -> State:
+    def descend(player: Player, gradient: Gradient) -> Player:
+        updates, opt_state = optimizer.update(gradient.params, player.opt_state, player.params)
         return Player(optax.apply_updates(player.params, updates), {}, opt_state)
 
     return state._replace(
@@ -35,8 +35,8 @@ def move(optimizer: Optimizer, state: State, gradients: Gradients) -> State:
 
 def run(name: str, steps: int, weight: float = 0.0) -> np.ndarray:
     """The distances from the equilibrium, (0, 0), before each step and at the end."""
-    optimizer = Optimizer("sgd", optimistic=name == "optimistic")
-    start = optimizer.transformation(Rates(RATE, 0.0, 0.9, 1e-8), 0).init(jnp.float32(0))
+    optimizer = Optimizer("sgd").transformation(RATES, 0, name == "optimistic")
+    start = optimizer.init(jnp.float32(0))
     d, g = (Player(jnp.float32(x), {}, start) for x in (0.6, -0.8))
     state, distances = State(jnp.int32(0), jnp.zeros(2, jnp.uint32), d, g, None), []
     for _ in range(steps + 1):
@@ -82,11 +82,10 @@ def trained(update: str, steps: int, consensus: float = 0.0) -> np.ndarray:
         prior=Prior("uniform", -1e-9, 1e-9),
         generator=network((1,), initializer="normal", init_scale=1.0),
         discriminator=network((), initializer="normal", init_scale=1.0),
-        d_optimizer=Optimizer("sgd", optimistic=update == "optimistic"),
-        g_optimizer=Optimizer("sgd", optimistic=update == "optimistic"),
+        d_optimizer=Optimizer("sgd"),
+        g_optimizer=Optimizer("sgd"),
     )
-    rates = Rates(RATE, 0.0, 0.9, 1e-8)
-    hparams, data = HParams(rates, rates, consensus=consensus), jnp.zeros((4, 1))
+    hparams, data = HParams(RATES, RATES, consensus=consensus), jnp.zeros((4, 1))
     state, distances = core.init(game, hparams, 0, data), []
     for _ in range(steps + 1):
         w, c = state.d.params["Dense_0"]["kernel"], state.g.params["Dense_0"]["bias"]
@@ -111,8 +110,8 @@ def test_alternating_steps_turn_on_and_neither_leave_nor_arrive():
 
 
 def test_what_is_measured_is_of_the_state_before():
-    optimizer = Optimizer("sgd")
-    start = optimizer.transformation(Rates(RATE, 0.0, 0.9, 1e-8), 0).init(jnp.float32(0))
+    optimizer = Optimizer("sgd").transformation(RATES, 0)
+    start = optimizer.init(jnp.float32(0))
     d, g = (Player(jnp.float32(x), {}, start) for x in (0.6, -0.8))
     state = State(jnp.int32(0), jnp.zeros(2, jnp.uint32), d, g, None)
     for name, update in UPDATES.items():
