@@ -173,7 +173,9 @@ def _descend(
     rates: Rates,
     step: jax.Array,
 ) -> Player:
-    transformation = optimizer.transformation(rates, step, game.update == "optimistic")
+    transformation = optimizer.transformation(
+        rates, step, game.update == "optimistic", game.update == "unrolled"
+    )
     updates, opt_state = transformation.update(gradient.params, player.opt_state, player.params)
     return Player(optax.apply_updates(player.params, updates), gradient.stats, opt_state)
 

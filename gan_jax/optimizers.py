@@ -33,32 +33,45 @@ class Optimizer(NamedTuple):
     end_b1: float = 0.0
 
     def transformation(
-        self, rates: Rates, step: jax.Array | int, optimistic: bool = False
+        self,
+        rates: Rates,
+        step: jax.Array | int,
+        optimistic: bool = False,
+        differentiable: bool = False,
     ) -> optax.GradientTransformation:
         """The optax transformation at iteration `step` (0 before any).
 
         Optimistic: w + 2 u_t - u_(t-1), where u is what the optimizer would add (Daskalakis et al.
         2018, https://arxiv.org/abs/1711.00141; its algorithm 1 for Adam).
+        Differentiable, for unrolled steps: a parameter that never had a gradient has a second
+        moment of 0, whose root has no derivative. Adam adds 1e-36 to it, and RMSProp its eps under
+        the root, squared.
         """
         learning_rate = SCHEDULES[self.schedule](self, rates.learning_rate)(step)
         b1 = rates.b1
         if self.b1_steps:
             b1 = optax.linear_schedule(b1, self.end_b1, self.b1_steps)(step)
-        optimizer = OPTIMIZERS[self.name](rates._replace(learning_rate=learning_rate, b1=b1))
+        optimizer = OPTIMIZERS[self.name](
+            rates._replace(learning_rate=learning_rate, b1=b1), differentiable
+        )
         if optimistic:
             return optax.chain(optimizer, optax.scale_by_optimistic_gradient())
         return optimizer
 
 
-OPTIMIZERS: dict[str, Callable[[Rates], optax.GradientTransformation]] = {
-    "sgd": lambda r: optax.sgd(r.learning_rate),
+OPTIMIZERS: dict[str, Callable[[Rates, bool], optax.GradientTransformation]] = {
+    "sgd": lambda r, _: optax.sgd(r.learning_rate),
     # The rate inside the velocity, v <- b1 v - rate * gradient, as the paper's code had it;
     # optax.sgd has it outside, which differs where the rate has a schedule.
-    "momentum": lambda r: optax.chain(
+    "momentum": lambda r, _: optax.chain(
         optax.scale_by_learning_rate(r.learning_rate), optax.trace(r.b1)
     ),
-    "adam": lambda r: optax.adam(r.learning_rate, b1=r.b1, b2=r.b2, eps=r.eps),
-    "rmsprop": lambda r: optax.rmsprop(r.learning_rate, decay=r.b2, eps=r.eps, eps_in_sqrt=False),
+    "adam": lambda r, smooth: optax.adam(
+        r.learning_rate, b1=r.b1, b2=r.b2, eps=r.eps, eps_root=1e-36 if smooth else 0.0
+    ),
+    "rmsprop": lambda r, smooth: optax.rmsprop(
+        r.learning_rate, decay=r.b2, eps=r.eps**2 if smooth else r.eps, eps_in_sqrt=smooth
+    ),
 }
 
 SCHEDULES: dict[str, Callable[[Optimizer, jax.Array | float], optax.Schedule]] = {

@@ -1,4 +1,4 @@
-"""Tests of gan_jax.updates on the bilinear game min_x max_y xy: each goes where its theory says."""
+"""Tests of gan_jax.updates, most on the bilinear game min_x max_y xy, and of steps ahead."""
 
 import functools
 
@@ -7,11 +7,12 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax import algorithm, core
+from gan_jax import algorithm, config, core
 from gan_jax.core import Game, HParams, Player, Prior, State
 from gan_jax.networks import MLP
-from gan_jax.optimizers import Optimizer, Rates
+from gan_jax.optimizers import OPTIMIZERS, Optimizer, Rates
 from gan_jax.updates import UPDATES, Gradient, Gradients
+from tests.conftest import tiny_config
 
 RATE = 0.3
 RATES = Rates(RATE, 0.0, 0.9, 1e-8)
@@ -117,3 +118,16 @@ def test_what_is_measured_is_of_the_state_before():
     for name, update in UPDATES.items():
         _, info = update(field, functools.partial(move, optimizer), state, 1.0)
         np.testing.assert_allclose(info["value"], -0.48, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_steps_ahead_have_a_gradient_where_a_weight_of_d_never_had_one(optimizer):
+    """ReLUs that are off leave second moments of 0, whose root has no derivative."""
+    fields = {"update": "unrolled", "unrolled_steps": 2, "d_optimizer.name": optimizer}
+    c = config.replace(tiny_config(), fields | {"discriminator.widths": (64,)})
+    game, hparams = config.game(c, (8, 8, 1)), config.hparams(c)
+    images = jnp.full((16, 8, 8, 1), 255, jnp.uint8)
+    state = core.init(game, hparams, 0, images)
+    _, info = algorithm.train_chunk(game, hparams, state, images, 3)
+    assert int(info["step"]) == 3
+    assert all(np.isfinite(x) for x in info.values())
