@@ -99,7 +99,7 @@ def test_resuming_is_exact_in_every_game(
 
 @pytest.mark.slow
 def test_five_kills():
-    command = [sys.executable, "benchmarks/chaos.py", "--kills=5", "--num_steps=20000"]
+    command = [sys.executable, "benchmarks/chaos.py", "--kills=5", "--num_steps=60000"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "5 kills" in done.stdout
     assert "identical" in done.stdout
