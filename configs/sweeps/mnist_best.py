@@ -1,4 +1,4 @@
-"""Which penalty and rate of the game of configs/mnist_best.py are best on validation images.
+"""How much noise and how heavy a penalty are best for configs/mnist_best.py, on validation images.
 
 python -m gan_jax.sweep --config=configs/mnist_best.py --sweep=configs/sweeps/mnist_best.py
 """
@@ -11,12 +11,11 @@ STEPS = 3_000
 def get_sweep() -> list[search.Setting]:
     return [
         {
+            "z_dim": z_dim,
             "penalties.r1.weight": gamma,
             "penalties.r2.weight": gamma,
-            "d_optimizer.learning_rate": rate,
-            "g_optimizer.learning_rate": rate,
             "num_steps": STEPS,
         }
+        for z_dim in (4, 8, 16)
         for gamma in (0.1, 0.3, 1.0)
-        for rate in (1e-3, 2e-3)
     ]
