@@ -42,13 +42,14 @@ PUBLISHED = {
 
 def measure(dataset: str, steps: int, seeds: int, directory: pathlib.Path) -> dict:
     """Trains a data set's sweep to its end, and returns its rows: by pack, the members' scores."""
-    from gan_jax import config, sweeping
+    from gan_jax import config
+    from gan_jax.sweeps import host
 
     base = config.load(str(HERE.parent / f"configs/{dataset}.py"))
     base = config.replace(base, {"num_steps": steps, "eval_every": steps})
     # 100 packs in a minibatch, whatever their size.
     settings = [{"pack": pack, "batch_size": base.batch_size * pack} for pack in PACKS]
-    if status := sweeping.run(base, settings, seeds, directory, dataset, shard=None, dry=False):
+    if status := host.run(base, settings, seeds, directory, dataset, shard=None, dry=False):
         raise SystemExit(status)
     rows = list(csv.DictReader((directory / "results.csv").read_text().splitlines()))
     return {

@@ -112,7 +112,7 @@ def members_of(game: Any, hparams: Any, images: Any, members: int) -> Steps:
     import jax
     import numpy as np
 
-    from gan_jax import population as lib
+    from gan_jax.sweeps import population as lib
 
     devices = lib.mesh(members)
     members = -(-members // devices.size) * devices.size
@@ -232,7 +232,7 @@ def on_gpu(
 
 def on_cpu(setup: tuple[Any, Any, Any, Any], sizes: Sequence[int], rounds: int) -> dict[str, Any]:
     """Rates of all sides, beside each of those that are no population; and what a member takes."""
-    from gan_jax import population as lib
+    from gan_jax.sweeps import population as lib
 
     c, _, _, images = setup
     made: dict[str, list[tuple[Callable[..., Steps], Any]]] = {

@@ -36,7 +36,8 @@ def main() -> int:
     parser.add_argument("--merge", action="store_true", help="join the shards in --workdir")
     parser.add_argument("--rerun", type=cli.at_least(0), help="a member to train alone")
     args, settings = parser.parse_known_args()
-    from gan_jax import config, sweeping
+    from gan_jax import config
+    from gan_jax.sweeps import host
 
     if args.merge or args.rerun is not None:
         both = args.merge and args.rerun is not None
@@ -44,11 +45,11 @@ def main() -> int:
         if args.workdir is None or both or any(others):
             raise InputError("--merge and --rerun need --workdir, and go with nothing else")
         if args.merge:
-            return sweeping.merge(args.workdir)
-        return sweeping.rerun(args.workdir, args.rerun)
+            return host.merge(args.workdir)
+        return host.rerun(args.workdir, args.rerun)
     if args.config is None or args.sweep is None:
         raise InputError("--config and --sweep are needed (--help lists what there is)")
-    return sweeping.run(
+    return host.run(
         config.load(args.config, settings),
         config.call("--sweep", args.sweep, "get_sweep"),
         args.seeds or 1,

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan_jax import config as config_lib
-from gan_jax.ranking import Results
+from gan_jax.sweeps.ranking import Results
 
 ROOT = pathlib.Path(__file__).parent.parent
 

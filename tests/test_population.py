@@ -1,4 +1,4 @@
-"""Tests of gan_jax.population: a member is the lone run of its seed and config, bit for bit."""
+"""Tests of gan_jax.sweeps.population: a member is the lone run of its seed and config, bit for bit."""
 
 import contextlib
 import functools
@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import algorithm, checkpoint, config, core, population
+from gan_jax import algorithm, checkpoint, config, core
+from gan_jax.sweeps import population
 from tests.conftest import ROOT, tiny_config
 
 RATES = (1e-3, 1e30, 3e-2, 5e-4)  # the second diverges at once
@@ -80,7 +81,8 @@ def test_a_diverged_member_is_frozen():
 
 SCRIPT = """
 import json
-from gan_jax import checkpoint, population
+from gan_jax import checkpoint
+from gan_jax.sweeps import population
 from tests.test_population import train
 states, diverged = train()
 print(json.dumps([population.mesh(4).size, diverged.tolist(), checkpoint.sha256(states)]))

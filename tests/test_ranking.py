@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gan_jax import ranking
+from gan_jax.sweeps import ranking
 from tests.conftest import sweep
 
 NAN, INF = float("nan"), float("inf")

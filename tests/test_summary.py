@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from gan_jax import ranking, summary
+from gan_jax.sweeps import ranking, summary
 from tests.conftest import picture, sweep
 
 NAN, INF = float("nan"), float("inf")

@@ -13,21 +13,9 @@ import time
 import numpy as np
 import pytest
 
-from gan_jax import (
-    algorithm,
-    checkpoint,
-    cli,
-    config,
-    data,
-    plan,
-    search,
-    summary,
-    sweep,
-    sweeping,
-    train,
-    workdir,
-)
+from gan_jax import algorithm, checkpoint, cli, config, data, search, sweep, train, workdir
 from gan_jax.errors import InputError
+from gan_jax.sweeps import host, plan, summary
 from tests.conftest import ROOT, fill, tiny_config
 from tests.test_commands import assert_one_line, call
 
@@ -162,7 +150,7 @@ def test_half_of_free_memory_is_for_members(monkeypatch):
 
 def run(directory, shard=None, settings=SETTINGS, **changes) -> int:
     c = config.replace(base(), changes)
-    return sweeping.run(c, settings, 2, directory, "sweep", shard=shard, dry=False)
+    return host.run(c, settings, 2, directory, "sweep", shard=shard, dry=False)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +179,7 @@ def test_a_sweep_leaves_its_files(whole):
 
 def test_a_member_is_the_lone_run(whole, capsys):
     for number in (2, 7):
-        assert sweeping.rerun(whole, number) == 0
+        assert host.rerun(whole, number) == 0
         alone = workdir.read_json(whole / "members" / str(number) / "run.json")
         assert alone["params_sha256"] == rows(whole)[number]["params_sha256"]
         lines = train.read_metrics(whole / "members" / str(number) / "metrics.jsonl")
@@ -203,9 +191,9 @@ def test_a_member_is_the_lone_run(whole, capsys):
                 for name, value in line.items():
                     if name != "step":
                         assert np.float32(value) == curve[name], name
-    assert sweeping.rerun(whole, 0) == 1  # which diverges alone as well
+    assert host.rerun(whole, 0) == 1  # which diverges alone as well
     with pytest.raises(InputError, match="members are 0 to 7"):
-        sweeping.rerun(whole, 8)
+        host.rerun(whole, 8)
 
 
 def test_a_penalty_may_be_swept_on_and_off(tmp_path):
@@ -218,7 +206,7 @@ def test_a_penalty_may_be_swept_on_and_off(tmp_path):
     ]
     assert [row["last_d_penalty"] == "" for row in found] == [True, True, False, False]
     # Each quantity stands under its name, as a lone run has it.
-    assert sweeping.rerun(tmp_path, 2) == 0
+    assert host.rerun(tmp_path, 2) == 0
     last = train.read_metrics(tmp_path / "members/2/metrics.jsonl")[-1]
     for name in algorithm.STEP_INFO:
         assert np.float32(found[2][f"last_{name}"]) == np.float32(last[name]), name
@@ -293,7 +281,7 @@ def same(a, b) -> None:
 
 
 def test_a_sweep_that_was_stopped_ends_the_same(whole, tmp_path, monkeypatch):
-    stops, original = iter([3, 1, 2, 99]), sweeping.population.run  # chunks until a signal
+    stops, original = iter([3, 1, 2, 99]), host.population.run  # chunks until a signal
 
     @contextlib.contextmanager
     def signals():
@@ -321,7 +309,7 @@ def test_a_sweep_that_was_stopped_ends_the_same(whole, tmp_path, monkeypatch):
 
         received.append(15)
         with monkeypatch.context() as patch:
-            patch.setattr(sweeping.population, "run", run)
+            patch.setattr(host.population, "run", run)
             yield received
 
     monkeypatch.setattr(train, "signals", signals)
@@ -347,7 +335,7 @@ def refused(directory, words):
 def test_shards_join_to_the_whole(whole, tmp_path):
     assert run(tmp_path, shard=(1, 2)) == 0
     with refused(tmp_path, r"lacks the shards \[0\] of 2"):
-        sweeping.merge(tmp_path)
+        host.merge(tmp_path)
     with refused(tmp_path, "shard-1-of-2 is there, which is not one of 4 shards"):
         run(tmp_path, shard=(0, 4))
     with refused(tmp_path, r"another sweep: its config \(num_steps\) changed"):
@@ -358,20 +346,20 @@ def test_shards_join_to_the_whole(whole, tmp_path):
     result = tmp_path / "shard-0-of-2/units/0000/result.npz"
     result.rename(tmp_path / "shard-0-of-2/result.npz")
     with refused(tmp_path, "is not finished"):
-        sweeping.merge(tmp_path)
+        host.merge(tmp_path)
     assert not (tmp_path / "sweep.json").exists()
     (tmp_path / "shard-0-of-2/result.npz").rename(result)
-    assert sweeping.merge(tmp_path) == 0
+    assert host.merge(tmp_path) == 0
     same(whole, tmp_path)
-    assert sweeping.merge(tmp_path) == run(tmp_path, shard=(1, 2)) == 0
+    assert host.merge(tmp_path) == run(tmp_path, shard=(1, 2)) == 0
     with refused(tmp_path, "holds this sweep, merged from shards"):
         run(tmp_path)
-    assert sweeping.rerun(tmp_path, 3) == 0
+    assert host.rerun(tmp_path, 3) == 0
     alone = workdir.read_json(tmp_path / "members/3/run.json")
     assert alone["params_sha256"] == rows(whole)[3]["params_sha256"]
     shutil.copytree(tmp_path / "shard-1-of-2", tmp_path / "shard-1-of-4")
     with refused(tmp_path, "shard-1-of-4 is not the shard of its name"):
-        sweeping.merge(tmp_path)
+        host.merge(tmp_path)
     with refused(tmp_path, "shard-1-of-4 is not the shard of its name"):
         run(tmp_path, shard=(1, 4))
     shutil.rmtree(tmp_path / "shard-1-of-4")
@@ -387,21 +375,19 @@ def test_shards_join_to_the_whole(whole, tmp_path):
         spec = workdir.read_json(tmp_path / "shard-0-of-2/sweep.json")
         (tmp_path / "shard-1-of-2/sweep.json").write_text(json.dumps(spec | changes))
         with refused(tmp_path, "shard-1-of-2/sweep.json is damaged"):
-            sweeping.merge(tmp_path)
+            host.merge(tmp_path)
     (tmp_path / "shard-1-of-2/sweep.json").write_text("{")
     with refused(tmp_path, "shard-1-of-2/sweep.json cannot be read"):
-        sweeping.merge(tmp_path)
+        host.merge(tmp_path)
 
 
 def test_shards_of_different_sweeps_are_refused(tmp_path):
     spec = {"config": {}, "settings": [{}], "seeds": 2, "data_sha256": ["", ""], "command": ""}
     for i, changes in enumerate(({"units": [[0]]}, {"units": [[1]], "seeds": 3})):
         (tmp_path / f"shard-{i}-of-2").mkdir()
-        sweeping.write_json(
-            tmp_path / f"shard-{i}-of-2/sweep.json", spec | {"shard": [i, 2]} | changes
-        )
+        host.write_json(tmp_path / f"shard-{i}-of-2/sweep.json", spec | {"shard": [i, 2]} | changes)
     with pytest.raises(InputError, match=r"is of another sweep than .*: its seeds differ"):
-        sweeping.merge(tmp_path)
+        host.merge(tmp_path)
 
 
 def test_a_directory_of_another_sweep_is_refused_and_left_as_it_is(whole, tmp_path):
@@ -412,7 +398,7 @@ def test_a_directory_of_another_sweep_is_refused_and_left_as_it_is(whole, tmp_pa
     with refused(whole, "holds this sweep as a whole, not in shards"):
         run(whole, shard=(0, 2))
     with refused(whole, "has no shards"):
-        sweeping.merge(whole)
+        host.merge(whole)
     (tmp_path / "mine").write_text("mine")
     for shard in (None, (0, 2)):
         with refused(tmp_path, "holds something that is not this sweep"):
@@ -460,9 +446,9 @@ def test_a_damaged_result_is_named_and_trained_again_once_it_is_removed(whole, t
 
 def test_a_member_is_not_run_again_on_other_data(whole, tmp_path):
     spec = workdir.read_json(whole / "sweep.json")
-    sweeping.write_json(tmp_path / "sweep.json", spec | {"data_sha256": ["0", "0"]})
+    host.write_json(tmp_path / "sweep.json", spec | {"data_sha256": ["0", "0"]})
     with refused(tmp_path, "trained on other data: digits has changed since"):
-        sweeping.rerun(tmp_path, 2)
+        host.rerun(tmp_path, 2)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -472,7 +458,7 @@ def test_a_full_disk_is_one_line_and_the_sweep_goes_on_once_there_is_space(
 ):
     owner, name = {
         "checkpoint": (checkpoint.Writer, "_save"),
-        "result": (sweeping, "write_whole"),
+        "result": (host, "write_whole"),
         "summary": (summary, "write_whole"),
     }[what]
     original = getattr(owner, name)
@@ -498,14 +484,14 @@ def test_a_full_disk_is_one_line_and_the_sweep_goes_on_once_there_is_space(
 
 
 def test_a_workdir_removed_under_a_sweep_is_not_made_anew(tmp_path, monkeypatch, capsys):
-    directory, train_unit = tmp_path / "sweep", sweeping._train_unit
+    directory, train_unit = tmp_path / "sweep", host._train_unit
 
     def remove_after(*arguments):
         done = train_unit(*arguments)
         shutil.rmtree(directory)
         return done
 
-    monkeypatch.setattr(sweeping, "_train_unit", remove_after)
+    monkeypatch.setattr(host, "_train_unit", remove_after)
     monkeypatch.setattr(sys, "argv", ["sweep"])
     with pytest.raises(SystemExit) as e:
         cli.run(lambda: run(directory))
@@ -520,9 +506,9 @@ def test_a_sweep_that_is_killed_and_stopped_ends_the_same(tmp_path):
     settings = search.grid({"loss": ["minimax", "non_saturating"], RATE: [1e30, 1e-3, 1e-2]})
     changes = {"num_steps": 300, "metrics_every": 20, "eval_every": 0, "checkpoint_every": 300}
     c = config.replace(base(), {**changes, "sample_every": 300, "log_every": 300})
-    assert sweeping.run(c, settings, 1, tmp_path / "once", "s", shard=None, dry=False) == 0
+    assert host.run(c, settings, 1, tmp_path / "once", "s", shard=None, dry=False) == 0
     c = config.replace(c, {"checkpoint_every": 20})
-    sweeping.write_json(tmp_path / "config.json", c.to_dict())
+    host.write_json(tmp_path / "config.json", c.to_dict())
     (tmp_path / "s.py").write_text(f"def get_sweep():\n    return {settings!r}\n")
     directory = tmp_path / "often"
     arguments = [f"--config={tmp_path}/config.json", f"--sweep={tmp_path}/s.py"]
@@ -550,7 +536,7 @@ def test_a_sweep_that_is_killed_and_stopped_ends_the_same(tmp_path):
     assert workdir.read_json(directory / "run.json")["status"] == "interrupted"
     assert (directory / "units/0000/result.npz").exists()
     assert 20 <= max(checkpoint.steps(directory / "units/0001/checkpoints")) < 300
-    assert sweeping.run(c, settings, 1, directory, "s", shard=None, dry=False) == 0
+    assert host.run(c, settings, 1, directory, "s", shard=None, dry=False) == 0
     same(tmp_path / "once", directory)
     assert rows(directory)[0]["diverged_at"]
 
@@ -558,7 +544,7 @@ def test_a_sweep_that_is_killed_and_stopped_ends_the_same(tmp_path):
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """A config and a sweep of it as files."""
-    sweeping.write_json(tmp_path / "config.json", base().to_dict())
+    host.write_json(tmp_path / "config.json", base().to_dict())
     (tmp_path / "rates.py").write_text(
         "from gan_jax import search\n"
         "def get_sweep():\n"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gan_jax import plots, ranking
-from gan_jax.ranking import Results, Standing, number
+from gan_jax import plots
 from gan_jax.scores import METRICS, cost
+from gan_jax.sweeps import ranking
+from gan_jax.sweeps.ranking import Results, Standing, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

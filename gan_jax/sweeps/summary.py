@@ -7,10 +7,10 @@ import pathlib
 
 import numpy as np
 
-from gan_jax import ranking, summary_plots
 from gan_jax.metrics.bootstrap import Score
-from gan_jax.ranking import Results, Standing, number
 from gan_jax.scores import METRICS, cost
+from gan_jax.sweeps import figures, ranking
+from gan_jax.sweeps.ranking import Results, Standing, number
 from gan_jax.writers import write_whole
 
 _RIVALS = 5  # settings that the best is compared with
@@ -143,7 +143,7 @@ def _marginal_text(results: Results, metric: str, standings: list[Standing]) -> 
     rows = []
     for field in ranking.fields(results):
         values, own = ranking.field_values(results, field)
-        if len(values) > summary_plots.FEW:
+        if len(values) > figures.FEW:
             rows.append([field, f"{len(values)} values, see hyperparameters.png", *[""] * 4])
             continue
         marginals = []
@@ -234,10 +234,10 @@ def write(directory: pathlib.Path, results: Results, metric: str, command: str, 
     files = {
         "results.csv": results_csv(results).encode(),
         "curves.npz": curves_npz(results),
-        "ranking.png": summary_plots.ranking_png(results, metric, standings),
-        "hyperparameters.png": summary_plots.hyperparameters_png(results, metric),
-        "curves.png": summary_plots.curves_png(results, metric, standings),
-        "samples.png": summary_plots.samples_png(results, metric),
+        "ranking.png": figures.ranking_png(results, metric, standings),
+        "hyperparameters.png": figures.hyperparameters_png(results, metric),
+        "curves.png": figures.curves_png(results, metric, standings),
+        "samples.png": figures.samples_png(results, metric),
         "summary.md": summary_md(results, metric, command, note, standings).encode(),
     }
     for name, content in files.items():

@@ -16,11 +16,12 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from gan_jax import config as config_lib
-from gan_jax import data, device, plan, population, scores, shards, summary, train, workdir
+from gan_jax import data, device, scores, train, workdir
 from gan_jax.errors import InputError, brief
-from gan_jax.plan import Member
-from gan_jax.population import Progress, Result
-from gan_jax.ranking import Results
+from gan_jax.sweeps import plan, population, shards, summary
+from gan_jax.sweeps.plan import Member
+from gan_jax.sweeps.population import Progress, Result
+from gan_jax.sweeps.ranking import Results
 from gan_jax.writers import write_json, write_whole
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from gan_jax import plots, ranking, search, summary_plots
+from gan_jax import plots, search
+from gan_jax.sweeps import figures, ranking
 from tests.conftest import sweep
 
 NAN = float("nan")
@@ -20,7 +21,7 @@ def figure_of(monkeypatch, draw, *arguments):
 def test_the_curves_are_medians_and_quartiles_of_the_best(monkeypatch):
     results = sweep([[9, 9, 9], [1, 2, 4], [5, 5, 5]])
     arguments = results, "fid", ranking.rank(results, "fid")
-    (axes,) = figure_of(monkeypatch, summary_plots.curves_png, *arguments).axes
+    (axes,) = figure_of(monkeypatch, figures.curves_png, *arguments).axes
     assert [line.get_label()[:1] for line in axes.lines] == ["2", "3", "1"]
     assert axes.lines[0].get_xydata().tolist() == [[20, 4], [30, 2]]
     band = axes.collections[0].get_paths()[0].vertices
@@ -32,7 +33,7 @@ def test_the_losses_stand_in_for_a_metric_measured_once(monkeypatch):
     results = sweep([[1, 2]])
     results.curves[:, 1, 2] = NAN
     arguments = results, "fid", ranking.rank(results, "fid")
-    upper, lower = figure_of(monkeypatch, summary_plots.curves_png, *arguments).axes
+    upper, lower = figure_of(monkeypatch, figures.curves_png, *arguments).axes
     assert (upper.get_ylabel(), lower.get_ylabel()) == ("d_loss (nats)", "g_loss (nats)")
     assert upper.lines[0].get_xydata().tolist() == [[10, 0.5], [20, 1.5], [30, 2.5]]
 
@@ -41,9 +42,7 @@ def test_the_losses_stand_in_for_a_metric_measured_once(monkeypatch):
 def test_a_panel_a_field_and_every_member_a_dot(metric, edge, monkeypatch):
     settings = [{"r": 1e-4, "widths": (8,)}, {"r": 1e-2, "widths": [9]}, {"r": 1e-3, "widths": []}]
     results = sweep([[1, 2], [3, 4], [5, 6]], settings, metric, [[0, 0], [0, 0], [30, 0]])
-    rates, widths = figure_of(monkeypatch, summary_plots.hyperparameters_png, results, metric).axes[
-        :2
-    ]
+    rates, widths = figure_of(monkeypatch, figures.hyperparameters_png, results, metric).axes[:2]
     assert (rates.get_xlabel(), widths.get_xlabel()) == ("r", "widths")
     for axes in (rates, widths):
         dots, lost, middles, infinite = axes.lines
@@ -64,7 +63,7 @@ def test_many_numbers_are_at_their_place_on_an_axis(monkeypatch):
     rates = np.geomspace(1e-4, 1e-2, 13).tolist()
     settings = [{"rate": rate, "widths": (8,) * i} for i, rate in enumerate(rates)]
     results = sweep(np.arange(1.0, 14)[:, None], settings)
-    figure = figure_of(monkeypatch, summary_plots.hyperparameters_png, results, "fid")
+    figure = figure_of(monkeypatch, figures.hyperparameters_png, results, "fid")
     numbers, names = figure.axes
     assert (numbers.get_xscale(), names.get_xscale()) == ("log", "linear")
     assert (numbers.get_yscale(), names.get_yscale()) == ("log", "log")
@@ -82,7 +81,7 @@ def test_many_numbers_are_at_their_place_on_an_axis(monkeypatch):
 def test_the_ranking_is_best_first_and_its_infinite_ends_are_at_the_edge(monkeypatch):
     results = sweep([[5, 7], [1, 3], [1, 2]], diverged=[[0, 0], [0, 0], [30, 0]])
     arguments = results, "fid", ranking.rank(results, "fid")
-    (axes,) = figure_of(monkeypatch, summary_plots.ranking_png, *arguments).axes
+    (axes,) = figure_of(monkeypatch, figures.ranking_png, *arguments).axes
     labels = [text.get_text() for text in axes.get_yticklabels()]
     assert labels == ["2", "1", "3 (1/2 no score)"]
     *_, middles, infinite = axes.lines
@@ -93,14 +92,14 @@ def test_the_ranking_is_best_first_and_its_infinite_ends_are_at_the_edge(monkeyp
     assert ends == [[1, 3], [5, 7], [2, edge]]
     many = sweep(np.arange(40.0)[:, None])
     arguments = many, "fid", ranking.rank(many, "fid")
-    figure = figure_of(monkeypatch, summary_plots.ranking_png, *arguments)
+    figure = figure_of(monkeypatch, figures.ranking_png, *arguments)
     assert len(figure.axes[0].get_yticklabels()) == 30
     assert "the best 30 of 40" in figure.get_suptitle()
 
 
 def test_samples_of_the_best_the_median_and_the_worst(monkeypatch):
     results = sweep([[5, 1, 9, 2, 3]], [{}], diverged=[[0, 0, 30, 0, 0]])
-    axes = figure_of(monkeypatch, summary_plots.samples_png, results, "fid").axes
+    axes = figure_of(monkeypatch, figures.samples_png, results, "fid").axes
     titles = [x.get_title("left").splitlines()[0] for x in axes]
     assert titles == ["best: member 1, FID 1", "median: member 4, FID 3", "worst: member 0, FID 5"]
     for panel, i in zip(axes, (1, 4, 0), strict=True):
@@ -153,10 +152,10 @@ def test_no_text_is_cut_or_on_another(settings, monkeypatch):
     results = sweep(scores, settings, "parzen", 30 * lost)
     standings = ranking.rank(results, "parzen")
     for draw, arguments in (
-        (summary_plots.ranking_png, (standings,)),
-        (summary_plots.hyperparameters_png, ()),
-        (summary_plots.curves_png, (standings,)),
-        (summary_plots.samples_png, ()),
+        (figures.ranking_png, (standings,)),
+        (figures.hyperparameters_png, ()),
+        (figures.curves_png, (standings,)),
+        (figures.samples_png, ()),
     ):
         figure = figure_of(monkeypatch, draw, results, "parzen", *arguments)
         texts = texts_of(figure)

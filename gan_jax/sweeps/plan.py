@@ -10,8 +10,8 @@ import psutil
 from ml_collections import ConfigDict
 
 from gan_jax import config as config_lib
-from gan_jax import population
 from gan_jax.errors import InputError
+from gan_jax.sweeps import population
 
 # What a sweep has one of: another value would make its members incomparable, or change nothing.
 _ONE = (
