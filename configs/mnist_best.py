@@ -23,11 +23,11 @@ def get_config() -> ConfigDict:
     c.num_steps = 40 * EPOCH
     c.loss = "relativistic_pairing"
     for penalty in (c.penalties.r1, c.penalties.r2):
-        penalty.weight = 0.3
+        penalty.weight = 0.1
         penalty.interval = 4
     c.ema = 0.9995
 
-    c.z_dim = 16
+    c.z_dim = 8
     c.prior.name = "normal"
     c.generator.widths = (1200, 1200)
     c.generator.activation = "leaky_relu"

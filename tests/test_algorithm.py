@@ -781,8 +781,8 @@ def test_a_game_with_nothing_added_is_the_program_of_algorithm_1_alone():
     ours = jax.jit(by_hand, static_argnums=0).lower(structure, HPARAMS[:2], plain, images(), 3)
     ours = ours.compile()
     # Forward: G twice and D three times, two products each. Backward, where a product with D's
-    # single output is none: two on real and on fake by D's weights, then one through D to the
-    # fakes, and G's three.
+    # single output is none: two with respect to D's weights, on real and on fake, then one through
+    # D to the fakes, and G's three.
     products = [len(re.findall(r" dot\(", x)) for x in (text, ours.as_text())]
     assert products == [2 * (2 + 3) + 2 * 2 + 1 + 3] * 2
     np.testing.assert_allclose(flops, ours.cost_analysis()["flops"], rtol=0.01)
