@@ -49,8 +49,9 @@ def main() -> int:
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     images = data.load(args.dataset).images
     on_device, truth = jax.device_put(images), MIXTURES[args.dataset]
-    schedules = {f"{player}_optimizer.decay_steps": args.num_steps for player in "dg"}
-    base = config.replace(config.load(str(HERE.parent / "configs/all_modes.py")), schedules)
+    length = {f"{player}_optimizer.decay_steps": args.num_steps for player in "dg"}
+    length["num_steps"] = args.num_steps
+    base = config.replace(config.load(str(HERE.parent / "configs/all_modes.py")), length)
     stops = np.unique(np.geomspace(min(100, args.num_steps), args.num_steps, FRAMES).astype(int))
     drawn: dict[str, list[np.ndarray]] = {}
     for name, fields in GAMES.items():

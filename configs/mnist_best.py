@@ -3,9 +3,9 @@
     python benchmarks/table1.py --config=configs/mnist_best.py
 
 Relativistic pairing with R1 and R2 (as R3GAN, Huang et al. 2024, https://arxiv.org/abs/2501.05441),
-a batch-normalised generator from 8 normal numbers, and an average of its weights. Eighteen minutes a
-seed on one core; the Parzen-window log-likelihood of three is 233.5 nats. The noise's width and the
-penalty's weight are the best of configs/sweeps/mnist_best.py on validation images.
+a batch-normalised generator from 8 normal numbers, and an average of its weights. Eighteen minutes
+a seed on one core; the Parzen-window log-likelihood of three is 233.5 nats. The noise's width and
+the penalty's weight are the best of configs/sweeps/mnist_best.py on validation images.
 """
 
 from ml_collections import ConfigDict

@@ -41,8 +41,12 @@ def _integer(low: int, high: int = 2**31 - 1) -> Rule:
 
 
 def _real(allowed: str, ok: Callable[[float], bool] = lambda v: True) -> Rule:
-    # Judged as float32, which is what it is computed with: 0.999999999 is 1, and 1e-60 is 0.
-    return Rule(float, allowed, lambda v: abs(v) <= _FLOAT32_MAX and ok(float(np.float32(v))))
+    # Judged as float32, which is what it is computed with: 0.999999999 is 1. What would be 0 there,
+    # such as 1e-60, is refused, as 0 turns things off.
+    def fits(v: float) -> bool:
+        return abs(v) <= _FLOAT32_MAX and (v == 0) == (np.float32(v) == 0)
+
+    return Rule(float, allowed, lambda v: fits(v) and ok(float(np.float32(v))))
 
 
 def _choice(options: Iterable[str]) -> Rule:
@@ -235,6 +239,12 @@ def _contradictions(config: ConfigDict) -> Iterator[tuple[str, str]]:
         o = c[name]
         if o.schedule != "constant" and o.learning_rate < o.end_learning_rate:
             yield f"{name}.end_learning_rate", f"at most learning_rate, {o.learning_rate}"
+        ends = o.schedule in ("linear", "cosine") and not o.end_learning_rate
+        if ends and o.decay_steps < c.num_steps:
+            yield (
+                f"{name}.decay_steps",
+                f"at least num_steps, {c.num_steps}: the rate ends at 0, where nothing is learned",
+            )
         if o.b1_steps and o.name != "momentum":
             yield f"{name}.b1_steps", f"0 for {o.name}: only momentum has a schedule of b1"
     if c.keep_best in METRICS and not (c.eval_every and c.keep_best in c.eval_metrics):
@@ -250,8 +260,8 @@ def _contradictions(config: ConfigDict) -> Iterator[tuple[str, str]]:
         if len(c.generator.widths) != 1:
             yield "generator.widths", "of one layer with generator.monotone"
         # The other fields of a network, which it lacks too, have no value that says so.
-        neutral = {"pieces": 1, "output": "linear", "output_bias": "zero", "batch_norm": False}
-        for field, off in neutral.items():
+        lacking = {"pieces": 1, "output": "linear", "output_bias": "zero", "batch_norm": False}
+        for field, off in lacking.items():
             if c.generator[field] != off:
                 yield f"generator.{field}", f"{off} with generator.monotone, which has none"
         if c.pack != 1:
@@ -282,6 +292,16 @@ def _contradictions(config: ConfigDict) -> Iterator[tuple[str, str]]:
             "label_smoothing",
             f"0 with loss {c.loss}: only {' and '.join(CROSS_ENTROPY)} have labels to smooth",
         )
+    if c.generator.batch_norm and c.batch_size == 1:
+        yield "batch_size", "at least 2 with generator.batch_norm: one sample is its own mean"
+    for player, field, off in (
+        ("generator", "pieces", 1),
+        ("generator", "batch_norm", False),
+        ("discriminator", "pieces", 1),
+        ("discriminator", "dropout", 0.0),
+    ):
+        if not c[player].widths and c[player][field] != off:
+            yield f"{player}.{field}", f"{off} where {player}.widths is (): no layer is hidden"
     for name, penalty in c.penalties.items():
         if penalty.interval != 1 and not penalty.weight:
             yield f"penalties.{name}.interval", f"1 where penalties.{name}.weight is 0"

@@ -8,7 +8,7 @@ eigenvalue lambda of J says what plain simultaneous gradient steps would do near
 part contracts, a negative one spreads, and an imaginary part rotates (Mescheder et al. 2017,
 https://arxiv.org/abs/1705.10461, section 3.1). A checkpoint is no equilibrium, and a run's own
 optimizer and its `update` make other steps: neither is looked at. The gradients are those of NUM
-examples and noise vectors.
+examples and noise vectors, and a penalty counts as on the mean of its interval.
 """
 
 import pathlib
@@ -56,6 +56,8 @@ def eigenvalues(
 
     from gan_jax import algorithm
 
+    penalties = tuple((name, 1) for name, _ in game.penalties)
+    game = game._replace(update="simultaneous", unrolled_steps=0, penalties=penalties)
     here, unravel = ravel_pytree((state.d.params, state.g.params))
     if len(here) > _MOST:
         raise InputError(

@@ -11,7 +11,7 @@ import optax
 import pytest
 from jax.experimental import io_callback
 
-from gan_jax import algorithm, core, losses, minibatch, networks
+from gan_jax import algorithm, checkpoint, core, losses, minibatch, networks
 from gan_jax.algorithm import train_chunk
 from gan_jax.core import Game, HParams, Prior, Role, State
 from gan_jax.networks import MLP
@@ -576,6 +576,28 @@ def test_packs_are_judged_as_one_and_their_order_is_no_matter():
     assert abs(within - d["d_loss"]) > 1e-3
 
 
+def test_what_g_meets_beside_its_fakes_is_noised_as_well():
+    # Both sides are noise alone: softplus(r - f) - softplus(f - r) = r - f.
+    structure, state = handed_on(W, loss="relativistic_pairing", instance_noise=True)
+    hparams, zeros = HPARAMS._replace(instance_noise=0.5), jnp.zeros((BATCH, 3))
+    _, d = algorithm.d_step(structure, hparams, state, zeros, zeros, KEY)
+    _, g = algorithm.g_step(structure, hparams, state, zeros, zeros, KEY)
+    assert abs(d["d_real"] - d["d_fake"]) > 0.1
+    CLOSE(g["g_loss"] - d["d_loss"], d["d_real"] - d["d_fake"], rtol=1e-4)
+
+
+def test_penalties_are_taken_at_the_examples_that_d_sees(fixed):
+    structure, state, real, noise = fixed
+    structure = structure._replace(penalties=(("r1", 1),), instance_noise=True)
+
+    def penalty(std: float) -> float:
+        hparams = HPARAMS._replace(penalties=(1.0,), instance_noise=std)
+        return float(algorithm.d_step(structure, hparams, state, real, noise, KEY)[1]["d_penalty"])
+
+    assert penalty(0.0) > 0
+    assert abs(penalty(2.0) / penalty(0.0) - 1) > 1e-3
+
+
 def test_penalties_add_up_each_with_its_weight():
     # Equal examples on both sides: the loss itself has no gradient.
     rate, weights = HPARAMS.d.learning_rate, (0.3, 2.0)
@@ -617,6 +639,10 @@ def test_clipped_weights_are_ds_and_stay_within_the_bound(fixed):
     structure, bound = structure._replace(loss="wasserstein"), 0.05
     clipped = structure._replace(weight_clip=True)
     hparams = HPARAMS._replace(weight_clip=bound)
+    # Biases start at 0, within the bound.
+    state = state._replace(
+        d=state.d._replace(params=jax.tree.map(lambda x: x + 0.2, state.d.params))
+    )
     free, _ = algorithm.d_step(structure, hparams, state, real, noise, KEY)
     new, _ = algorithm.d_step(clipped, hparams, state, real, noise, KEY)
     assert_equal(new.d.params, jax.tree.map(lambda x: np.clip(x, -bound, bound), free.d.params))
@@ -624,6 +650,23 @@ def test_clipped_weights_are_ds_and_stay_within_the_bound(fixed):
     after, _ = algorithm.g_step(clipped, hparams, state, real, noise, KEY)
     assert_equal(after.d, state.d)
     assert max(np.abs(x).max() for x in jax.tree.leaves(after.g.params)) > bound
+
+
+def test_the_average_of_g_follows_it_with_a_decay_that_grows():
+    structure, hparams = game(ema=True), HPARAMS._replace(ema=0.5)
+    state = core.init(structure, hparams, 0, images())
+    assert_equal(state.ema, state.g.variables)
+    for t in range(12):  # the decay reaches 0.5 at t = 8
+        new, _ = algorithm.train_chunk(structure, hparams, state, images(), 1)
+        decay = min(0.5, (1 + t) / (10 + t))
+        expected = jax.tree.map(
+            lambda old, g, decay=decay: decay * old + (1 - decay) * g, state.ema, new.g.variables
+        )
+        jax.tree.map(functools.partial(CLOSE, rtol=1e-5, atol=1e-7), new.ema, expected)
+        assert core.generator(new) is new.ema
+        moved = new._replace(ema=state.ema)
+        assert checkpoint.sha256(core.learned(moved)) != checkpoint.sha256(core.learned(new))
+        state = new
 
 
 def test_a_relativistic_generator_is_judged_beside_real_examples():

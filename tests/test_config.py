@@ -63,6 +63,20 @@ CONTRADICTIONS = {
         "d_optimizer.schedule": "linear",
         "d_optimizer.end_learning_rate": 1.0,
     },
+    "g_optimizer.decay_steps is 5, but must be at least num_steps": {
+        "g_optimizer.schedule": "cosine",
+        "g_optimizer.decay_steps": 5,
+        "num_steps": 6,
+    },
+    "batch_size is 1, but must be at least 2": {"batch_size": 1, "generator.batch_norm": True},
+    "discriminator.dropout is 0.5, but must be 0.0 where discriminator.widths is ()": {
+        "discriminator.widths": (),
+        "discriminator.dropout": 0.5,
+    },
+    "generator.pieces is 2, but must be 1 where generator.widths is ()": {
+        "generator.widths": (),
+        "generator.pieces": 2,
+    },
     "g_optimizer.b1_steps is 5, but must be 0 for adam": {"g_optimizer.b1_steps": 5},
     "keep_best is 'fid', but must be measured": {"keep_best": "fid", "eval_every": 0},
     "k is 2, but must be 1 with update simultaneous": {"k": 2, "update": "simultaneous"},
@@ -114,6 +128,7 @@ def test_what_makes_no_sense_together_is_refused_by_name(message, tiny):
     ("field", "value", "allowed"),
     [
         ("ema", 1.0, "a number from 0 to below 1"),
+        ("weight_clip", 1e-60, "a number, at least 0"),
         ("penalties.r1.interval", 0, "an integer from 1"),
         ("pack", 0, "an integer from 1"),
     ],

@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 
 def test_the_ring_has_eight_modes_at_equal_distances():
     means = MIXTURES["ring"].means
+    assert MIXTURES["ring"].sigma == 0.01
     assert means.shape == (8, 2)
     np.testing.assert_allclose(np.hypot(*means.T), 1)
     apart = np.linalg.norm(means[:, None] - means, axis=-1)
@@ -21,6 +22,7 @@ def test_the_grid_has_a_mode_at_each_of_its_points():
     means = {(float(x), float(y)) for x, y in MIXTURES["grid"].means}
     assert means == {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
     assert len(MIXTURES["grid"].means) == 25
+    assert MIXTURES["grid"].sigma == 0.05
 
 
 @pytest.mark.parametrize("name", MIXTURES)

@@ -1,4 +1,4 @@
-"""Tests of gan_jax.sweeps.population: a member is the lone run of its seed and config, bit for bit."""
+"""Tests of gan_jax.sweeps.population: a member is the lone run of its seed, bit for bit."""
 
 import contextlib
 import functools

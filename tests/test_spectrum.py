@@ -41,17 +41,19 @@ def eigenvalues(game: Game, hparams: HParams = HPARAMS) -> np.ndarray:
     return found[np.argsort(found.imag)]
 
 
-def test_the_bilinear_game_only_turns():
-    # With z = 0, D's gradient by w is c - mean(x) and G's by c is -w: two pairs +-i, for the two
-    # directions of the plane, and nothing by b and W.
-    found = eigenvalues(linear())
+@pytest.mark.parametrize("update", ["simultaneous", "alternating", "unrolled"])
+def test_the_bilinear_game_only_turns(update):
+    # With z = 0, D's gradient with respect to w is c - mean(x) and G's with respect to c is -w: two
+    # pairs +-i, for the two directions of the plane, and nothing from b and W.
+    found = eigenvalues(linear(update=update, unrolled_steps=3 * (update == "unrolled")))
     np.testing.assert_allclose(found.real, 0, atol=1e-6)
     np.testing.assert_allclose(found.imag, [-1, -1, *[0] * 7, 1, 1], atol=1e-6)
 
 
-def test_a_penalty_draws_in():
+@pytest.mark.parametrize("interval", [1, 4])
+def test_a_penalty_draws_in(interval):
     # R1 with weight g adds g w to D's gradient: lambda^2 - g lambda + 1 = 0.
-    game = linear(penalties=(("r1", 1),))
+    game = linear(penalties=(("r1", interval),))
     found = eigenvalues(game, HPARAMS._replace(penalties=(0.5,)))
     expected = np.roots([1, -0.5, 1])
     np.testing.assert_allclose(found[:2].real, expected.real, atol=1e-6)

@@ -102,6 +102,32 @@ def test_a_run_plays_the_game_as_its_update_says(name):
     np.testing.assert_allclose(ours[1:] / ours[:-1], expected[1:] / expected[:-1], rtol=1e-4)
 
 
+def test_optimistic_adam_looks_back_at_its_own_steps():
+    # Not at the gradients: Adam is not linear in them.
+    plain, optimistic = (Optimizer("adam").transformation(RATES, 0, look) for look in (False, True))
+    w, last = jnp.zeros(()), None
+    states = [plain.init(w), optimistic.init(w)]
+    for gradient in (1.5, -1.0, 0.3):
+        u, states[0] = plain.update(jnp.float32(gradient), states[0], w)
+        found, states[1] = optimistic.update(jnp.float32(gradient), states[1], w)
+        np.testing.assert_allclose(found, 2 * u - (u if last is None else last), rtol=1e-5)
+        last = u
+
+
+def test_extragradient_learns_from_both_gradients_and_averages_once():
+    fields = {"update": "extragradient", "ema": 0.9, "d_optimizer.name": "adam"}
+    c = config.replace(tiny_config(), fields)
+    game, hparams = config.game(c, (8, 8, 1)), config.hparams(c)
+    images = jnp.full((16, 8, 8, 1), 255, jnp.uint8)
+    before = core.init(game, hparams, 0, images)
+    after, _ = algorithm.train_chunk(game, hparams, before, images, 1)
+    assert optax.tree.get(after.d.opt_state, "count") == 2
+    old, new, ema = (
+        v.params["Dense_0"]["kernel"] for v in (before.ema, after.g.variables, after.ema)
+    )
+    np.testing.assert_allclose(ema, 0.1 * old + 0.9 * new, rtol=1e-5, atol=1e-7)
+
+
 def test_alternating_steps_turn_on_and_neither_leave_nor_arrive():
     # G sees the D just moved: the product of both maps has determinant 1.
     distances = trained("alternating", 100)
