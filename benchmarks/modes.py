@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 from gan_jax import cli
+from gan_jax.errors import InputError
 from gan_jax.penalties import PENALTIES
 
 HERE = pathlib.Path(__file__).parent
@@ -46,13 +47,16 @@ def main() -> int:
     from gan_jax.mixtures import MIXTURES
 
     out = args.out or HERE / f"results/modes-{args.dataset}.gif"
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"--out={out}: there is no directory {out.parent}")
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     images = data.load(args.dataset).images
     on_device, truth = jax.device_put(images), MIXTURES[args.dataset]
     length = {f"{player}_optimizer.decay_steps": args.num_steps for player in "dg"}
     length["num_steps"] = args.num_steps
     base = config.replace(config.load(str(HERE.parent / "configs/all_modes.py")), length)
-    stops = np.unique(np.geomspace(min(100, args.num_steps), args.num_steps, FRAMES).astype(int))
+    first = max(1, args.num_steps // 60)
+    stops = np.unique(np.geomspace(first, args.num_steps, FRAMES).astype(int))
     drawn: dict[str, list[np.ndarray]] = {}
     for name, fields in GAMES.items():
         c = config.replace(base, fields)

@@ -338,6 +338,8 @@ def override(config: ConfigDict | dict[str, Any], settings: Sequence[str]) -> Co
         value = text if FIELDS[field].kind is str else _parse(text)
         if FIELDS[field].kind is tuple and isinstance(value, str):
             value = tuple(value.split(","))
+        if FIELDS[field].kind is tuple and type(value) is int:  # --config.generator.widths=32
+            value = (value,)
         fields[field] = value
     return replace(config, fields)
 

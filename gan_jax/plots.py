@@ -232,16 +232,21 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
     axes = figure.subplots()
     axes.axvline(0, color="black", lw=0.8)
     axes.axhline(0, color="black", lw=0.8)
-    spreads = eigenvalues.real < 0
+    size = float(np.abs(eigenvalues).max())
+    flat = (
+        np.abs(eigenvalues.real) <= 1e-6 * size
+    )  # of which float32 gradients do not know the sign
+    contracts = eigenvalues.real > 0
     for chosen, marker, color, label in (
-        (~spreads, "o", "#0072B2", "contracts"),
-        (spreads, "x", "#D55E00", "spreads"),
+        (~flat & contracts, "o", "#0072B2", "contracts"),
+        (~flat & ~contracts, "x", "#D55E00", "spreads"),
+        (flat, ".", "0.5", "neither"),
     ):
         x = eigenvalues[chosen]
         text = f"{label} ({len(x)})"
         axes.plot(x.real, x.imag, marker, ms=5, alpha=0.6, mew=1, color=color, label=text)
     # Most lie close to 0 and a few far off: linear around 0, then by decades.
-    small = max(float(np.abs(eigenvalues).max()) * 1e-3, 1e-12)
+    small = max(size * 1e-3, 1e-12)
     axes.set_xscale("symlog", linthresh=small, linscale=2)
     axes.set_yscale("symlog", linthresh=small, linscale=2)
     axes.minorticks_off()
@@ -253,6 +258,6 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
         loc="left",
         fontsize=11,
     )
-    figure.legend(frameon=False, loc="outside lower left", ncols=2)
+    figure.legend(frameon=False, loc="outside lower left", ncols=3)
     axes.grid(alpha=0.3)
     return figure_png(figure)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gan_jax.core import Game, HParams, State
 
 _MOST = 4000  # parameters of both players, whose Jacobian takes 64 MB, and its eigenvalues a minute
+_MOST_EXAMPLES = 5000  # whose hidden units are kept once for each parameter
 
 
 def eigenvalues(
@@ -91,6 +92,8 @@ def draw(
     from gan_jax.writers import check_new, write_whole
 
     check_new(out, ".png")
+    if num > _MOST_EXAMPLES:
+        raise InputError(f"--num={num}: at most {_MOST_EXAMPLES}")
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     config = workdir.read_config(directory)
     game, state = workdir.load(directory, step)

@@ -168,11 +168,13 @@ def test_settings_are_parsed_as_the_type_of_their_field(tiny):
         "g_optimizer.b1": "0",
         "discriminator.widths": "(7,8)",
         "generator.widths": "[]",
+        "sample_grid": "3,4",
     }
     c = config.override(tiny, [f"--config.{field}={text}" for field, text in settings.items()])
     assert (c.k, c.loss, c.split, c.deterministic) == (3, "minimax", "1", False)
     assert (c.d_optimizer.learning_rate, c.g_optimizer.b1) == (1e-4, 0.0)
-    assert (c.discriminator.widths, c.generator.widths) == ((7, 8), ())
+    assert (c.discriminator.widths, c.generator.widths, c.sample_grid) == ((7, 8), (), (3, 4))
+    assert config.override(tiny, ["--config.generator.widths=32"]).generator.widths == (32,)
     assert (tiny.k, tiny.loss) == (1, "non_saturating")
 
 

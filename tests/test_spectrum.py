@@ -12,6 +12,7 @@ from gan_jax.networks import MLP
 from gan_jax.optimizers import Optimizer, Rates
 from tests.conftest import picture
 from tests.test_commands import assert_one_line, call
+from tests.test_figures import figure_of
 
 HPARAMS = HParams(*[Rates(0.1, 0.0, 0.9, 1e-8)] * 2)
 
@@ -66,9 +67,11 @@ def test_a_large_game_is_refused():
         eigenvalues(linear(generator=MLP((200, 198), (2,), "linear", "linear", "normal", 1.0)))
 
 
-def test_the_figure_has_both_kinds():
-    data = plots.spectrum(np.array([1 + 2j, 1 - 2j, -3, 0]), "a game")
-    assert data[:4] == b"\x89PNG"
+def test_the_figure_tells_three_kinds_apart(monkeypatch):
+    found = np.array([1 + 2j, 1 - 2j, -3, 0, 1e-7, -1e-7 + 1j])
+    figure = figure_of(monkeypatch, plots.spectrum, found, "a game")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["contracts (2)", "spreads (1)", "neither (3)"]
 
 
 def test_the_command_draws_a_run_and_says_what_it_may_not(tiny, tmp_path, monkeypatch, capfd):
@@ -81,3 +84,6 @@ def test_the_command_draws_a_run_and_says_what_it_may_not(tiny, tmp_path, monkey
     assert picture(out).size[0] > 500
     assert call(spectrum, monkeypatch, *arguments) == 2
     assert_one_line(capfd.readouterr().err, "exists; remove it or name another")
+    out.unlink()
+    assert call(spectrum, monkeypatch, *arguments, "--num=5001") == 2
+    assert_one_line(capfd.readouterr().err, "--num=5001: at most 5000")

@@ -196,7 +196,7 @@ def test_a_member_is_the_lone_run(whole, capsys):
         host.rerun(whole, 8)
 
 
-def test_a_penalty_may_be_swept_on_and_off(tmp_path):
+def test_a_penalty_may_be_swept_on_and_off(tmp_path, capsys):
     weight = "penalties.r1.weight"
     assert run(tmp_path, settings=search.grid({weight: [0.0, 0.5]}), seed=7) == 0
     found = rows(tmp_path)
@@ -207,6 +207,10 @@ def test_a_penalty_may_be_swept_on_and_off(tmp_path):
     assert [row["last_d_penalty"] == "" for row in found] == [True, True, False, False]
     # Each quantity stands under its name, as a lone run has it.
     assert host.rerun(tmp_path, 2) == 0
+    assert "identical to the member" in capsys.readouterr().out
+    (tmp_path / "results.csv").unlink()
+    assert host.rerun(tmp_path, 2) == 0
+    assert "nothing to compare it with" in capsys.readouterr().out
     last = train.read_metrics(tmp_path / "members/2/metrics.jsonl")[-1]
     for name in algorithm.STEP_INFO:
         assert np.float32(found[2][f"last_{name}"]) == np.float32(last[name]), name

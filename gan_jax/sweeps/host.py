@@ -347,4 +347,5 @@ def rerun(directory: pathlib.Path, number: int) -> int:
         )
         print("identical to the member" if same else "its parameters differ from the member's")
         return int(not same)
+    print(f"{directory} is not finished: there is nothing to compare it with")
     return 0
