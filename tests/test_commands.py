@@ -49,7 +49,7 @@ def assert_one_line(err: str, words: str) -> None:
         ([DIGITS, "--config.d_optimizer.learning_rate=1e999"], "d_optimizer.learning_rate is inf"),
         ([DIGITS, "--config.loss=wgann"], "one of minimax, non_saturating"),
         ([DIGITS, "--config.generator.widths=(0,)"], "generator.widths"),
-        ([DIGITS, "--config.generator.widths=7"], "a tuple"),
+        ([DIGITS, "--config.generator.widths=7.5"], "a tuple"),
         ([DIGITS, "--config.prior.low=2"], "below prior.high"),
         ([DIGITS, "--config.prior.low=0.999999999"], "below prior.high"),
         ([DIGITS, "--config.d_optimizer.b1=0.999999999"], "from 0 to below 1"),
