@@ -82,7 +82,7 @@ def test_resuming_is_exact_in_every_game(
         settings += [
             f"--config.{player}_optimizer.name={optimizer}",
             f"--config.{player}_optimizer.schedule={schedule}",
-            f"--config.{player}_optimizer.decay_steps=9",
+            f"--config.{player}_optimizer.decay_steps=12",
             f"--config.{player}_optimizer.decay_rate=0.5",
             f"--config.{network}.widths={widths}",
             f"--config.{network}.activation={activation}",
