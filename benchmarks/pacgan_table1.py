@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import platform
-import statistics
 
 from gan_jax import cli
 from gan_jax.errors import InputError
@@ -75,6 +74,7 @@ def main() -> int:
         for dataset in PUBLISHED
     }
     import jax
+    import numpy as np
 
     print(f"{steps} iterations, {args.seeds} seeds: mean +- standard error (published)")
     print(
@@ -87,8 +87,8 @@ def main() -> int:
             for (name, label), (mean, error) in zip(METRICS.items(), published[pack], strict=True):
                 scale = 100 if "%" in label else 1
                 values = [scale * x for x in found[dataset][str(pack)][name]]
-                own = statistics.stdev(values) / len(values) ** 0.5
-                text = f"{statistics.mean(values):.2f} +- {own:.2f} ({mean} +- {error})"
+                own = np.std(values, ddof=1) / len(values) ** 0.5  # nan where a member diverged
+                text = f"{np.mean(values):.2f} +- {own:.2f} ({mean} +- {error})"
                 cells.append(f"{text:<27}")
         print(f"{'GAN' if pack == 1 else f'PacGAN{pack}':<12}", *cells)
     result = {

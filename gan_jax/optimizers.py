@@ -45,7 +45,7 @@ class Optimizer(NamedTuple):
         2018, https://arxiv.org/abs/1711.00141; its algorithm 1 for Adam).
         Differentiable, for unrolled steps: a parameter that never had a gradient has a second
         moment of 0, whose root has no derivative. Adam adds 1e-36 to it, and RMSProp its eps under
-        the root, squared.
+        the root, squared and at least 1e-24.
         """
         learning_rate = SCHEDULES[self.schedule](self, rates.learning_rate)(step)
         b1 = rates.b1
@@ -70,7 +70,10 @@ OPTIMIZERS: dict[str, Callable[[Rates, bool], optax.GradientTransformation]] = {
         r.learning_rate, b1=r.b1, b2=r.b2, eps=r.eps, eps_root=1e-36 if smooth else 0.0
     ),
     "rmsprop": lambda r, smooth: optax.rmsprop(
-        r.learning_rate, decay=r.b2, eps=r.eps**2 if smooth else r.eps, eps_in_sqrt=smooth
+        r.learning_rate,
+        decay=r.b2,
+        eps=jnp.maximum(r.eps**2, 1e-24) if smooth else r.eps,
+        eps_in_sqrt=smooth,
     ),
 }
 

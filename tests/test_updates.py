@@ -146,10 +146,12 @@ def test_what_is_measured_is_of_the_state_before():
         np.testing.assert_allclose(info["value"], -0.48, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("eps", [1e-8, 1e-24])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_steps_ahead_have_a_gradient_where_a_weight_of_d_never_had_one(optimizer):
+def test_steps_ahead_have_a_gradient_where_a_weight_of_d_never_had_one(optimizer, eps):
     """ReLUs that are off leave second moments of 0, whose root has no derivative."""
     fields = {"update": "unrolled", "unrolled_steps": 2, "d_optimizer.name": optimizer}
+    fields["d_optimizer.eps"] = eps
     c = config.replace(tiny_config(), fields | {"discriminator.widths": (64,)})
     game, hparams = config.game(c, (8, 8, 1)), config.hparams(c)
     images = jnp.full((16, 8, 8, 1), 255, jnp.uint8)
