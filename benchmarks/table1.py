@@ -103,12 +103,13 @@ def main() -> int:
         raise InputError("--config.seed is given by --seeds: 0, 1, ...")
     if not args.out.absolute().parent.is_dir():
         raise InputError(f"--out={args.out}: there is no directory {args.out.parent}")
-    name = args.config.stem
+    results = json.loads(args.out.read_text()) if args.out.exists() else {}
+    name = " ".join([args.config.stem, *settings])  # other settings are another row
+    place = args.workdir / args.config.stem
     seeds = [
-        measure(args.config, [f"--config.seed={seed}", *settings], args.workdir / name / str(seed))
+        measure(args.config, [f"--config.seed={seed}", *settings], place / str(seed))
         for seed in range(args.seeds)
     ]
-    results = json.loads(args.out.read_text()) if args.out.exists() else {}
     command = ["python", "benchmarks/table1.py", f"--config=configs/{args.config.name}"]
     results[name] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

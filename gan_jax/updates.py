@@ -54,7 +54,7 @@ def extragradient(
     """The step w - rate v(w - rate v(w)): the gradient of where a first step would lead.
 
     Korpelevich 1976; for GANs Gidel et al. 2019, https://arxiv.org/abs/1802.10551, whose optimizers
-    learn from both gradients (algorithm 4), as ours do.
+    learn from both gradients (algorithm 4), as ours do. Both gradients are of one minibatch.
     """
     gradients, info = field(state)
     ahead = move(state, gradients)
