@@ -38,6 +38,8 @@ def measure(config_file: pathlib.Path, settings: list[str], directory: pathlib.P
     from gan_jax.writers import read_metrics
 
     c = config.load(str(config_file), settings)
+    if c.dataset != "mnist":
+        raise InputError(f"--config is of {c.dataset}, but the published rows are of mnist")
     if c.keep_best != "parzen":
         raise InputError("--config must have keep_best = 'parzen', measured on held-out images")
     if status := train.run(c, directory, config_file.stem):
@@ -99,11 +101,15 @@ def main() -> int:
 
     import jax
 
+    from gan_jax.workdir import read_json
+
     if any(x.startswith("--config.seed=") for x in settings):
         raise InputError("--config.seed is given by --seeds: 0, 1, ...")
     if not args.out.absolute().parent.is_dir():
         raise InputError(f"--out={args.out}: there is no directory {args.out.parent}")
-    results = json.loads(args.out.read_text()) if args.out.exists() else {}
+    results = read_json(args.out) if args.out.exists() else {}
+    if not all(isinstance(row, dict) and "seeds" in row for row in results.values()):
+        raise InputError(f"--out={args.out} holds something else than rows of this table")
     name = " ".join([args.config.stem, *settings])  # other settings are another row
     place = args.workdir / args.config.stem
     seeds = [

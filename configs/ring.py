@@ -6,7 +6,7 @@
 https://arxiv.org/abs/1712.04086, with what the paper leaves out from its published code,
 https://github.com/fjxmlzn/PacGAN: both players step at once, and the 100 inputs of D in a minibatch
 are 100 packs. Two things differ from it: G's batch normalisation is over all 100 x pack samples,
-and each epoch has each point once. The whole training takes about an hour on two cores.
+and each epoch has each point once. The whole training takes about two hours on one core.
 """
 
 from ml_collections import ConfigDict

@@ -233,9 +233,7 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
     axes.axvline(0, color="black", lw=0.8)
     axes.axhline(0, color="black", lw=0.8)
     size = float(np.abs(eigenvalues).max())
-    flat = (
-        np.abs(eigenvalues.real) <= 1e-6 * size
-    )  # of which float32 gradients do not know the sign
+    flat = np.abs(eigenvalues.real) <= 1e-6 * size  # float32 gradients do not tell their sign
     contracts = eigenvalues.real > 0
     for chosen, marker, color, label in (
         (~flat & contracts, "o", "#0072B2", "contracts"),

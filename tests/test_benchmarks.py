@@ -88,6 +88,42 @@ def test_table_1_of_a_config_with_more_seeds_and_metrics(committed):
     assert [row.split()[0] for row in table1.comparison({"other": other})[1:]] == ["FID", "Parzen"]
 
 
+def test_table_1_keeps_other_settings_of_a_config_as_a_row_of_their_own(
+    committed, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "table1.json"
+    out.write_text(json.dumps(committed))
+    seed = copy.deepcopy(committed["goodfellow2014"]["seeds"][0])
+    seed["validation"] = {seed["iteration"]: 1.0}  # JSON has no whole numbers as keys
+    monkeypatch.setattr(table1, "measure", lambda *_: seed)
+    monkeypatch.setattr("sys.argv", ["table1.py", f"--out={out}", "--config.update=alternating"])
+    assert table1.main() == 0
+    found = json.loads(out.read_text())
+    assert found.keys() - committed.keys() == {"goodfellow2014 --config.update=alternating"}
+    assert {name: found[name] for name in committed} == committed
+    assert "goodfellow2014 --config.update=alternating" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("hello", "table1.json cannot be read"), ('{"a": 1}', "holds something else than rows")],
+)
+def test_table_1_refuses_a_file_of_something_else_before_it_trains(
+    text, message, tmp_path, monkeypatch
+):
+    out = tmp_path / "table1.json"
+    out.write_text(text)
+    monkeypatch.setattr("sys.argv", ["table1.py", f"--out={out}"])
+    with pytest.raises(InputError, match=message):
+        table1.main()
+    assert out.read_text() == text
+
+
+def test_table_1_is_of_mnist(tmp_path):
+    with pytest.raises(InputError, match="--config is of digits, but the published rows are of"):
+        table1.measure(ROOT / "configs/digits.py", [], tmp_path)
+
+
 @pytest.mark.parametrize("fraction", ["-1", "0", "1.1", "nan"])
 def test_pacgan_s_table_takes_a_share_of_its_iterations(fraction, monkeypatch):
     monkeypatch.setattr("sys.argv", ["pacgan_table1.py", f"--fraction={fraction}"])
