@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 
 from gan_jax import checkpoint, core
 from gan_jax import config as config_lib
-from gan_jax.config import FREE
 from gan_jax.core import Game, State
 from gan_jax.errors import InputError, brief
+from gan_jax.fields import FREE
 
 _PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

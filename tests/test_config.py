@@ -6,6 +6,7 @@ import pytest
 
 from gan_jax import config
 from gan_jax.errors import InputError
+from gan_jax.fields import FIELDS
 from gan_jax.writers import write_json
 from tests.conftest import ROOT
 
@@ -149,7 +150,7 @@ def test_every_config_is_valid_and_survives_json(path, tmp_path):
 
 def test_every_field_of_the_base_config_has_a_comment_or_stands_beside_one():
     text = (ROOT / "configs/mnist.py").read_text()
-    for field in config.FIELDS:
+    for field in FIELDS:
         group, _, leaf = field.rpartition(".")
         if group.startswith("penalties."):  # all of them alike, in a loop
             group = "penalties[name]"
@@ -189,7 +190,7 @@ def test_numbers_are_traced_and_structure_is_static(tiny):
     assert config.hparams(more) == hparams
 
 
-@pytest.mark.parametrize("field", config.FIELDS)
+@pytest.mark.parametrize("field", FIELDS)
 def test_a_field_of_another_type_or_missing_is_refused_by_name(field, tiny):
     fields = tiny.to_dict()
     *groups, leaf = field.split(".")

@@ -14,10 +14,11 @@ from typing import Any
 from gan_jax import config as config_lib
 from gan_jax import workdir
 from gan_jax.errors import InputError
+from gan_jax.fields import FREE
 
 SPEC = "sweep.json"
 SHARDS = "shard-*-of-*"
-_FREE = set(config_lib.FREE) - {"metrics_every"}  # of which the curves have a row each
+_FREE = set(FREE) - {"metrics_every"}  # of which the curves have a row each
 
 
 def name(shard: Sequence[int]) -> str:
