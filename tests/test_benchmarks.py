@@ -37,6 +37,7 @@ def test_bandwidth_is_that_of_reading_and_writing():
     assert population.bandwidth(4096, repeats=2) > 0
 
 
+@pytest.mark.slow
 def test_the_gpu_part_by_a_few_members(monkeypatch, capsys):
     monkeypatch.setattr(population, "SECONDS", 0.001)
     c = tiny_config()

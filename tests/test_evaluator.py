@@ -179,6 +179,7 @@ def test_images_that_do_not_fit_are_refused(images):
 # Training and the cache
 
 
+@pytest.mark.slow
 def test_digits_are_learned(cache, digits):
     own = evaluator.load("digits", digits)
     assert own.name.startswith("digits-")

@@ -89,7 +89,7 @@ print(json.dumps([population.mesh(4).size, diverged.tolist(), checkpoint.sha256(
 """
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [4, pytest.param(2, marks=pytest.mark.slow)])
 def test_several_devices_give_the_bits_of_one(devices):
     states, diverged = train()
     environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}

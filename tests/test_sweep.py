@@ -196,6 +196,7 @@ def test_a_member_is_the_lone_run(whole, capsys):
         host.rerun(whole, 8)
 
 
+@pytest.mark.slow
 def test_a_penalty_may_be_swept_on_and_off(tmp_path, capsys):
     weight = "penalties.r1.weight"
     assert run(tmp_path, settings=search.grid({weight: [0.0, 0.5]}), seed=7) == 0

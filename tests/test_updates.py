@@ -10,7 +10,7 @@ import pytest
 from gan_jax import algorithm, config, core
 from gan_jax.core import Game, HParams, Player, Prior, State
 from gan_jax.networks import MLP
-from gan_jax.optimizers import OPTIMIZERS, Optimizer, Rates
+from gan_jax.optimizers import Optimizer, Rates
 from gan_jax.updates import UPDATES, Gradient, Gradients
 from tests.conftest import tiny_config
 
@@ -147,7 +147,7 @@ def test_what_is_measured_is_of_the_state_before():
 
 
 @pytest.mark.parametrize("eps", [1e-8, 1e-24])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 def test_steps_ahead_have_a_gradient_where_a_weight_of_d_never_had_one(optimizer, eps):
     """ReLUs that are off leave second moments of 0, whose root has no derivative."""
     fields = {"update": "unrolled", "unrolled_steps": 2, "d_optimizer.name": optimizer}
