@@ -1,13 +1,13 @@
-"""Kills a training again and again, and compares its end with the undisturbed run.
+"""Kills a training run again and again, and compares its end with an undisturbed run.
 
     python benchmarks/chaos.py --kills=100
     python benchmarks/chaos.py --sweep --kills=25
 
-Runs a short training as a process (or, with --sweep, a small sweep: four units, each with members
-that diverge) and kills it with SIGKILL at random moments: most anywhere, from start-up on, a third
-of them within a moment of a checkpoint being written. It is resumed each time by the same command,
-and at the end every result is compared with those of a process that nobody touched. Prints kills,
-resumes and `identical`, or what differs (exit status 1).
+Starts a short training process (with --sweep, a small sweep: four units, each with members that
+diverge) and kills it with SIGKILL at random moments: two thirds anywhere from start-up on, one
+third while a checkpoint is being written. The same command resumes it each time, and at the end
+every result is compared with those of a process that was left alone. Prints kills, resumes and
+`identical`, or what differs (exit status 1).
 """
 
 import argparse
@@ -23,18 +23,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_jax import search
+from gan_jax.sweeps import space
 
 CONFIG = "configs/digits.py"
 
 
 class Case(NamedTuple):
-    """What is killed."""
+    """A command to kill."""
 
     command: list[str]
     settings: dict[str, Any]  # config fields, by name
-    checkpoints: str  # the directories of its checkpoints, as a pattern
-    results: tuple[str, ...]  # what must be the same in the end: patterns of files
+    checkpoints: str  # pattern of its checkpoint directories
+    results: tuple[str, ...]  # patterns of files that must be identical
 
 
 TRAINING = Case(
@@ -54,14 +54,14 @@ SWEEP = Case(
 )
 
 
-def get_sweep() -> list[search.Setting]:
-    """Of the sweep that is killed: four programs; half of the members, the first too, diverge."""
+def get_sweep() -> list[space.Setting]:
+    """Four programs; half of the members diverge, the first among them."""
     rates = {"d_optimizer.learning_rate": [1e30, 1e-3]}
-    return search.grid({"loss": ["minimax", "non_saturating"], "k": [1, 2], **rates})
+    return space.grid({"loss": ["minimax", "non_saturating"], "k": [1, 2], **rates})
 
 
 def content(directory: pathlib.Path, name: pathlib.Path) -> Any:
-    """What a result says, wherever it lies; None if there is nothing."""
+    """Comparable content of a result, without its directory; None if there is no such file."""
     path = directory / name
     if not path.exists():
         return None
@@ -74,7 +74,7 @@ def content(directory: pathlib.Path, name: pathlib.Path) -> Any:
 
 
 def compare(a: pathlib.Path, b: pathlib.Path, results: tuple[str, ...]) -> list[str]:
-    """The names of the results that two directories do not have in common."""
+    """Names of the results that differ between two directories, and patterns without a file."""
     names = {p.relative_to(d) for pattern in results for d in (a, b) for p in d.glob(pattern)}
     missing = [pattern for pattern in results if not any(n.match(pattern) for n in names)]
     return missing + [
@@ -85,7 +85,7 @@ def compare(a: pathlib.Path, b: pathlib.Path, results: tuple[str, ...]) -> list[
 
 
 def wait_for(directory: pathlib.Path, pattern: str, process: subprocess.Popen[bytes]) -> bool:
-    """Returns when there is such a path; False if the process ends before."""
+    """Waits for a path; returns False if the process ends before."""
     while process.poll() is None:
         if next(directory.glob(pattern), None):
             return True
@@ -94,7 +94,7 @@ def wait_for(directory: pathlib.Path, pattern: str, process: subprocess.Popen[by
 
 
 def chaos(case: Case, kills: int, seed: int, out: pathlib.Path | None) -> int:
-    """Runs the whole comparison and returns the exit status."""
+    """Runs the comparison and returns the exit status."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         calm, storm = (pathlib.Path(name, d) for d in ("calm", "storm"))
@@ -108,7 +108,7 @@ def chaos(case: Case, kills: int, seed: int, out: pathlib.Path | None) -> int:
         begun = time.monotonic()
         process = start(calm)
         wait_for(calm, f"{case.checkpoints}/step_*", process)
-        # Up to a second and a half of training, so that it gets on between the kills.
+        # Up to 1.5 s of training, so that there is progress between kills.
         longest = 1.5 + time.monotonic() - begun
         if process.wait():
             return 1
@@ -118,11 +118,11 @@ def chaos(case: Case, kills: int, seed: int, out: pathlib.Path | None) -> int:
             resumes += any(storm.glob(case.checkpoints))
             at_save = rng.random() < 1 / 3
             if at_save and wait_for(storm, f"{case.checkpoints}/unfinished", process):
-                time.sleep(rng.uniform(0, 0.08))  # about what a save takes
+                time.sleep(rng.uniform(0, 0.08))  # about the time of a save
             elif not at_save:
                 time.sleep(rng.uniform(0.3, longest))
             if process.poll() is not None:
-                break  # finished before all the kills: said in the output
+                break  # finished early, as the output says
             process.kill()
             process.wait()
             done, aimed = done + 1, aimed + at_save
@@ -140,11 +140,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sweep", action="store_true", help="kill a sweep, not a single training")
+    parser.add_argument("--sweep", action="store_true", help="kill a sweep instead of a run")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--num_steps", type=int, help="of the training, or of each member")
-    parser.add_argument("--out", type=pathlib.Path, help="a file for the result")
+    parser.add_argument("--num_steps", type=int, help="of the run, or of each member")
+    parser.add_argument("--out", type=pathlib.Path, help="file for the result")
     args = parser.parse_args()
     case = SWEEP if args.sweep else TRAINING
     if args.num_steps is not None:

@@ -1,28 +1,50 @@
-"""What `speed.py` holds gan_jax against, in JAX: the limit, and the plain Python loop."""
+"""The JAX sides of the speed comparisons: gan_jax, the limit, and a plain Python loop."""
 
 import functools
-import re
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from common import Steps
+from ml_collections import ConfigDict
 
-from gan_jax import algorithm, core
-from gan_jax.core import Game, HParams, Role, State
+from gan_jax import algorithms
+from gan_jax import config as config_lib
+from gan_jax import population as population_lib
+from gan_jax.algorithms import Spec, gan
+from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
+from gan_jax.spec import HParams
+from gan_jax.state import State
 
-Steps = Callable[[int], Any]  # runs that many iterations, and returns when they are done
+
+def population(config: ConfigDict, images: np.ndarray, size: int = 1) -> Steps:
+    """Training as gan_jax.main (size 1) and gan_jax.sweep run it; each call continues the last."""
+    members = population_lib.create(
+        [config_lib.replace(config, {"seed": seed}) for seed in range(size)], images
+    )
+    states, active = population_lib.init(members), np.ones(size, bool)
+
+    def steps(num: int) -> None:
+        nonlocal states
+        states, _ = population_lib.train_chunk(members, states, num, active)
+
+    return steps
+
+
+def _start(config: ConfigDict, images: np.ndarray) -> tuple[Spec, HParams, State, Batch]:
+    spec, hparams = config_lib.spec(config, images.shape[1:]), config_lib.hparams(config)
+    batch = Batch(jax.device_put(images))
+    return spec, hparams, algorithms.init(spec, hparams, config.seed, batch), batch
 
 
 @jax.jit
 def _matmuls(g: Any, d: Any, real: jax.Array, z: Any, num_steps: int) -> Any:
-    """The matrix products of `num_steps` iterations, and next to nothing else.
+    """The 21 matrix products of each of `num_steps` iterations, and next to nothing else.
 
-    They hang together so that none can be left out, hoisted from the loop or joined to another:
-    every product goes into a later one or into the loop's result, some weights are products of the
-    iteration before, and a barrier parts D's step from G's. A tanh where the loss would be, on the
-    (batch, 1) logits, keeps all numbers within bounds for ever.
+    XLA cannot remove, hoist or merge any of them: each product feeds a later one or the result,
+    weights are carried from iteration to iteration, and a barrier separates D's step from G's.
+    tanh on the (batch, 1) logits stands in for the loss and keeps all numbers bounded.
     """
     w1, w2, v1, v2 = (p[layer]["kernel"] for p in (g, d) for layer in ("Dense_0", "Dense_1"))
 
@@ -41,52 +63,54 @@ def _matmuls(g: Any, d: Any, real: jax.Array, z: Any, num_steps: int) -> Any:
         hidden = z_g @ w1
         dx = (dlogits(((hidden @ w2) @ v1) @ v2) @ v2.T) @ v1.T
         dw2, w1 = hidden.T @ dx, z_g.T @ (dx @ w2.T)
-        return (w1, v1, u1), (dv2, du2, dw2)  # the second half is never read, but returned
+        return (w1, v1, u1), (dv2, du2, dw2)  # the second half is never read, only returned
 
     start = (w1, v1, v1), (v2, v2, w2)
     return jax.lax.fori_loop(0, num_steps, body, start)
 
 
-def limit(game: Game, state: State, images: jax.Array) -> tuple[Steps, dict[str, float]]:
-    """The limit, and what shows that XLA left it whole: products in the loop, and flops."""
-    real = core.draw_real(game, state, images, jnp.int32(0)).reshape(game.batch_size, -1)
-    keys = [core.role_key(state.key, role) for role in (Role.NOISE_D, Role.NOISE_G)]
-    z = [core.sample_noise(game, key, game.batch_size) for key in keys]
-    arguments = state.g.params, state.d.params, real, z
-    lowered = _matmuls.lower(*arguments, 1)
-    compiled = lowered.compile()
-    product = r'(?:\bdot\(|custom_call_target="__[^"]*(?:gemm|matmul))'
-    inside, outside = (len(re.findall(product, s)) for s in compiled.as_text().split("\nENTRY "))
-    written, left = (stage.cost_analysis()["flops"] for stage in (lowered, compiled))
-    # XLA writes products with a (batch, 1) operand in other ways, by device. All 8 of them have
-    # 0.1 % of the flops, and each of the other 13 more than 1 %.
-    assert 13 <= inside <= 21, f"{inside} products in the loop"
-    assert outside == 0, f"{outside} products hoisted"
-    assert abs(left / written - 1) < 0.01, f"{left} flops, not {written}"
-    end = _matmuls(*arguments, 1000)
-    sizes = [float(jnp.abs(x).max()) for x in jax.tree.leaves(end)]
+def limit(config: ConfigDict, images: np.ndarray) -> Steps:
+    """The matrix products alone, of MLPs with one hidden layer of equal width each.
+
+    Raises:
+      AssertionError: XLA removed some of them, or numbers vanish or explode.
+    """
+    spec, _, state, batch = _start(config, images)
+    real = minibatch(spec.batch_size, state.key, batch, 0).x.reshape(spec.batch_size, -1)
+    streams = Stream.NOISE_D, Stream.NOISE_G
+    z = [noise(spec, stream_key(state.key, stream), spec.batch_size) for stream in streams]
+    arguments = state.players["g"].params, state.players["d"].params, real, z
+    if jax.default_backend() == "cpu":  # a GPU's analysis does not count cuBLAS calls
+        flops = _matmuls.lower(*arguments, 1).compile().cost_analysis()["flops"]
+        pixels, hidden = arguments[1]["Dense_0"]["kernel"].shape
+        expected = 2 * spec.batch_size * hidden * (3 * spec.z_dim + 10 * pixels + 8)
+        assert abs(flops / expected - 1) < 0.01, f"{flops} flops, not {expected}"
+    sizes = [float(jnp.abs(x).max()) for x in jax.tree.leaves(_matmuls(*arguments, 1000))]
     assert all(1e-6 < size < 1e6 for size in sizes), f"sizes {sizes}"
-    side = functools.partial(_matmuls, *arguments)
-    return lambda n: jax.block_until_ready(side(n)), {"products": inside, "flops": left}
+    return lambda num: jax.block_until_ready(_matmuls(*arguments, num))
 
 
-def python_loop(game: Game, hparams: HParams, state: State, images: jax.Array) -> Steps:
-    """What train_chunk does with k = 1, by five calls an iteration."""
-    real = jax.jit(functools.partial(core.draw_real, game))
+def python_loop(config: ConfigDict, images: np.ndarray) -> Steps:
+    """An iteration with k = 1 as five jitted calls."""
+    spec, hparams, state, batch = _start(config, images)
+    assert spec.k == 1
+    real = jax.jit(functools.partial(minibatch, spec.batch_size))
 
-    @functools.partial(jax.jit, static_argnames="role")
-    def noise(key: jax.Array, number: int, role: Role) -> jax.Array:
-        return core.sample_noise(game, core.role_key(key, role, number), game.batch_size)
+    @functools.partial(jax.jit, static_argnames="stream")
+    def latent(key: jax.Array, number: int, stream: Stream) -> jax.Array:
+        return noise(spec, stream_key(key, stream, number), spec.batch_size)
 
     def steps(num: int) -> None:
-        now = state
-        key = jax.random.key(0)  # of dropout, of which there is none
+        now, key = state, jax.random.key(0)  # there is no dropout
         for i in np.arange(num, dtype=np.int32):
             now = now._replace(step=i)
-            x, z = real(now, images, i), noise(now.key, i, role=Role.NOISE_D)
-            now, _ = algorithm.d_step(game, hparams, now, x, z, key)
-            z = noise(now.key, i, role=Role.NOISE_G)
-            now, _ = algorithm.g_step(game, hparams, now, x, z, key)
+            x = real(now.key, batch, i)
+            now, _ = gan.d_step(
+                spec, hparams, now, x, latent(now.key, i, stream=Stream.NOISE_D), key
+            )
+            now, _ = gan.g_step(
+                spec, hparams, now, x, latent(now.key, i, stream=Stream.NOISE_G), key
+            )
         jax.block_until_ready(now)
 
     return steps

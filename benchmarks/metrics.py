@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import cli, config, data, device, scores
-from gan_jax.metrics import parzen
+from gan_jax import cli, config, data, device
+from gan_jax.evaluation import registry as scores
+from gan_jax.evaluation.metrics import parzen
 
 HERE = pathlib.Path(__file__).parent
 NUM = 10_000

@@ -1,23 +1,28 @@
-"""How eight games cover the modes of a mixture: an animation, one panel a game.
+"""Animates how eight games cover the modes of a mixture, one panel per game.
 
     python benchmarks/modes.py [--dataset=grid] [--num_steps=6000] [--out=FILE.gif]
 
-Trains the players of configs/all_modes.py by each of GAMES, from the same seed, and draws samples
-over the true modes as training goes on. Writes benchmarks/results/modes-DATASET.gif.
+Trains the networks of configs/all_modes.py by each of GAMES from the same seed, and draws samples
+over the true modes. Writes benchmarks/results/modes-DATASET.gif.
 """
 
 import pathlib
 from typing import Any
 
+import common
+import jax
+import numpy as np
 from PIL import Image
 
-from gan_jax import cli
-from gan_jax.errors import InputError
+from gan_jax import algorithms, cli, data, plots, train
+from gan_jax import config as config_lib
+from gan_jax.data.mixtures import MIXTURES
+from gan_jax.draws import Batch
+from gan_jax.evaluation import registry
 from gan_jax.penalties import PENALTIES
 
-HERE = pathlib.Path(__file__).parent
 FRAMES = 25
-# Of the pictures: white and black, grey for the modes, and what is drawn, faint and strong.
+# White and black, two greys for the modes, and two shades of the samples.
 COLORS = ((255, 255, 255), (0, 0, 0), (90, 90, 90), (170, 170, 170), (238, 190, 153), (213, 94, 0))
 PLAIN: dict[str, Any] = {
     "loss": "non_saturating",
@@ -37,12 +42,26 @@ GAMES: dict[str, dict[str, Any]] = {
 }
 
 
-def light(pictures: list[Image.Image]) -> list[Image.Image]:
-    """Pictures three quarters as large, in COLORS alone: an animation of them is below 1 MB."""
+def shrink(picture: Image.Image) -> Image.Image:
+    """Three quarters as large, in COLORS only: keeps an animation below 1 MB."""
     palette = Image.new("P", (1, 1))
     palette.putpalette([channel for color in COLORS for channel in color])
-    smaller = [p.resize((p.width * 3 // 4, p.height * 3 // 4)) for p in pictures]
-    return [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in smaller]
+    smaller = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4))
+    return smaller.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
+@plots.style()
+def frame(step: int, means: np.ndarray, samples: dict[str, np.ndarray]) -> Image.Image:
+    """Samples by game, each (n, 2), over the modes' means."""
+    reach = 1.25 * np.abs(means).max()
+    figure = plots.new_figure(10, 5.4)
+    figure.suptitle(f"Which game covers every mode? Iteration {step}", x=0.01, ha="left")
+    for axes, (name, points) in zip(figure.subplots(2, 4).flat, samples.items(), strict=True):
+        axes.plot(*means.T, "o", ms=9, mfc="none", color="0.6", mew=0.8)
+        axes.plot(*points.T, ".", ms=2, alpha=0.4, mew=0, color="#D55E00")
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect=1)
+        axes.set_title(name, loc="left", fontsize=9)
+    return plots.figure_image(figure)
 
 
 def main() -> int:
@@ -51,49 +70,37 @@ def main() -> int:
     parser.add_argument("--num_steps", type=cli.at_least(FRAMES), default=6_000)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
-    import jax
-    import numpy as np
-
-    from gan_jax import algorithm, config, core, data, device, plots, train
-    from gan_jax.metrics.mixture import mixture
-    from gan_jax.mixtures import MIXTURES
-
-    out = args.out or HERE / f"results/modes-{args.dataset}.gif"
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"--out={out}: there is no directory {out.parent}")
-    device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
-    images = data.load(args.dataset).images
-    on_device, truth = jax.device_put(images), MIXTURES[args.dataset]
+    out = args.out or common.RESULTS / f"modes-{args.dataset}.gif"
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    config, _ = common.setup("all_modes")
     length = {f"{player}_optimizer.decay_steps": args.num_steps for player in "dg"}
-    length["num_steps"] = args.num_steps
-    base = config.replace(config.load(str(HERE.parent / "configs/all_modes.py")), length)
+    base = config_lib.replace(
+        config, {"dataset": args.dataset, "num_steps": args.num_steps, **length}
+    )
+    dataset = data.load(args.dataset, base.split)
+    reference = registry.reference(
+        base, dataset, base.validation_split, base.eval_metrics, base.eval_num
+    )
+    batch = Batch(jax.device_put(dataset.images))
     first = max(1, args.num_steps // 60)
-    stops = np.unique(np.geomspace(first, args.num_steps, FRAMES).astype(int))
+    stops = np.unique(np.geomspace(first, args.num_steps, FRAMES).astype(int)).tolist()
     drawn: dict[str, list[np.ndarray]] = {}
-    for name, fields in GAMES.items():
-        c = config.replace(base, fields)
-        game, hparams = config.game(c, images.shape[1:]), config.hparams(c)
-        state, frames = core.init(game, hparams, c.seed, on_device), []
-        for stop in stops.tolist():
-            state, _ = algorithm.train_chunk(
-                game, hparams, state, on_device, stop - int(state.step)
-            )
-            frames.append(train.evaluation_samples(game, state, 2500))
-        drawn[name] = frames
-        scores = mixture(frames[-1], truth.means, truth.sigma, 0)
-        print(name, *(f"{key} {score.value:.3g}" for key, score in scores.items()), flush=True)
-    pictures = []
-    reach = 1.25 * np.abs(truth.means).max()
-    for i, stop in enumerate(stops.tolist()):
-        figure = plots.new_figure(10, 5.4)
-        figure.suptitle(f"Which game covers every mode? Iteration {stop}", x=0.01, ha="left")
-        for axes, (name, frames) in zip(figure.subplots(2, 4).flat, drawn.items(), strict=True):
-            axes.plot(*truth.means.T, "o", ms=9, mfc="none", color="0.6", mew=0.8)
-            axes.plot(*frames[i].T, ".", ms=2, alpha=0.4, mew=0, color="#D55E00")
-            axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect=1)
-            axes.set_title(name, loc="left", fontsize=9)
-        pictures.append(plots.figure_image(figure))
-    out.write_bytes(plots.gif(light(pictures)))
+    for name, changes in GAMES.items():
+        c = config_lib.replace(base, changes)
+        spec, hparams = config_lib.spec(c, dataset.images.shape[1:]), config_lib.hparams(c)
+        state, step = algorithms.init(spec, hparams, c.seed, batch), 0
+        drawn[name] = []
+        for stop in stops:
+            state, _ = algorithms.train_chunk(spec, hparams, state, batch, stop - step)
+            step = stop
+            drawn[name].append(train.evaluation_samples(spec, state, c.eval_num))
+        scores = registry.score(drawn[name][-1], reference, c.eval_metrics, intervals=False)
+        print(name, *(f"{key} {entry['value']:.3g}" for key, entry in scores.items()), flush=True)
+    frames = [
+        frame(stop, MIXTURES[args.dataset].means, {name: x[i] for name, x in drawn.items()})
+        for i, stop in enumerate(stops)
+    ]
+    out.write_bytes(plots.gif([shrink(picture) for picture in frames]))
     print(out)
     return 0
 

@@ -1,8 +1,8 @@
-"""The training of configs/mnist.py in PyTorch, as fast as short code makes it, for `speed.py`.
+"""configs/mnist.py in PyTorch, as fast as short code makes it, for `speed.py`.
 
-Same networks, initial weights, losses, optimizers and batch, and noise drawn anew for each player.
-Examples are drawn with replacement, which is quicker; D sees real and fake in one batch, for the
-same reason; G's step computes no gradient for D's weights.
+Same networks, initialisation, losses, optimizers and batch size, and fresh noise for each player.
+Three shortcuts make it faster: examples are drawn with replacement, D sees real and fake in one
+batch, and G's step computes no gradient for D's weights.
 """
 
 import functools
@@ -28,10 +28,10 @@ def _network(*layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(*layers).to(DEVICE)
 
 
-def _replayed(iteration: Callable[[], None]) -> Callable[[], None]:
-    """The iteration as one CUDA graph: a single launch."""
+def _captured(iteration: Callable[[], None]) -> Callable[[], None]:
+    """The iteration as a CUDA graph: a single launch."""
     side = torch.cuda.Stream()
-    with torch.cuda.stream(side):  # a capture wants memory and optimizer state to be there
+    with torch.cuda.stream(side):  # allocates memory and optimizer state before the capture
         for _ in range(3):
             iteration()
     torch.cuda.synchronize()
@@ -44,7 +44,7 @@ def _replayed(iteration: Callable[[], None]) -> Callable[[], None]:
 def _make(images: np.ndarray, fused: bool, compiled: bool, graph: bool) -> Steps:
     torch.manual_seed(0)
     if DEVICE == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32, as JAX has it by default
+        torch.set_float32_matmul_precision("high")  # TF32, which is JAX's default
     data = torch.from_numpy(images.reshape(len(images), -1).copy()).to(DEVICE)
     pixels = data.shape[1]
     g = _network(nn.Linear(Z_DIM, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, pixels), nn.Sigmoid())
@@ -82,7 +82,7 @@ def _make(images: np.ndarray, fused: bool, compiled: bool, graph: bool) -> Steps
         d_step()
         g_step()
 
-    once = _replayed(iteration) if graph else iteration
+    once = _captured(iteration) if graph else iteration
 
     def steps(num: int) -> None:
         for _ in range(num):

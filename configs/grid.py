@@ -1,11 +1,11 @@
-"""Twenty-five Gaussians on a grid, under the same protocol as configs/ring.py.
+"""Twenty-five Gaussians on a grid, by the protocol of configs/ring.py.
 
 python -m gan_jax.main --config=configs/grid.py
 """
 
 from ml_collections import ConfigDict
 
-from configs import ring
+from gan_jax.configs import ring
 
 
 def get_config() -> ConfigDict:

@@ -1,8 +1,8 @@
-"""Checkpoints of any pytree of arrays, through orbax, each with the hashes of its files.
+"""Checkpoints of any pytree of arrays, written by orbax, with a hash of every file.
 
-A checkpoint is a directory step_NNNNNNN, which appears under this name only when it is complete,
-and is read only if every file of it is as it was written. Orbax's own CheckpointManager looks at
-neither the content of files nor the space on the disk.
+A checkpoint is a directory step_NNNNNNN. It gets this name only once it is complete, and is read
+only if each of its files is as it was written. Orbax's own CheckpointManager checks neither file
+contents nor disk space.
 """
 
 import concurrent.futures
@@ -24,15 +24,20 @@ from gan_jax.errors import InputError, brief
 Tree = TypeVar("Tree")
 
 _MANIFEST = "manifest.json"  # {"step": n, "best_by": {name: value}, "sha256": {file: hash}}
+_ARRAYS = "arrays.json"  # {path: dtype and shape}; the first version had none
 
-_MARGIN = 2**20  # bytes of disk that a checkpoint takes beyond its arrays, rounded up
+_MARGIN = 2**20  # bytes of disk space beyond the arrays, rounded up
 
-# Orbax tells its progress as absl warnings, and its failures as exceptions as well.
+# Orbax reports progress as absl warnings; its failures are exceptions as well.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
+class DamagedError(InputError):
+    """A checkpoint's files are not as they were written."""
+
+
 def sha256(tree: Any) -> str:
-    """Hex digest over the paths, types, shapes and bytes of every array of a pytree."""
+    """Hex digest over the paths, dtypes, shapes and bytes of every array of a pytree."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.asarray(leaf)
@@ -41,22 +46,28 @@ def sha256(tree: Any) -> str:
     return digest.hexdigest()
 
 
+def _arrays(tree: Any) -> dict[str, str]:
+    """Dtype and shape of every array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{x.dtype} {tuple(x.shape)}" for path, x in leaves}
+
+
 def _path(directory: pathlib.Path, step: int) -> pathlib.Path:
     return directory / f"step_{step:07}"
 
 
 def steps(directory: pathlib.Path) -> list[int]:
-    """The steps of the complete checkpoints in a directory, oldest first."""
+    """The steps of the complete checkpoints in a directory, ascending."""
     names = (path.name.partition("_") for path in directory.glob("step_*"))
     return sorted(int(number) for _, _, number in names if number.isdecimal())
 
 
 def _manifest(path: pathlib.Path) -> dict[str, Any]:
-    """What a checkpoint says of itself; nothing where that cannot be read."""
+    """A checkpoint's manifest; an empty one if it cannot be read."""
     empty: dict[str, Any] = {"step": None, "best_by": {}, "sha256": None}
     try:
         manifest = json.loads((path / _MANIFEST).read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return empty
     return manifest if isinstance(manifest, dict) and manifest.keys() == empty.keys() else empty
 
@@ -70,9 +81,9 @@ class Writer:
     """Saves in the background, one at a time; keeps the newest few, and the best one."""
 
     def __init__(self, directory: pathlib.Path, keep: int, begin: int):
-        """Opens a directory, and deletes its checkpoints past step `begin`.
+        """Opens a directory and deletes its checkpoints past step `begin`.
 
-        They are damaged if a run begins before them, and must not count among those to keep.
+        A run that resumes before a checkpoint found it damaged: it must not count as kept.
         """
         directory.mkdir(exist_ok=True)
         self._directory = directory.resolve()
@@ -84,22 +95,22 @@ class Writer:
         self._pending: concurrent.futures.Future[None] | None = None
 
     def save(self, step: int, tree: Any, best_by: dict[str, float] | None = None) -> None:
-        """Copies the tree off the device and returns; the files are written meanwhile.
+        """Copies the tree to the host and returns; files are written in the background.
 
         Args:
-          step: that names the checkpoint; one of that name is replaced.
-          tree: arrays.
-          best_by: a quantity by its name: of all checkpoints that name it, the lowest is kept.
+          step: names the checkpoint; an existing one of that name is replaced.
+          tree: pytree of arrays.
+          best_by: values by name; of all checkpoints with a name, the lowest is kept.
 
         Raises:
-          OSError: the save before this one failed.
+          OSError: the previous save failed.
         """
         self.wait()
         self._pending = self._thread.submit(self._save, step, jax.device_get(tree), best_by or {})
 
     def _save(self, step: int, tree: Any, best_by: dict[str, float]) -> None:
-        # Asked before orbax is: it would make the directory anew under a run that somebody has
-        # removed, and leave its threads in disorder on a disk that fills up under it.
+        # Checked first: orbax would create the directory again if somebody had removed it, and
+        # leaves its threads in disorder if the disk fills up under it.
         need = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _MARGIN
         if shutil.disk_usage(self._directory).free < need:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory))
@@ -108,6 +119,7 @@ class Writer:
         unfinished = self._directory / "unfinished"
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save(unfinished, tree)
+        (unfinished / _ARRAYS).write_text(json.dumps(_arrays(tree), indent=2))
         manifest = {"step": step, "best_by": best_by, "sha256": _hash_files(unfinished)}
         (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=2))
         path = _path(self._directory, step)
@@ -115,20 +127,20 @@ class Writer:
         unfinished.rename(path)
         present = steps(self._directory)
         kept = set(present[-self._keep :])
-        # By the newest that names a quantity: not all do, and another may have been chosen before.
+        # Names are those of the newest checkpoint that has any: config.keep_best may have changed.
         named = (_manifest(_path(self._directory, step))["best_by"] for step in reversed(present))
         kept |= {best(self._directory, name) for name in next(filter(None, named), {})}
         for old in set(present) - kept:
             self._delete(_path(self._directory, old))
 
     def _delete(self, path: pathlib.Path) -> None:
-        doomed = self._directory / "doomed"  # half of a checkpoint must not stand under its name
+        doomed = self._directory / "doomed"  # so that no half checkpoint has a checkpoint's name
         shutil.rmtree(doomed, ignore_errors=True)
         if path.exists():
             shutil.rmtree(path.rename(doomed))
 
     def wait(self) -> None:
-        """Returns when the last save is complete on disk.
+        """Blocks until the last save is complete on disk.
 
         Raises:
           OSError: it failed.
@@ -137,8 +149,8 @@ class Writer:
         if pending is not None:
             try:
                 pending.result()
-            except Exception as e:  # tensorstore has its own
-                full = os.strerror(errno.ENOSPC)  # which stands at the end of its pages of text
+            except Exception as e:  # TensorStore raises its own
+                full = os.strerror(errno.ENOSPC)  # at the end of pages of text
                 why = full if full in str(e) else brief(e)
                 raise OSError(f"no checkpoint could be written: {why}") from e
 
@@ -150,10 +162,10 @@ class Writer:
 
 
 def best(directory: pathlib.Path, name: str) -> int:
-    """The step of the checkpoint that has the lowest `name` among its best_by, see `Writer.save`.
+    """The step of the checkpoint with the lowest `best_by[name]`, see `Writer.save`.
 
     Raises:
-      InputError: none names it.
+      InputError: none has that name.
     """
     manifests = {step: _manifest(_path(directory, step))["best_by"] for step in steps(directory)}
     values = {step: best_by[name] for step, best_by in manifests.items() if name in best_by}
@@ -166,12 +178,13 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
     """Reads one checkpoint.
 
     Args:
-      directory: where the checkpoints are.
+      directory: of the checkpoints.
       step: which one.
-      like: a tree of the structure, shapes and types to expect; its values are not used.
+      like: a pytree with the expected structure, shapes and dtypes; its values are not used.
 
     Raises:
-      InputError: no such checkpoint, or one that is damaged or holds something else.
+      DamagedError: its files are not as they were written.
+      InputError: no such checkpoint, or it is intact but of another config or version.
     """
     path = _path(directory.resolve(), step)
     if not path.is_dir():
@@ -179,29 +192,33 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
         raise InputError(f"{directory} has no checkpoint of step {step}; it has: {found}")
     manifest = _manifest(path)
     if manifest["step"] != step or manifest["sha256"] != _hash_files(path):
-        raise InputError(f"{path} is damaged: its files are not as they were written")
+        raise DamagedError(f"{path} is damaged: its files are not as they were written")
+    if not (path / _ARRAYS).exists():
+        raise InputError(f"{path} was written by an earlier version of gan_jax: use that version")
+    saved, wanted = json.loads((path / _ARRAYS).read_bytes()), _arrays(like)
+    for name in dict.fromkeys([*wanted, *saved]):
+        if (found := saved.get(name, "none")) != (want := wanted.get(name, "none")):
+            raise InputError(f"{path} is of another config: {name} is {found}, want {want}")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             tree: Tree = checkpointer.restore(path, target)
-    except (ValueError, KeyError, TypeError) as e:  # another structure
-        raise InputError(f"{path} is of another config: {brief(e)}") from e
-    if jax.tree.map(np.shape, tree) != jax.tree.map(np.shape, like):  # orbax does not look
-        raise InputError(f"{path} is of another config: its arrays have other shapes")
+    except (ValueError, KeyError, TypeError) as e:  # another version of orbax, or forged hashes
+        raise InputError(f"{path} cannot be read: {brief(e)}") from e
     return tree
 
 
 def restore_newest(directory: pathlib.Path, like: Tree) -> Tree | None:
-    """Reads the newest checkpoint that is whole; None where there is none at all.
+    """Reads the newest checkpoint that is not damaged; None if there are no checkpoints.
 
     Raises:
-      InputError: there are checkpoints, and every one of them is damaged.
+      InputError: all are damaged, or the newest intact one is of another config or version.
     """
     for step in reversed(steps(directory)):
         try:
             return restore(directory, step, like)
-        except InputError as e:
+        except DamagedError as e:
             logging.warning("%s; trying the one before", e)
     if steps(directory):
-        raise InputError(f"every checkpoint in {directory} is damaged: start again elsewhere")
+        raise InputError(f"every checkpoint in {directory} is damaged: use another --workdir")
     return None

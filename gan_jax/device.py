@@ -1,11 +1,33 @@
-"""Where JAX runs, and the compilation cache that later processes share."""
+"""Where JAX runs, and the settings that results must not depend on."""
 
 import contextlib
 import os
+import pathlib
+from typing import Any
 
 import jax
+import psutil
 
-from gan_jax.errors import InputError, brief
+from gan_jax.errors import InputError, brief, check_utf8
+
+# JAX options that change results or turn values into exceptions, as training needs them. Each can
+# be set by an environment variable of the same name in capitals, which is thus overridden.
+PINNED: dict[str, Any] = {
+    "jax_enable_x64": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    "jax_default_matmul_precision": None,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+    "jax_legacy_prng_key": "allow",
+    "jax_debug_nans": False,  # divergence is reported with its iteration
+    "jax_debug_infs": False,
+    "jax_disable_jit": False,
+    "jax_disable_most_optimizations": False,
+}
+
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def setup(
@@ -14,32 +36,56 @@ def setup(
     cache: os.PathLike[str] | None = None,
     cpu_devices: int = 1,
 ) -> None:
-    """Selects the device; to be called before JAX computes anything.
+    """Selects the device and pins JAX's options; call it before JAX computes anything.
 
     Args:
       accelerator: auto, cpu, gpu or tpu.
-      deterministic: only operations whose result does not depend on timing. CPU and TPU have no
+      deterministic: use only run-to-run deterministic operations on GPU. CPU and TPU have no
         others.
-      cache: the directory of compiled programs, or None for none.
-      cpu_devices: into how many devices JAX divides a CPU.
+      cache: directory of compiled programs, or None for none.
+      cpu_devices: number of JAX devices to split a CPU into.
 
     Raises:
       InputError: this machine does not have that accelerator.
     """
-    flag = "--xla_gpu_deterministic_ops=true"
-    if deterministic and flag not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    if deterministic and DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
+    for name, value in PINNED.items():
+        jax.config.update(name, value)
     if cpu_devices > 1:
-        with contextlib.suppress(RuntimeError):  # JAX has begun: with as many as it has
+        with contextlib.suppress(RuntimeError):  # JAX is initialised: keep the devices it has
             jax.config.update("jax_num_cpu_devices", cpu_devices)
     if accelerator == "cpu":
         jax.config.update("jax_platforms", "cpu")
     if cache is not None:
+        check_utf8(cache)
         jax.config.update("jax_compilation_cache_dir", os.fspath(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     try:
         found = jax.default_backend()
-    except RuntimeError as e:  # JAX_PLATFORMS names one that is not there
-        raise InputError(f"JAX finds no device: {brief(e)}") from e
+    except (RuntimeError, AssertionError) as e:  # an AssertionError where no plugin is installed
+        raise InputError(
+            f"JAX finds no device for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}: unset it, "
+            f"or install the jax that has it{f' ({brief(e)})' if str(e) else ''}"
+        ) from e
     if accelerator not in ("auto", found):
         raise InputError(f"config.accelerator is {accelerator!r}, but this machine has: {found}")
+
+
+def check_memory(request: str, needed: int) -> None:
+    """Refuses what would exhaust the host's memory, where Linux kills the process without a word.
+
+    Args:
+      request: what takes the memory, for the message.
+      needed: bytes, roughly.
+
+    Raises:
+      InputError: the machine, or the container, has less.
+    """
+    free = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or no limit: "max"
+        free = min(free, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
+    if needed > free:
+        raise InputError(
+            f"{request} takes about {needed / 1e9:,.1f} GB of memory, but {free / 1e9:,.1f} are free"
+        )

@@ -1,13 +1,22 @@
-"""The one error that is the user's to mend."""
+"""Errors that commands report as one line."""
 
+import os
 import textwrap
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: commands print it as one line and exit with status 2."""
+    """The user's input is wrong: one line saying what, and what to do. Commands exit with 2."""
+
+
+def check_utf8(path: str | os.PathLike[str]) -> None:
+    """Raises an InputError for a path that is not UTF-8, which JAX and TensorStore cannot take."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{os.fspath(path)!a} is not valid UTF-8: rename it") from None
 
 
 def brief(error: BaseException) -> str:
-    """An error of a library as one line of bounded length."""
-    first = (str(error).strip() or "no reason given").splitlines()[0]
+    """A library's error as one line of bounded length."""
+    first = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {textwrap.shorten(first, 300)}"

@@ -1,11 +1,11 @@
-"""Scores a run, finished or still running.
+"""Scores a run, finished or in progress.
 
 python -m gan_jax.evaluate --workdir=DIR [--step=N|best] [--num=10000] [--split=SPLIT]
                            [--metrics=fid,kid,...]
 
-Prints a table, with what real data and trivial models get, and writes evaluation.json and
-evaluation.png into DIR. The samples are compared with SPLIT of the data set, by
-default the config's test_split.
+Compares samples with SPLIT of the data set, by default the config's test_split. Prints a table,
+with the values of real data and of trivial models beside them, and writes evaluation.json and
+evaluation.png into DIR.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ from gan_jax import cli
 from gan_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from gan_jax.scores import Entry
+    from gan_jax.evaluation.registry import Entry
 
 
 def _number(x: float) -> str:
@@ -24,38 +24,50 @@ def _number(x: float) -> str:
     return f"{x:.1f}" if abs(x) >= 100 else f"{x:#.3g}"
 
 
+def _interval(entry: "Entry") -> str:
+    if entry["low"] == entry["high"]:
+        return "-"
+    return f"{_number(entry['low'])} to {_number(entry['high'])}"
+
+
 def table(
     entries: "dict[str, Entry]", baselines: "dict[str, dict[str, Entry | None]]", num: int
 ) -> list[str]:
-    """Lines of text: a row a metric; the value, its 95 % interval, the baselines', what is better.
+    """Lines of text: per metric its value, 95 % interval, baselines and which values are better.
+
+    Below, what the intervals mean, and which of them do not cover 93 to 97 %.
 
     Args:
-      entries: by metric, see gan_jax.scores.score.
-      baselines: by baseline and metric, see gan_jax.scores.baselines.
-      num: of samples; of a baseline that has fewer, its head says how many.
+      entries: by metric, see registry.score.
+      baselines: by baseline and metric, see baselines.baselines.
+      num: number of samples; the column of a baseline with fewer says how many.
     """
-    from gan_jax.scores import METRICS
-
-    def best(better: str | float) -> str:
-        return better if isinstance(better, str) else f"{better:.3g}"
+    from gan_jax.evaluation.registry import METRICS
 
     counts = {row: {e["samples"] for e in found.values() if e} for row, found in baselines.items()}
     heads = (" of ".join([row, *map(str, n - {num})]) for row, n in counts.items())
     rows = [["", "this run", "95 % interval", *heads, "better"]]
     for name, entry in entries.items():
         others = (row[name] for row in baselines.values())
+        better = METRICS[name].better
         rows.append(
             [
                 METRICS[name].label,
                 _number(entry["value"]),
-                f"{_number(entry['low'])} to {_number(entry['high'])}",
+                _interval(entry),
                 *("-" if other is None else _number(other["value"]) for other in others),
-                best(METRICS[name].better),
+                better if isinstance(better, str) else f"{better:.3g}",
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])]
-    return ["  ".join(aligned).format(*row) for row in rows]
+    lines = ["  ".join(aligned).format(*row) for row in rows]
+    lines.append("intervals: sampling noise around the expected value at this number of samples")
+    notes = dict.fromkeys(METRICS[name].interval for name in entries)
+    for note in filter(None, notes):
+        labels = (METRICS[name].label for name in entries if METRICS[name].interval == note)
+        lines.append(f"  {', '.join(labels)}: {note}")
+    return lines
 
 
 def evaluate(
@@ -70,36 +82,39 @@ def evaluate(
 
     Args:
       directory: of the run.
-      step: of the checkpoint; None is the newest.
-      num: how many samples.
-      split: of the data set, to compare with; None is the config's test_split.
-      metrics: keys of gan_jax.scores.METRICS; None is all that the data set allows.
+      step: of the checkpoint; None for the newest.
+      num: number of samples.
+      split: of the data set, to compare with; None for the config's test_split.
+      metrics: keys of registry.METRICS; None for all that are available.
 
     Returns:
       The contents of evaluation.json.
 
     Raises:
-      InputError: no such run, checkpoint or metric, changed data, or too few samples for a metric.
+      InputError: no such run, checkpoint or metric, changed data, or an unavailable metric.
     """
-    from gan_jax import data, device, plots, scores, train, workdir
+    from gan_jax import data, device, plots, train, workdir
+    from gan_jax.evaluation import registry
+    from gan_jax.evaluation.baselines import baselines
     from gan_jax.writers import read_metrics, write_json, write_whole
 
     for name in metrics or ():
-        if name not in scores.METRICS:
-            raise InputError(f"--metrics: {name!r} is none of {', '.join(scores.METRICS)}")
+        if name not in registry.METRICS:
+            raise InputError(f"--metrics: {name!r} is not one of {', '.join(registry.METRICS)}")
     config = workdir.read_config(directory)
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
-    game, state = workdir.load(directory, step)
+    spec, state = workdir.load(directory, step)
     lines = read_metrics(directory / "metrics.jsonl")
     dataset = data.load(config.dataset, config.split, config.image_size)
     workdir.check_data(directory, dataset.sha256)
     split = config.test_split if split is None else split
-    absent = scores.absent(config, dataset, split, num)
-    names = metrics or [name for name in scores.METRICS if name not in absent]
-    reference = scores.reference(config, dataset, split, names, num)
-    samples = train.evaluation_samples(game, state, num)
-    entries = scores.score(samples, reference, names)
-    baselines = scores.baselines(reference, num, names)
+    test = registry.load_test(config, split)
+    unavailable = registry.unavailable_metrics(config, dataset, test, num, split)
+    names = metrics or [name for name in registry.METRICS if name not in unavailable]
+    reference = registry.reference(config, dataset, split, names, num)
+    samples = train.evaluation_samples(spec, state, num)
+    entries = registry.score(samples, reference, names)
+    others = baselines(reference, num, names)
     evaluator = reference.evaluator
     result: dict[str, Any] = {
         "step": int(state.step),
@@ -113,22 +128,24 @@ def evaluate(
         "metrics": {
             name: {
                 **entry,
-                "better": scores.METRICS[name].better,
-                "baselines": {row: found[name] for row, found in baselines.items()},
+                "interval": registry.METRICS[name].interval,
+                "better": registry.METRICS[name].better,
+                "baselines": {row: found[name] for row, found in others.items()},
             }
             for name, entry in entries.items()
         },
-        "absent": absent,
+        "unavailable": unavailable,
     }
     by = f", by {evaluator.name} ({evaluator.accuracy:.1%} accurate)" if evaluator else ""
     print(
         f"{directory}, iteration {result['step']}: {num} samples against {len(reference.test)} "
         f"examples of {config.dataset} {split}{by}"
     )
-    print("\n".join(table(entries, baselines, num)))
+    print("\n".join(table(entries, others, num)))
     if metrics is None:
-        for why in dict.fromkeys(absent.values()):
-            print(f"absent: {', '.join(n for n in absent if absent[n] == why)}: {why}")
+        for why in dict.fromkeys(unavailable.values()):
+            missing = (name for name in unavailable if unavailable[name] == why)
+            print(f"unavailable: {', '.join(missing)}: {why}")
     write_json(directory / "evaluation.json", result)
     write_whole(
         directory / "evaluation.png", plots.evaluation(samples, dataset.images, result, lines)
@@ -140,14 +157,14 @@ def evaluate(
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="directory of the run")
     cli.add_step(parser)
-    parser.add_argument("--num", type=cli.at_least(1), default=10_000, help="how many samples")
+    parser.add_argument("--num", type=cli.at_least(1), default=10_000, help="number of samples")
     parser.add_argument("--split", help="to compare with, such as test or train[50000:]")
     parser.add_argument(
         "--metrics",
         type=lambda text: text.split(","),
-        help="some of gan_jax.scores.METRICS, joined by commas; default: all that the data allow",
+        help="comma-separated names, such as fid,parzen; default: all that are available",
     )
     args = parser.parse_args()
     evaluate(args.workdir, step=args.step, num=args.num, split=args.split, metrics=args.metrics)

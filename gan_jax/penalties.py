@@ -1,7 +1,10 @@
-"""Penalties on the gradient of D with respect to its input, which D's loss adds with a weight.
+"""Penalties on the gradient of D with respect to its input, added to D's loss.
 
-Each takes D as a function of examples, (batch, ...) to logits (batch,), which must judge each
-example by itself; both minibatches as D sees them; and a key. Each returns a scalar.
+All take the same arguments:
+  critic: maps examples, shape (batch, ...), to logits, shape (batch,), each example on its own.
+  real, fake: the minibatches as D sees them, shape (batch, ...).
+  key: PRNG key of the points at which the gradient is taken; unused by r1 and r2.
+They return an unweighted scalar.
 """
 
 from collections.abc import Callable
@@ -15,18 +18,19 @@ Penalty = Callable[[Critic, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def _gradients(critic: Critic, x: jax.Array) -> jax.Array:
-    """The gradient of each example's logit with respect to the example, (batch, components)."""
+    """Gradient of each logit with respect to its own example, flattened: (batch, size)."""
     return jax.grad(lambda x: jnp.sum(critic(x)))(x).reshape(x.shape[0], -1)
 
 
-def _away_from_one(critic: Critic, x: jax.Array) -> jax.Array:
-    # A gradient of 0, as of ReLUs that are all off, has a norm without a gradient: 0 is as good.
+def _unit_norm(critic: Critic, x: jax.Array) -> jax.Array:
+    """E[(|grad D(x)| - 1)^2]."""
+    # The norm is not differentiable at 0, where dead ReLUs put it; there, 0 is a subgradient.
     norms = optax.safe_norm(_gradients(critic, x), 1e-12, axis=1)
     return jnp.mean((norms - 1) ** 2)
 
 
-def _one_each(key: jax.Array, x: jax.Array) -> jax.Array:
-    """A number from [0, 1) for each example, to multiply it by."""
+def _uniform(key: jax.Array, x: jax.Array) -> jax.Array:
+    """One number in [0, 1) per example, of a shape that broadcasts against x."""
     return jax.random.uniform(key, (x.shape[0],) + (1,) * (x.ndim - 1))
 
 
@@ -35,7 +39,7 @@ def gradient_penalty(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.
 
     WGAN-GP, Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028, equation 3; weight 10 there.
     """
-    return _away_from_one(critic, fake + _one_each(key, real) * (real - fake))
+    return _unit_norm(critic, fake + _uniform(key, real) * (real - fake))
 
 
 def r1(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
@@ -47,19 +51,22 @@ def r1(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.
 
 
 def r2(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
-    """E[|grad D(x)|^2] / 2 on generated examples: equation 10 there."""
+    """E[|grad D(x)|^2] / 2 on generated examples.
+
+    Mescheder et al. 2018, https://arxiv.org/abs/1801.04406, equation 10.
+    """
     return r1(critic, fake, real, key)
 
 
 def dragan(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
     """E[(|grad D(x)| - 1)^2] around real examples.
 
-    Kodali et al. 2017, https://arxiv.org/abs/1705.07215; perturbed as in the authors' code: by up
-    to half the minibatch's standard deviation, upwards only.
+    DRAGAN, Kodali et al. 2017, https://arxiv.org/abs/1705.07215. As in the authors' code, the
+    perturbation is non-negative and at most half the minibatch's standard deviation.
     """
-    key_away, key_share = jax.random.split(key)
-    away = jnp.std(real) / 2 * jax.random.uniform(key_away, real.shape)
-    return _away_from_one(critic, real + _one_each(key_share, real) * away)
+    key_direction, key_length = jax.random.split(key)
+    direction = jnp.std(real) / 2 * jax.random.uniform(key_direction, real.shape)
+    return _unit_norm(critic, real + _uniform(key_length, real) * direction)
 
 
 PENALTIES: dict[str, Penalty] = {

@@ -1,32 +1,51 @@
-"""Pictures of a run: sample grids, their animation, and the curves."""
+"""Figures of a run: sample grids, their animation, curves, evaluations and spectra."""
 
+import contextlib
 import io
+import math
+import pathlib
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
-from gan_jax.metrics.neighbours import nearest
+from gan_jax.data.pixels import to_uint8
+from gan_jax.evaluation.metrics.neighbours import nearest
+from gan_jax.writers import read_metrics, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_GRID_PIXELS = 480  # small images are magnified by a whole factor until a grid is about this wide
+_GRID_PIXELS = 480  # small images are magnified by an integer until a grid is about this wide
+# Of Okabe and Ito, with line styles for print without colours.
+_LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 
 
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Images of [0, 1] (what lies beyond is clipped) as bytes; bytes as they are."""
-    if images.dtype == np.uint8:
-        return images
-    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draws with matplotlib's defaults and literal text; also a decorator, `@plots.style()`.
+
+    Figures then look the same whatever the user's matplotlibrc and rcParams, and a `$` or `_` in
+    the name of a data set is not taken for LaTeX.
+    """
+    import matplotlib  # takes a second to import; training does not wait for it
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["text.parse_math"] = False
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def image_grid(images: np.ndarray, rows: int, columns: int) -> Image.Image:
-    """Arranges images in rows, one pixel of black around each.
+    """Arranges images in rows, with a black border of one pixel around each.
 
     Args:
-      images: see `to_uint8`, shape (<= rows * columns, height, width, channels), 1 or 3 channels.
+      images: uint8, or floats in [0, 1]; shape (at most rows * columns, height, width, 1 or 3).
       rows: of the grid.
       columns: of the grid.
     """
@@ -41,12 +60,13 @@ def image_grid(images: np.ndarray, rows: int, columns: int) -> Image.Image:
     return Image.fromarray(grid[..., 0] if channels == 1 else grid)
 
 
+@style()
 def points(samples: np.ndarray, data: np.ndarray | None = None) -> Image.Image:
-    """A scatter plot of points by their first two components (or one, on a line).
+    """A scatter plot of the first two components of points (on a line if they have one).
 
     Args:
       samples: shape (n, d).
-      data: shape (m, d), drawn below the samples and deciding what the axes hold.
+      data: shape (m, d), drawn below the samples; sets the limits of the axes.
     """
     figure = new_figure(4, 4)
     axes = figure.subplots()
@@ -68,41 +88,35 @@ def _plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def sample_picture(
     samples: np.ndarray, rows: int, columns: int, data: np.ndarray | None = None
 ) -> Image.Image:
-    """A grid where the samples are images, a scatter plot over the data where they are points."""
+    """A grid of images, or a scatter plot of points over the data."""
     return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples, data)
 
 
-def png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def npz(samples: np.ndarray) -> bytes:
-    """Samples as an .npz file's array `images`: bytes for images, points as they are."""
+    """An .npz file with the array `images`: uint8 for images, points as they are."""
     buffer = io.BytesIO()
     np.savez(buffer, images=to_uint8(samples) if samples.ndim == 4 else samples)
     return buffer.getvalue()
 
 
-def gif(frames: list[Image.Image]) -> bytes:
-    """An animation of pictures, half a second each and the last for two."""
-    images = [frame.convert("RGB") for frame in frames]
+def gif(frames: Sequence[Image.Image]) -> bytes:
+    """An animation with half a second per frame and two for the last."""
+    first, *others = frames
     buffer = io.BytesIO()
-    images[0].save(
+    first.convert("RGB").save(
         buffer,
         "GIF",
         save_all=True,
-        append_images=images[1:],
-        duration=[500] * (len(images) - 1) + [2000],
+        append_images=(frame.convert("RGB") for frame in others),
+        duration=[500] * len(others) + [2000],
         loop=0,
     )
     return buffer.getvalue()
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of a size in inches."""
-    from matplotlib.figure import Figure  # takes a second to import; training does not wait for it
+    """An empty figure of a size in inches; draw and save it within `style`."""
+    from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -119,57 +133,95 @@ def figure_png(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def curves(metrics: list[dict[str, Any]], title: str) -> bytes:
-    """Losses and D's outputs over the iterations, as a PNG.
+_FIGURES = ("samples.gif", "curves.png")
+
+
+def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = _FIGURES) -> None:
+    """Writes a run's samples.gif and curves.png, from its samples/ and metrics.jsonl.
+
+    Raises:
+      InputError: metrics.jsonl is missing or damaged.
+      OSError: a file cannot be read or written.
+    """
+    if "samples.gif" in names:
+        pictures = (directory / "samples").glob("step_*.png")
+        # By number, not by name: its 7 digits become 8 in a very long run.
+        paths = {int(p.stem[5:]): p for p in pictures if p.stem[5:].isdecimal()}
+        # Decoded one at a time, and no file left open: a long run has thousands.
+        frames = [Image.open(io.BytesIO(paths[step].read_bytes())) for step in sorted(paths)]
+        if frames:
+            write_whole(directory / "samples.gif", gif(frames))
+    if "curves.png" in names:
+        title = f"{config.dataset}, {config.get('loss', config.algorithm)}"
+        lines = read_metrics(directory / "metrics.jsonl")
+        write_whole(directory / "curves.png", curves(lines, title))
+
+
+def draw_missing(directory: pathlib.Path, config: ConfigDict) -> None:
+    """`draw`, except for figures that exist."""
+    draw(directory, config, [name for name in _FIGURES if not (directory / name).exists()])
+
+
+@style()
+def curves(metrics: Sequence[dict[str, Any]], title: str) -> bytes:
+    """Losses, and the discriminator's outputs where there are any, over iterations, as a PNG.
 
     Args:
-      metrics: lines of metrics.jsonl.
+      metrics: lines of metrics.jsonl; columns named *_loss, and d_real and d_fake.
       title: of the figure.
     """
-    step = [m["step"] for m in metrics]
-    figure = new_figure(8, 6)
+    columns = dict.fromkeys(name for line in metrics for name in line)
+    losses = {name: name.removesuffix("_loss") for name in columns if name.endswith("_loss")}
+    outputs = {"d_real": "D(x), real", "d_fake": "D(G(z)), generated"}
+    panels = [("loss", losses)] + [("D's output", outputs)] * (outputs.keys() <= columns.keys())
+    figure = new_figure(8, 3 * len(panels))
     figure.suptitle(title, x=0.01, ha="left")
-    losses, outputs = figure.subplots(2, 1, sharex=True)
-    for axes, names, label in (
-        (losses, {"d_loss": "D", "g_loss": "G"}, "loss"),
-        (outputs, {"d_real": "D(x), real", "d_fake": "D(G(z)), generated"}, "D's output"),
-    ):
-        for (name, text), color, style in zip(
-            names.items(), ("#0072B2", "#D55E00"), ("-", "--"), strict=True
-        ):
-            axes.plot(step, [m[name] for m in metrics], style, color=color, label=text, lw=1.2)
+    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (label, quantities) in zip(all_axes, panels, strict=True):
+        values = {name: _column(metrics, name) for name in quantities}
+        for i, (name, text) in enumerate(quantities.items()):
+            color, dashes = _LINES[i % len(_LINES)]
+            step = _column(metrics, "step")
+            text = text.upper() if len(text) == 1 else text
+            axes.plot(step, values[name], dashes, color=color, label=text, lw=1.2)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-    if all(0 <= m[name] <= 1 for m in metrics for name in ("d_real", "d_fake")):  # probabilities
-        outputs.axhline(0.5, color="black", lw=0.8, ls=":", label="1/2, where D cannot tell")
-        outputs.set_ylim(0, 1)
-    outputs.set_xlabel("iteration")
-    for axes in (losses, outputs):
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+        if quantities is outputs and all(((x >= 0) & (x <= 1)).all() for x in values.values()):
+            axes.axhline(0.5, color="black", lw=0.8, ls=":", label="1/2, where D cannot tell")
+            axes.set_ylim(0, 1)
+        if quantities:
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    all_axes[-1].set_xlabel("iteration")
     return figure_png(figure)
 
 
+def _column(metrics: Sequence[dict[str, Any]], name: str) -> np.ndarray:
+    """A quantity over the lines, NaN where a line lacks it."""
+    return np.array([line.get(name, math.nan) for line in metrics], np.float64)
+
+
 def show_grid(axes: "Axes", images: np.ndarray, rows: int, columns: int, title: str) -> None:
-    """Draws `image_grid` into axes, under a title."""
-    known = np.nan_to_num(images)  # of a run that diverged nothing is left
+    """Draws an `image_grid` into axes, under a title."""
+    known = np.nan_to_num(images)  # all NaN after divergence
     axes.imshow(image_grid(known, rows, columns), cmap="gray", interpolation="nearest")
     axes.set_title(title, loc="left", fontsize=10)
     axes.axis("off")
 
 
+@style()
 def evaluation(
     samples: np.ndarray,
     train: np.ndarray,
     result: dict[str, Any],
     metrics: list[dict[str, Any]],
 ) -> bytes:
-    """Samples, their nearest training images, classes and metrics over the iterations, as a PNG.
+    """Samples, their nearest training images, classes, and metrics over iterations, as a PNG.
 
     Args:
       samples: images or points, at least one.
-      train: the training set, of the same shape.
+      train: the training set, examples of the same shape.
       result: the contents of evaluation.json.
-      metrics: lines of metrics.jsonl, of which those of an evaluation have more.
+      metrics: lines of metrics.jsonl; those of an evaluation have the metrics too.
     """
     figure = new_figure(10, 8)
     title = f"{result['dataset']}, iteration {result['step']}, {result['samples']} samples"
@@ -180,7 +232,7 @@ def evaluation(
         some = samples[:25]
         flat = to_uint8(some).reshape(len(some), -1), train.reshape(len(train), -1)
         index, _ = nearest(*(x.astype(np.float32) for x in flat))
-        # Five columns of pairs: a sample and, to the right of it, its neighbour.
+        # Five columns of pairs: a sample and, on its right, its neighbour.
         pairs = np.stack([to_uint8(some), train[index]], axis=1).reshape(-1, *train.shape[1:])
         show_grid(right, pairs, 5, 10, "which training image is nearest? (right of each sample)")
     else:
@@ -206,7 +258,7 @@ def evaluation(
     evaluated = {name for line in metrics for name in line} & result["metrics"].keys()
     curves.axis("off")
     for i, name in enumerate(sorted(evaluated)):
-        # One below the other, as they have no scale in common.
+        # Stacked, as they have no common scale.
         axes = curves.inset_axes((0.05, 1 - (i + 1) / len(evaluated), 0.95, 0.9 / len(evaluated)))
         values = [(m["step"], m[name]) for m in metrics if name in m]
         axes.plot(*zip(*values, strict=True), marker="o", ms=3, color="#0072B2")
@@ -221,32 +273,35 @@ def evaluation(
     return figure_png(figure)
 
 
+@style()
 def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
     """Eigenvalues of a game's Jacobian in the complex plane, as a PNG.
 
     Args:
       eigenvalues: complex, shape (n,).
-      of: what they belong to.
+      of: what they belong to, for the title.
     """
     figure = new_figure(6, 5)
     axes = figure.subplots()
     axes.axvline(0, color="black", lw=0.8)
     axes.axhline(0, color="black", lw=0.8)
     size = float(np.abs(eigenvalues).max())
-    flat = np.abs(eigenvalues.real) <= 1e-6 * size  # float32 gradients do not tell their sign
+    flat = np.abs(eigenvalues.real) <= 1e-6 * size  # sign unknown in float32
     contracts = eigenvalues.real > 0
     for chosen, marker, color, label in (
         (~flat & contracts, "o", "#0072B2", "contracts"),
         (~flat & ~contracts, "x", "#D55E00", "spreads"),
-        (flat, ".", "0.5", "neither"),
+        (flat, ".", "0.5", "neutral"),
     ):
         x = eigenvalues[chosen]
         text = f"{label} ({len(x)})"
         axes.plot(x.real, x.imag, marker, ms=5, alpha=0.6, mew=1, color=color, label=text)
-    # Most lie close to 0 and a few far off: linear around 0, then by decades.
+    # Most are close to 0 and a few far from it: linear around 0, then by decades.
     small = max(size * 1e-3, 1e-12)
     axes.set_xscale("symlog", linthresh=small, linscale=2)
     axes.set_yscale("symlog", linthresh=small, linscale=2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel("real part: how fast gradient steps contract, or spread")

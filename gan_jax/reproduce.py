@@ -1,9 +1,9 @@
-"""Proves that a run can be repeated: trains it again and compares.
+"""Trains a run again and compares the bytes.
 
 python -m gan_jax.reproduce --workdir=DIR
 
-Prints `identical` and exits with 0, or says at which iteration and in what the repetition differs
-first, and what differs in the environment, and exits with 1. DIR itself is not changed.
+Prints `identical` and exits with 0; or prints where the repetition first differs and what differs
+in the environment, and exits with 1. DIR is not changed.
 """
 
 import contextlib
@@ -17,34 +17,26 @@ from gan_jax import cli
 
 
 def first_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> str | None:
-    """Where two lists of metrics lines part: iteration, quantity and both values, or None."""
+    """Where two lists of metrics lines first differ: iteration, quantity and both values."""
     for a, b in zip(old, new, strict=False):
-        for name in a.keys() | b.keys():
-            if a.get(name) != b.get(name):
-                return f"iteration {a['step']}, {name}: {a.get(name)} recorded, {b.get(name)} now"
+        for name in dict.fromkeys([*a, *b]):
+            x, y = a.get(name, "nothing"), b.get(name, "nothing")
+            if x != y:
+                return f"iteration {a['step']}, {name}: {x} recorded, {y} now"
     if len(old) != len(new):
         return f"{len(old)} lines of metrics recorded, {len(new)} now"
     return None
 
 
-def environment_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What run.json records of versions, device, data and commit, where that is not the same."""
-    names = ("git_commit", "git_dirty", "versions", "device", "dataset")
-    return [
-        f"{name}: {old.get(name)} recorded, {new.get(name)} now"
-        for name in names
-        if old.get(name) != new.get(name)
-    ]
-
-
 def reproduce(directory: pathlib.Path) -> int:
-    """Trains a run again, beside it, and returns the exit status.
+    """Trains a run again, elsewhere, and returns the exit status.
 
     Raises:
-      InputError: the directory is not a run, or has not come as far as its first record.
+      InputError: the directory is not a run, or has no metrics yet.
     """
     from gan_jax import data, train, workdir
     from gan_jax.errors import InputError
+    from gan_jax.provenance import differences
     from gan_jax.writers import read_metrics
 
     config = workdir.read_config(directory)
@@ -58,7 +50,7 @@ def reproduce(directory: pathlib.Path) -> int:
     if type(end) is not int or end < max(steps) or not whole:
         raise InputError(f"run.json and metrics.jsonl of {directory} disagree on the last step")
     config.num_steps = end
-    # metrics_every may have changed on the way: the same lines again, whatever it was at each.
+    # metrics_every may have changed on the way: one that has all recorded lines.
     config.metrics_every = math.gcd(*(steps - {1, end})) or config.metrics_every
     print(f"{directory}: training its {config.num_steps} iterations again")
     data.cache_dir().mkdir(parents=True, exist_ok=True)
@@ -85,7 +77,10 @@ def reproduce(directory: pathlib.Path) -> int:
         print(f"identical: {len(lines)} lines of metrics, samples, {hashed}")
         return 0
     print(f"differs first at {difference}")
-    for text in environment_differences(recorded, repeated) or ["nothing recorded"]:
+    for segment in recorded.get("earlier", ()):
+        for text in differences(segment, recorded):
+            print(f"the run changed environment at iteration {segment['until']}: {text}")
+    for text in differences(recorded, repeated) or ["nothing recorded"]:
         print(f"the environment differs in {text}")
     return 1
 

@@ -1,10 +1,11 @@
 """Draws samples from a run.
 
-python -m gan_jax.sample --workdir=DIR --num=64 --out=FILE [--seed=N] [--step=N] [--interpolate]
+python -m gan_jax.sample --workdir=DIR --num=64 --out=FILE [--seed=N] [--step=N|best]
+                         [--interpolate]
 
-FILE ends in .png (a grid) or .npz (an array `images`, uint8, which npz:FILE reads as a data set).
-The newest checkpoint is used, or that of --step, a number or `best`. With --interpolate each row of
-the grid walks from one latent point to another.
+FILE is a .png (a grid) or an .npz (with the array `images`, a data set by the name npz:FILE). Uses
+the newest checkpoint unless --step names one. With --interpolate each row of the grid walks from
+one latent point to another.
 """
 
 import math
@@ -16,15 +17,19 @@ from gan_jax import cli
 if TYPE_CHECKING:
     import jax
 
+# Of memory per value: two float32 copies, three temporaries, and the encoded file.
+_BYTES_PER_VALUE = 24
+
 
 def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
-    """Walks between latent points: walk i leads from z[0, i] to z[1, i].
+    """Interpolates between latent points: walk i leads from z[0, i] to z[1, i].
 
     Args:
       z: ends of the walks, shape (2, walks, z_dim).
-      points: on each walk, its ends included.
-      prior: "normal" walks on the sphere (slerp, White 2016, https://arxiv.org/abs/1609.04468), as
-        the straight line leaves the shell where the prior has its mass; "uniform" walks straight.
+      points: on each walk, including both ends.
+      prior: "normal" interpolates on the sphere (slerp, White 2016,
+        https://arxiv.org/abs/1609.04468), as the straight line leaves the shell that has the mass
+        of the prior; "uniform" interpolates linearly.
 
     Returns:
       Latent points, shape (walks, points, z_dim).
@@ -33,15 +38,16 @@ def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
 
     a, b = z[:, :, None]
     t = jnp.linspace(0, 1, points)[:, None]
+    linear = (1 - t) * a + t * b
     if prior != "normal":
-        return (1 - t) * a + t * b
+        return linear
     norms = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1)
     angle = jnp.arccos(jnp.clip(jnp.sum(a * b, axis=-1) / norms, -1, 1))[..., None]
-    # Between parallel points, as all are that have one component, there is only the straight way.
+    # Parallel points, as all points of one component are, have no arc between them.
     parallel = jnp.sin(angle) < 1e-6
     sine = jnp.where(parallel, 1, jnp.sin(angle))
     slerp = (jnp.sin((1 - t) * angle) * a + jnp.sin(t * angle) * b) / sine
-    return jnp.where(parallel, (1 - t) * a + t * b, slerp)
+    return jnp.where(parallel, linear, slerp)
 
 
 def draw(
@@ -56,31 +62,33 @@ def draw(
     """Writes `num` samples of a run's checkpoint to a .png or .npz file.
 
     Raises:
-      InputError: no such run or checkpoint, or a file that is not to be written.
+      InputError: no such run or checkpoint, `out` cannot be a new file, or too many samples.
     """
     import jax
 
-    from gan_jax import core, data, device, plots, workdir
-    from gan_jax.writers import check_new, write_whole
+    from gan_jax import algorithms, data, device, draws, plots, workdir
+    from gan_jax.writers import check_new, png, write_whole
 
     check_new(out, ".png", ".npz")
     device.setup("auto", deterministic=True)
-    game, state = workdir.load(directory, step)
+    spec, state = workdir.load(directory, step)
+    values = spec.z_dim + math.prod(spec.generator.out_shape)
+    device.check_memory(f"--num={num}", num * values * _BYTES_PER_VALUE)
     columns = math.ceil(math.sqrt(num))
     rows = math.ceil(num / columns)
     key = jax.random.key(seed)
     if walk:
-        z = core.sample_noise(game, key, 2 * rows).reshape(2, rows, -1)
-        z = interpolate(z, columns, game.prior.name).reshape(rows * columns, -1)[:num]
+        z = draws.noise(spec, key, 2 * rows).reshape(2, rows, -1)
+        z = interpolate(z, columns, spec.prior.name).reshape(rows * columns, -1)[:num]
     else:
-        z = core.sample_noise(game, key, num)
-    samples = core.generate_in_blocks(game, core.generator(state), z)
+        z = draws.noise(spec, key, num)
+    samples = algorithms.generate(spec, state, z)
     if out.suffix == ".png":
-        below = None
+        real = None
         if samples.ndim == 2:
             config = workdir.read_config(directory)
-            below = data.load(config.dataset, config.split).images
-        write_whole(out, plots.png(plots.sample_picture(samples, rows, columns, below)))
+            real = data.load(config.dataset, config.split).images
+        write_whole(out, png(plots.sample_picture(samples, rows, columns, real)))
     else:
         write_whole(out, plots.npz(samples))
     print(f"{out}: {num} samples of iteration {int(state.step)}")
@@ -89,7 +97,7 @@ def draw(
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
-    parser.add_argument("--num", type=cli.at_least(1), default=64, help="how many samples")
+    parser.add_argument("--num", type=cli.at_least(1), default=64, help="number of samples")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a .png or .npz to write")
     parser.add_argument("--seed", type=cli.at_least(0), default=0, help="of the noise")
     cli.add_step(parser)

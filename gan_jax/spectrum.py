@@ -1,14 +1,15 @@
-"""Draws the eigenvalues of the game's Jacobian at a checkpoint of a small run.
+"""Plots the eigenvalues of the game's Jacobian at a checkpoint of a small run.
 
 python -m gan_jax.spectrum --workdir=DIR --out=FILE.png [--step=N|best] [--num=1000]
 
-With v(w) = (D's gradient, G's gradient) at all parameters w of both players, a small step of rate h
-along -v multiplies the displacement from an equilibrium by 1 - h J, with J the Jacobian of v. So an
-eigenvalue lambda of J says what plain simultaneous gradient steps would do near it: a positive real
-part contracts, a negative one spreads, and an imaginary part rotates (Mescheder et al. 2017,
-https://arxiv.org/abs/1705.10461, section 3.1). A checkpoint is no equilibrium, and a run's own
-optimizer and its `update` make other steps: neither is looked at. The gradients are those of NUM
-examples and noise vectors, and a penalty counts as on the mean of its interval.
+Let v(w) = (gradient of D's loss, gradient of G's loss) at all parameters w, and J its Jacobian.
+Near an equilibrium, a small simultaneous gradient step with learning rate h multiplies the
+displacement by I - h J: eigenvalues of J with positive real part contract, those with negative real
+part diverge, and imaginary parts rotate (Mescheder et al. 2017, https://arxiv.org/abs/1705.10461,
+section 3.1). Eigenvalues whose real part is within rounding error of zero are neutral.
+
+A checkpoint is not an equilibrium, and the run's own optimizer and update rule are ignored.
+Gradients are those of NUM examples and latents; a lazily applied penalty counts with its mean.
 """
 
 import pathlib
@@ -22,55 +23,60 @@ from gan_jax.errors import InputError
 if TYPE_CHECKING:
     import jax
 
-    from gan_jax.core import Game, HParams, State
+    from gan_jax.draws import Batch
+    from gan_jax.spec import GANSpec, HParams
+    from gan_jax.state import State
 
-_MOST = 4000  # parameters of both players, whose Jacobian takes 64 MB, and its eigenvalues a minute
-_MOST_EXAMPLES = 5000  # whose hidden units are kept once for each parameter
+_MAX_PARAMETERS = 4000  # of both players: a Jacobian of 64 MB, and a minute for its eigenvalues
+_MAX_EXAMPLES = 5000  # forward mode stores the hidden units of all of them once per parameter
 
 
 def eigenvalues(
-    game: "Game",
+    spec: "GANSpec",
     hparams: "HParams",
     state: "State",
-    real: "jax.Array",
-    noise: "jax.Array",
+    real: "Batch",
+    z: "jax.Array",
     key: "jax.Array",
 ) -> np.ndarray:
-    """The eigenvalues of `algorithm.field`'s Jacobian with respect to both players' parameters.
+    """Eigenvalues of the Jacobian of `gan.game_gradient` by both players' parameters.
+
+    Uses forward-mode differentiation, which networks with a custom_vjp do not support.
 
     Args:
-      game: static structure.
+      spec: static structure.
       hparams: traced numbers.
-      state: where.
-      real: examples, shape (batch, *example shape).
-      noise: noise vectors, shape (batch, z_dim).
-      key: of the step's own draws.
+      state: where to evaluate.
+      real: minibatch of data, x of shape (batch, *example shape).
+      z: noise, shape (batch, z_dim).
+      key: for dropout, instance noise and penalties.
 
     Returns:
       Complex, shape (parameters,).
 
     Raises:
-      InputError: there are too many parameters.
+      InputError: the players have too many parameters.
     """
     import jax
     from jax.flatten_util import ravel_pytree
 
-    from gan_jax import algorithm
+    from gan_jax.algorithms import gan
 
-    penalties = tuple((name, 1) for name, _ in game.penalties)
-    game = game._replace(update="simultaneous", unrolled_steps=0, penalties=penalties)
-    here, unravel = ravel_pytree((state.d.params, state.g.params))
-    if len(here) > _MOST:
+    penalties = tuple((name, 1) for name, _ in spec.penalties)
+    spec = spec._replace(update="simultaneous", unrolled_steps=0, penalties=penalties)
+    params = {name: player.params for name, player in state.players.items()}
+    here, unravel = ravel_pytree(params)
+    if len(here) > _MAX_PARAMETERS:
         raise InputError(
-            f"the players have {len(here)} parameters, but a Jacobian takes at most {_MOST}: "
-            "train narrower ones"
+            f"the players have {len(here)} parameters, more than the {_MAX_PARAMETERS} supported: "
+            "train narrower networks"
         )
 
     def v(flat: "jax.Array") -> "jax.Array":
-        d, g = unravel(flat)
-        now = state._replace(d=state.d._replace(params=d), g=state.g._replace(params=g))
-        gradients, _ = algorithm.field(game, hparams, now, real, noise, key)
-        return ravel_pytree((gradients.d.params, gradients.g.params))[0]
+        players = {n: state.players[n]._replace(params=p) for n, p in unravel(flat).items()}
+        now = state._replace(players=players)
+        gradients, _ = gan.game_gradient(spec, hparams, now, real, z, key)
+        return ravel_pytree({name: gradients[name].params for name in players})[0]
 
     return np.linalg.eigvals(np.asarray(jax.jit(jax.jacfwd(v))(here), np.float64))
 
@@ -78,45 +84,42 @@ def eigenvalues(
 def draw(
     directory: pathlib.Path, out: pathlib.Path, *, step: int | Literal["best"] | None, num: int
 ) -> None:
-    """Writes the figure of a run's checkpoint, and says what it shows.
+    """Writes the figure of a run's checkpoint and prints a summary.
 
     Raises:
-      InputError: no such run or checkpoint, too many parameters, or a file not to be written.
+      InputError: no such run or checkpoint, too many parameters, or `out` cannot be written.
     """
     import jax
-    import jax.numpy as jnp
 
     from gan_jax import config as config_lib
-    from gan_jax import core, data, device, plots, workdir
-    from gan_jax.core import Role
+    from gan_jax import data, device, draws, plots, workdir
+    from gan_jax.draws import Batch, Stream, stream_key
     from gan_jax.writers import check_new, write_whole
 
     check_new(out, ".png")
-    if num > _MOST_EXAMPLES:
-        raise InputError(f"--num={num}: at most {_MOST_EXAMPLES}")
+    if num > _MAX_EXAMPLES:
+        raise InputError(f"--num={num}: at most {_MAX_EXAMPLES}")
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     config = workdir.read_config(directory)
-    game, state = workdir.load(directory, step)
+    spec, state = workdir.load(directory, step)
     dataset = data.load(config.dataset, config.split, config.image_size)
     workdir.check_data(directory, dataset.sha256)
-    num = min(num, len(dataset.images)) // game.pack * game.pack
+    num = min(num, len(dataset.images)) // spec.pack * spec.pack
     if not num:
-        raise InputError(f"--num must be at least the config's pack, {game.pack}")
-    game = game._replace(batch_size=num)
+        raise InputError(f"--num must be at least config.pack, {spec.pack}")
     found = eigenvalues(
-        game,
+        spec,
         config_lib.hparams(config),
         state,
-        core.draw_real(game, state, jax.device_put(dataset.images), jnp.int32(0)),
-        core.sample_noise(game, core.role_key(state.key, Role.EVALUATE), num),
-        core.role_key(state.key, Role.EVALUATE, 1),
+        draws.minibatch(num, state.key, Batch(jax.device_put(dataset.images)), 0),
+        draws.noise(spec, stream_key(state.key, Stream.EVALUATE), num),
+        stream_key(state.key, Stream.EVALUATE, 1),
     )
     title = f"{config.dataset}, {config.loss}, iteration {int(state.step)}"
     write_whole(out, plots.spectrum(found, title))
-    size = np.abs(found).max()
     print(
-        f"{out}: {len(found)} eigenvalues up to {size:.3g}; real parts from "
-        f"{found.real.min():.3g} to {found.real.max():.3g}, imaginary up to "
+        f"{out}: {len(found)} eigenvalues, largest modulus {np.abs(found).max():.3g}; real parts "
+        f"from {found.real.min():.3g} to {found.real.max():.3g}, imaginary parts up to "
         f"{np.abs(found.imag).max():.3g}"
     )
 
@@ -124,9 +127,9 @@ def draw(
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="a .png to write")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="the .png to write")
     cli.add_step(parser)
-    parser.add_argument("--num", type=cli.at_least(1), default=1000, help="how many examples")
+    parser.add_argument("--num", type=cli.at_least(1), default=1000, help="number of examples")
     args = parser.parse_args()
     draw(args.workdir, args.out, step=args.step, num=args.num)
     return 0

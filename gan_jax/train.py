@@ -1,70 +1,222 @@
-"""The host's side of a run: chunk, log, sample, checkpoint."""
+"""The host side of training: chunks, evaluations, outputs and checkpoints."""
 
 import contextlib
-import functools
 import importlib.util
 import math
 import pathlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import psutil
 from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from gan_jax import algorithm, checkpoint, core, data, device, exact, plots, scores, workdir
+from gan_jax import (
+    algorithms,
+    checkpoint,
+    data,
+    device,
+    draws,
+    plots,
+    population,
+    provenance,
+    workdir,
+)
 from gan_jax import config as config_lib
-from gan_jax.core import Game, Role, State
+from gan_jax.algorithms import Spec
+from gan_jax.draws import Stream, stream_key
 from gan_jax.errors import InputError
-from gan_jax.writers import Files, TensorBoard, read_metrics, write_json, write_whole
+from gan_jax.evaluation import registry
+from gan_jax.population import Population
+from gan_jax.state import State, trainable
+from gan_jax.theory import line
+from gan_jax.writers import Files, TensorBoard, write_json
 
 _SHOWN = {"D_loss": "d_loss", "G_loss": "g_loss", "D(x)": "d_real", "D(G(z))": "d_fake"}
-_EVERY = ("log", "metrics", "sample", "checkpoint", "eval")  # the config's fields <name>_every
-_CHUNK_SECONDS = 1.0  # a longer chunk would leave the progress bar, or a signal, waiting
+_EVERY = ("log", "metrics", "sample", "checkpoint", "eval")  # config fields <name>_every
+_CHUNK_SECONDS = 1.0  # how long the progress bar and signals wait at most
+
+
+# Schedule of outputs
+
+
+def _periods(config: ConfigDict) -> dict[str, int]:
+    every = {name: config[f"{name}_every"] for name in _EVERY}
+    return {name: period for name, period in every.items() if period}
+
+
+def due(step: int, config: ConfigDict) -> set[str]:
+    """Outputs due after an iteration: a subset of log, metrics, sample, checkpoint and eval."""
+    every = _periods(config)
+    names = {name for name in every if step % every[name] == 0}
+    if "eval" in names:
+        names |= {"metrics", "checkpoint"}
+    if step == config.num_steps:
+        names |= every.keys() - {"eval"}  # which a longer run would not have here
+    return names | {"log", "metrics"} if step == 1 else names
+
+
+def next_stop(step: int, config: ConfigDict) -> int:
+    """The next iteration after which an output is due."""
+    if step == 0:
+        return 1  # tells how long compilation took
+    return min(config.num_steps, *((step // n + 1) * n for n in _periods(config).values()))
+
+
+def next_length(longest: int, length: int, seconds: float) -> int:
+    """Limit on the iterations of the next chunk, when `length` of them took so many seconds."""
+    # At most doubled, as a first chunk mostly compiles.
+    return max(1, min(2 * longest, round(length * _CHUNK_SECONDS / seconds)))
+
+
+# Samples
+
+
+def samples(config: ConfigDict, spec: Spec, state: State) -> np.ndarray:
+    """The sample grid of a state, from the same noise at every step."""
+    key = stream_key(state.key, Stream.NOISE_SAMPLE)
+    z = draws.noise(spec, key, math.prod(config.sample_grid))
+    return algorithms.generate(spec, state, z)
+
+
+def sample_picture(config: ConfigDict, spec: Spec, state: State, images: np.ndarray) -> Image.Image:
+    """The sample grid as a picture; for a known density, figure 1 of the 2014 paper."""
+    if mixture := line.known_mixture(config.dataset, spec):
+        known = line.line(spec, config_lib.hparams(config), state, mixture)
+        return line.picture(known, int(state.step))
+    rows, columns = config.sample_grid
+    return plots.sample_picture(samples(config, spec, state), rows, columns, images)
+
+
+def evaluation_samples(spec: Spec, state: State, num: int) -> np.ndarray:
+    """Samples that a state is scored by, from the same noise at every step."""
+    z = draws.noise(spec, stream_key(state.key, Stream.EVALUATE), num)
+    return algorithms.generate(spec, state, z)
+
+
+# The loop
+
+
+class Report(NamedTuple):
+    """Members of a population after a chunk."""
+
+    step: int
+    states: State  # stacked; donated to the next chunk
+    info: dict[str, np.ndarray]  # (members,): training info, and metrics where evaluated
+    diverged: np.ndarray  # int32 (members,): the first non-finite iteration, 0 for none
+    due: set[str]
+
+
+def loop(
+    config: ConfigDict,
+    members: Population,
+    states: State,
+    diverged: np.ndarray,
+    reference: registry.Reference | None,
+    evaluate_last: bool = False,
+) -> Iterator[Report]:
+    """Trains to the end of a run or of a whole population.
+
+    Args:
+      config: of any member; they agree on everything but seed and traced fields.
+      members: the population.
+      states: its states, stacked and padded.
+      diverged: int32 (members,), members to leave alone are not 0.
+      reference: for evaluations; None without any.
+      evaluate_last: evaluate at the end as well.
+
+    Yields:
+      A report whenever an output is due, and about once a second.
+    """
+    step, longest = int(np.max(states.step)), 1
+    while step < config.num_steps:
+        length = min(next_stop(step, config) - step, longest)
+        begun = time.perf_counter()
+        states, info = population.train_chunk(members, states, length, diverged == 0)
+        longest = next_length(longest, length, time.perf_counter() - begun)
+        step += length
+        finite = np.all(np.isfinite(np.stack(list(info.values()))), axis=0)
+        diverged = np.where((diverged == 0) & ~finite, info["step"], diverged).astype(np.int32)
+        now = due(step, config)
+        if evaluate_last and step == config.num_steps:
+            now.add("eval")
+        if "eval" in now and reference:
+            info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}
+            for i in np.flatnonzero(diverged == 0).tolist():
+                state = population.member(states, i)
+                drawn = evaluation_samples(members.spec, state, config.eval_num)
+                if not np.isfinite(drawn).all():
+                    diverged[i] = step
+                    continue
+                scores = registry.score(drawn, reference, config.eval_metrics, intervals=False)
+                for name, entry in scores.items():
+                    info[name][i] = entry["value"]
+        yield Report(step, states, info, diverged, now)
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collects the first SIGINT or SIGTERM; a second one ends the process at once."""
+    pending: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+
+    def handler(number: int, _: Any) -> None:
+        pending.append(number)
+        for kind in kinds:
+            signal.signal(kind, signal.SIG_DFL)
+
+    before = {kind: signal.signal(kind, handler) for kind in kinds}
+    try:
+        yield pending
+    finally:
+        for kind, old in before.items():
+            signal.signal(kind, old)
+
+
+# A run
 
 
 def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
-    """Trains what a config says, from the start or from the directory's last checkpoint.
+    """Trains a config, from the start or from the directory's last checkpoint.
 
     Args:
       config: validated.
-      directory: the run's; None makes runs/<name>/<n>.
+      directory: of the run; None makes runs/<name>/<n>.
       name: of the config.
 
     Returns:
-      The exit status: 0 finished, 1 diverged, 128 + signal interrupted.
+      Exit status: 0 finished, 1 diverged, 128 + signal interrupted.
 
     Raises:
       InputError: data, device, config or directory do not fit; nothing was written.
-      OSError: the machine failed; what was saved is whole.
+      OSError: the machine failed; what was saved is intact.
     """
     if directory is not None and workdir.holds_finished(directory, config):
-        return _nothing_to_do(directory)
+        return _nothing_to_do(directory, config)
     device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
     dataset = data.load(config.dataset, config.split, config.image_size)
     check(config, dataset)
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError("config.tensorboard needs: pip install 'gan_jax[tensorboard]'")
-    game = config_lib.game(config, dataset.images.shape[1:])
+    config_lib.spec(config, dataset.images.shape[1:])
     reference = None
     if config.eval_every:
-        reference = scores.reference(
+        reference = registry.reference(
             config, dataset, config.validation_split, config.eval_metrics, config.eval_num
         )
     directory = directory or workdir.next_run(name)
-    with workdir.lock(directory), signals() as received:
-        # Once more: while the data were loading, another process may have been here.
-        if workdir.holds_finished(directory, config):
-            return _nothing_to_do(directory)
-        workdir.check_data(directory, dataset.sha256)
+    with workdir.lock(directory), signals() as pending_signals:
+        # Again: another process may have been here while the data were loading.
+        if workdir.holds_finished(directory, config, dataset.sha256):
+            write_json(directory / "config.json", config.to_dict())  # its data may have moved
+            return _nothing_to_do(directory, config)
         print(directory, flush=True)
-        return _train(config, game, dataset, reference, directory, received)
+        return _train(config, dataset, reference, directory, pending_signals)
 
 
 def check(config: ConfigDict, dataset: data.Dataset) -> None:
@@ -75,134 +227,44 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
             f"only {n} examples"
         )
-    if dataset.images.dtype != np.uint8 and config.generator.output == "sigmoid":
+    if dataset.images.dtype != np.uint8 and config.generator.get("output") == "sigmoid":
         low, high = dataset.images.min(), dataset.images.max()
         if low < 0 or high > 1:
             raise InputError(
-                f"config.generator.output is 'sigmoid', from 0 to 1, but {config.dataset} reaches "
-                f"from {low:.3g} to {high:.3g}: use --config.generator.output=linear"
+                f"config.generator.output is 'sigmoid', with range 0 to 1, but {config.dataset} "
+                f"has values from {low:.3g} to {high:.3g}: use --config.generator.output=linear"
             )
 
 
-def _nothing_to_do(directory: pathlib.Path) -> int:
+def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
+    plots.draw_missing(directory, config)
     print(f"{directory} holds this run, finished: nothing to do")
     return 0
 
 
-@contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """A list that fills with the first SIGINT or SIGTERM; a second one ends the process at once."""
-    received: list[int] = []
-    kinds = (signal.SIGINT, signal.SIGTERM)
-
-    def handler(number: int, _: Any) -> None:
-        received.append(number)
-        for kind in kinds:
-            signal.signal(kind, signal.SIG_DFL)
-
-    before = {kind: signal.signal(kind, handler) for kind in kinds}
-    try:
-        yield received
-    finally:
-        for kind, old in before.items():
-            signal.signal(kind, old)
-
-
-def _periods(config: ConfigDict) -> dict[str, int]:
-    """Of `_EVERY`, what is wanted at all, with its iterations in between."""
-    every = {name: config[f"{name}_every"] for name in _EVERY}
-    return {name: period for name, period in every.items() if period}
-
-
-def due(step: int, config: ConfigDict) -> set[str]:
-    """What is to be written after an iteration: a subset of `_EVERY`."""
-    every = _periods(config)
-    names = {name for name in every if step % every[name] == 0}
-    if "eval" in names:
-        names |= {"metrics", "checkpoint"}  # to keep what is found, and what it was found of
-    if step == config.num_steps:
-        names |= every.keys() - {"eval"}  # a longer run would not have evaluated here
-    return names | {"log", "metrics"} if step == 1 else names
-
-
-def next_stop(step: int, config: ConfigDict) -> int:
-    """The next iteration after which something is to be written."""
-    if step == 0:
-        return 1  # which also tells how long compiling took
-    return min(config.num_steps, *((step // n + 1) * n for n in _periods(config).values()))
-
-
-def next_length(longest: int, length: int, seconds: float) -> int:
-    """How many iterations the next chunk may have, when `length` of them took so many seconds."""
-    # At most doubled, as the time of a first chunk is mostly that of compiling.
-    return max(1, min(2 * longest, round(length * _CHUNK_SECONDS / seconds)))
-
-
-def _chunks(
-    config: ConfigDict, game: Game, state: State, images: jax.Array
-) -> Iterator[tuple[State, dict[str, Any]]]:
-    """Trains to the end of the run, and yields at every stop and about once a second."""
-    hparams = config_lib.hparams(config)
-    step, longest = int(state.step), 1
-    while step < config.num_steps:
-        length = min(next_stop(step, config) - step, longest)
-        begun = time.perf_counter()
-        state, info = algorithm.train_chunk(game, hparams, state, images, length)
-        info = {name: value.item() for name, value in jax.device_get(info).items()}
-        longest = next_length(longest, length, time.perf_counter() - begun)
-        step += length
-        yield state, info
-
-
-def _not_finite(info: dict[str, float]) -> str | None:
-    """The first quantity of a step that is infinite or not a number, if any."""
-    return next((name for name, value in info.items() if not math.isfinite(value)), None)
-
-
-def samples(config: ConfigDict, game: Game, state: State) -> np.ndarray:
-    """The run's own samples, a grid of them: G of the same noise, whatever the step."""
-    key = core.role_key(state.key, Role.NOISE_SAMPLE)
-    noise = core.sample_noise(game, key, math.prod(config.sample_grid))
-    return np.asarray(core.generate(game, core.generator(state), noise))
-
-
-def sample_picture(config: ConfigDict, game: Game, state: State, images: np.ndarray) -> Image.Image:
-    if mixture := exact.known_mixture(config.dataset, game):
-        return exact.picture(exact.line(game, state, mixture), int(state.step))
-    rows, columns = config.sample_grid
-    return plots.sample_picture(samples(config, game, state), rows, columns, images)
-
-
-def evaluation_samples(game: Game, state: State, num: int) -> np.ndarray:
-    """The samples that a state is evaluated by: of the same noise, whatever the step."""
-    noise = core.sample_noise(game, core.role_key(state.key, Role.EVALUATE), num)
-    return core.generate_in_blocks(game, core.generator(state), noise)
-
-
-def _start(config: ConfigDict, game: Game, directory: pathlib.Path, images: jax.Array) -> State:
-    """The state of the newest whole checkpoint, or the seed's where there is none."""
-    init = jax.jit(functools.partial(core.init, game, config_lib.hparams(config)))
-    seed = np.uint32(config.seed)
-    like = jax.eval_shape(init, seed, images)
-    saved = checkpoint.restore_newest(directory / "checkpoints", like)
-    return init(seed, images) if saved is None else jax.device_put(saved)
-
-
 def _train(
     config: ConfigDict,
-    game: Game,
     dataset: data.Dataset,
-    reference: scores.Reference | None,
+    reference: registry.Reference | None,
     directory: pathlib.Path,
-    received: list[int],
+    pending_signals: Sequence[int],
 ) -> int:
-    images = jax.device_put(dataset.images)
-    state = _start(config, game, directory, images)
-    step = begin = int(state.step)
+    members = population.create([config], dataset.images)
+    spec = members.spec
+    like = algorithms.shapes(spec, config_lib.hparams(config))
+    saved = checkpoint.restore_newest(directory / "checkpoints", like)
+    if saved is None:
+        states = population.init(members)
+    else:
+        states = population.place(members.mesh, population.stack([saved]))
+    step = begin = int(states.step[0])
+    path, environment = directory / "run.json", provenance.provenance()
+    earlier = workdir.read_json(path) if path.exists() else {}
     record = {
         "status": "running",
         "seed": config.seed,
-        **workdir.provenance(),
+        **environment,
+        "earlier": provenance.earlier(earlier, environment, begin),
         "dataset": {
             "name": config.dataset,
             "split": config.split,
@@ -212,7 +274,7 @@ def _train(
         "resumed_from": begin,
     }
     write_json(directory / "config.json", config.to_dict())
-    write_json(directory / "run.json", record)
+    write_json(path, record)
     with contextlib.ExitStack() as stack:
         files = Files(directory, begin, keep_begin="metrics" in due(begin, config))
         writers: list[Files | TensorBoard] = [stack.enter_context(contextlib.closing(files))]
@@ -226,28 +288,26 @@ def _train(
         )
         stack.enter_context(contextlib.closing(bar))
         if begin == 0:
+            picture = sample_picture(config, spec, population.member(states, 0), dataset.images)
             for writer in writers:
-                writer.picture(0, sample_picture(config, game, state, dataset.images))
-        clock: list[tuple[float, int]] = []  # (time, step) at the first chunk's end and the last's
-        chunks = _chunks(config, game, state, images)
-        for state, info in chunks:
-            step = info["step"]
+                writer.picture(0, picture)
+        clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
+        for report in loop(config, members, states, np.zeros(1, np.int32), reference):
+            states, step, now = report.states, report.step, report.due
             clock = [*clock[:1], (time.time(), step)]
-            if quantity := _not_finite(info):
+            info = {name: value[0].item() for name, value in report.info.items()}
+            if report.diverged[0]:
+                step = int(report.diverged[0])
+                quantity = next((n for n, x in info.items() if not math.isfinite(x)), "samples")
                 record |= {"status": "diverged", "diverged": {"step": step, "in": quantity}}
                 break
-            now = due(step, config)
-            if "eval" in now and reference:
-                drawn = evaluation_samples(game, state, config.eval_num)
-                if not np.isfinite(drawn).all():
-                    record |= {"status": "diverged", "diverged": {"step": step, "in": "samples"}}
-                    break
-                entries = scores.score(drawn, reference, config.eval_metrics, intervals=False)
-                info |= {name: entry["value"] for name, entry in entries.items()}
-            if "metrics" in now and (mixture := exact.known_mixture(config.dataset, game)):
-                info |= exact.measure(exact.line(game, state, mixture))
+            if now & {"metrics", "sample", "checkpoint"} or pending_signals:
+                state = population.member(states, 0)
+            if "metrics" in now and (mixture := line.known_mixture(config.dataset, spec)):
+                hparams = config_lib.hparams(config)
+                info |= line.measure(line.line(spec, hparams, state, mixture))
             bar.update(step - bar.n)
-            bar.set_postfix({name: f"{info[key]:.3g}" for name, key in _SHOWN.items()})
+            bar.set_postfix({k: f"{info[name]:.3g}" for k, name in _SHOWN.items() if name in info})
             measured = {name: info[name] for name in config.eval_metrics if name in info}
             if "log" in now or measured:
                 text = f"Iter: {step} D_loss: {info['d_loss']:.4}, G_loss: {info['g_loss']:.4}"
@@ -256,40 +316,42 @@ def _train(
                 if "metrics" in now:
                     writer.scalars(step, info)
                 if "sample" in now:
-                    writer.picture(step, sample_picture(config, game, state, dataset.images))
-            if received or "checkpoint" in now:
+                    writer.picture(step, sample_picture(config, spec, state, dataset.images))
+            if pending_signals or "checkpoint" in now:
                 files.flush()
                 best_by = {
-                    name: scores.cost(name, info[name]) for name in info if name == config.keep_best
+                    name: registry.lower_is_better(name, info[name])
+                    for name in info
+                    if name == config.keep_best
                 }
                 saver.save(step, state, best_by)
-            if received:
+            if pending_signals:
                 break
     record["step"] = step
-    if record["status"] != "diverged":  # whose parameters are those of the chunk's end, not step's
+    if record["status"] != "diverged":
         record["status"] = "finished" if step == config.num_steps else "interrupted"
-        record["params_sha256"] = checkpoint.sha256(core.learned(state))
+        record["params_sha256"] = checkpoint.sha256(trainable(population.member(states, 0)))
     if clock:
         (t0, s0), (t1, s1) = clock[0], clock[-1]
         record["seconds_to_first_step"] = round(t0 - psutil.Process().create_time(), 2)
         record["steps_per_second"] = round((s1 - s0) / (t1 - t0), 1) if s1 > s0 else None
-    write_json(directory / "run.json", record)
-    return _report(config, directory, record, received)
+    return _finish(config, directory, record, pending_signals)
 
 
-def _report(
-    config: ConfigDict, directory: pathlib.Path, record: dict[str, Any], received: list[int]
+def _finish(
+    config: ConfigDict,
+    directory: pathlib.Path,
+    record: dict[str, Any],
+    pending_signals: Sequence[int],
 ) -> int:
-    """Draws the pictures of the whole run, says where things are, and returns the exit status."""
+    """Draws the figures of the whole run, records its end, and returns the exit status."""
     step = record["step"]
     if record["status"] == "interrupted":
+        write_json(directory / "run.json", record)
         print(f"Interrupted after iteration {step}, saved; the same --workdir goes on from there")
-        return 128 + received[0]
-    # By the number, not the name: its 7 digits become 8 in a very long run.
-    frames = sorted((directory / "samples").glob("step_*.png"), key=lambda p: int(p.stem[5:]))
-    write_whole(directory / "samples.gif", plots.gif([Image.open(frame) for frame in frames]))
-    lines = read_metrics(directory / "metrics.jsonl")
-    write_whole(directory / "curves.png", plots.curves(lines, f"{config.dataset}, {config.loss}"))
+        return 128 + pending_signals[0]
+    plots.draw(directory, config)
+    write_json(directory / "run.json", record)
     if record["status"] == "diverged":
         saved = max(checkpoint.steps(directory / "checkpoints"), default=0)
         print(
@@ -300,10 +362,10 @@ def _report(
         return 1
     speed = record.get("steps_per_second")
     print(f"Finished {step} iterations" + (f" at {speed} a second" if speed else ""))
-    for name, path in (
-        ("samples", frames[-1]),
-        ("animation", directory / "samples.gif"),
-        ("curves", directory / "curves.png"),
+    for name, file in (
+        ("samples", f"samples/step_{step:07}.png"),
+        ("animation", "samples.gif"),
+        ("curves", "curves.png"),
     ):
-        print(f"  {name:<10} {path}")
+        print(f"  {name:<10} {directory / file}")
     return 0

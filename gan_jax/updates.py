@@ -1,14 +1,14 @@
-"""Ways to move both players at once, from the gradients of both at the same point.
+"""Joint updates: all players move at once, from gradients taken at the same state.
 
-With v(w) = (D's gradient, G's gradient) at w, the parameters of both, all of them step along -v or
-a correction of it. Each function takes
+With v(w) the concatenated gradients of all players at parameters w, each update steps along -v or
+a correction of it. Arguments:
 
-- field: v, and what was measured, at a state;
-- move: the state with its players moved along the gradients given, each by its optimizer;
-- state: where they are;
-- weight: `HParams.consensus`;
+  game_gradient: maps a state to v and the info measured there.
+  move: moves each player along its gradient by its own optimizer.
+  state: the state before.
+  weight: strength of the consensus term, None for other updates.
 
-and returns the state after, and what was measured at the state before.
+Each returns the state after and the info of the state before.
 """
 
 from collections.abc import Callable
@@ -17,83 +17,82 @@ from typing import NamedTuple
 import jax
 import optax
 
-from gan_jax.core import Info, State
 from gan_jax.networks import Params, Stats
+from gan_jax.state import Info, State
 
 
 class Gradient(NamedTuple):
-    """What a step takes from a player."""
+    """Gradient of one player's objective."""
 
-    params: Params  # the gradient with respect to them
-    stats: Stats  # its network's new statistics
-
-
-class Gradients(NamedTuple):
-    d: Gradient
-    g: Gradient
+    params: Params  # gradient with respect to the parameters
+    stats: Stats  # the network's updated statistics
 
 
-Field = Callable[[State], tuple[Gradients, Info]]
+Gradients = dict[str, Gradient]  # by player
+GameGradient = Callable[[State], tuple[Gradients, Info]]
 Move = Callable[[State, Gradients], State]
-Update = Callable[[Field, Move, State, jax.Array | float], tuple[State, Info]]
+Update = Callable[[GameGradient, Move, State, jax.Array | None], tuple[State, Info]]
 
 
 def simultaneous(
-    field: Field, move: Move, state: State, weight: jax.Array | float
+    game_gradient: GameGradient, move: Move, state: State, weight: jax.Array | None
 ) -> tuple[State, Info]:
-    """The step w - rate v(w): both players step at once, as the code of the 2014 paper did,
-    https://github.com/goodfeli/adversarial.
+    """Steps to w - rate v(w).
+
+    As in the code of Goodfellow et al. 2014, https://github.com/goodfeli/adversarial.
     """
-    gradients, info = field(state)
+    gradients, info = game_gradient(state)
     return move(state, gradients), info
 
 
 def extragradient(
-    field: Field, move: Move, state: State, weight: jax.Array | float
+    game_gradient: GameGradient, move: Move, state: State, weight: jax.Array | None
 ) -> tuple[State, Info]:
-    """The step w - rate v(w - rate v(w)): the gradient of where a first step would lead.
+    """Steps to w - rate v(w - rate v(w)), by the gradient at an extrapolated point.
 
-    Korpelevich 1976; for GANs Gidel et al. 2019, https://arxiv.org/abs/1802.10551, whose optimizers
-    learn from both gradients (algorithm 4), as ours do. Both gradients are of one minibatch.
+    Korpelevich 1976; Gidel et al. 2019, https://arxiv.org/abs/1802.10551, algorithm 4, whose
+    optimizers also accumulate both gradients. Both gradients use the same minibatch.
     """
-    gradients, info = field(state)
-    ahead = move(state, gradients)
-    gradients, _ = field(ahead)
-    back = state._replace(
-        d=state.d._replace(opt_state=ahead.d.opt_state),
-        g=state.g._replace(opt_state=ahead.g.opt_state),
+    gradients, info = game_gradient(state)
+    extrapolated = move(state, gradients)
+    gradients, _ = game_gradient(extrapolated)
+    origin = state.replace_players(
+        **{
+            name: player._replace(opt_state=extrapolated.players[name].opt_state)
+            for name, player in state.players.items()
+        }
     )
-    return move(back, gradients), info
+    return move(origin, gradients), info
 
 
 def consensus(
-    field: Field, move: Move, state: State, weight: jax.Array | float
+    game_gradient: GameGradient, move: Move, state: State, weight: jax.Array | None
 ) -> tuple[State, Info]:
-    """The step w - rate (v(w) + weight grad |v(w)|^2 / 2): both also seek where neither would move.
+    """Steps to w - rate (v(w) + weight grad |v(w)|^2 / 2): also descends the gradient norm.
 
     Mescheder et al. 2017, https://arxiv.org/abs/1705.10461, algorithm 2.
     """
 
-    def energy(d: Params, g: Params) -> tuple[jax.Array, tuple[Gradients, Info]]:
-        here = state._replace(d=state.d._replace(params=d), g=state.g._replace(params=g))
-        gradients, info = field(here)
-        squared = optax.tree.norm((gradients.d.params, gradients.g.params), squared=True)
-        return squared / 2, (gradients, info)
+    def energy(params: dict[str, Params]) -> tuple[jax.Array, tuple[Gradients, Info]]:
+        players = {name: state.players[name]._replace(params=p) for name, p in params.items()}
+        gradients, info = game_gradient(state.replace_players(**players))
+        v = {name: gradient.params for name, gradient in gradients.items()}
+        return optax.tree.norm(v, squared=True) / 2, (gradients, info)
 
-    def pulled(gradient: Gradient, pull: Params) -> Gradient:
-        summed = jax.tree.map(lambda v, p: v + weight * p, gradient.params, pull)
-        return gradient._replace(params=summed)
-
-    (pull_d, pull_g), (gradients, info) = jax.grad(energy, argnums=(0, 1), has_aux=True)(
-        state.d.params, state.g.params
-    )
-    return move(state, Gradients(pulled(gradients.d, pull_d), pulled(gradients.g, pull_g))), info
+    params = {name: player.params for name, player in state.players.items()}
+    correction, (gradients, info) = jax.grad(energy, has_aux=True)(params)
+    corrected = {
+        name: gradient._replace(
+            params=jax.tree.map(lambda v, c: v + weight * c, gradient.params, correction[name])
+        )
+        for name, gradient in gradients.items()
+    }
+    return move(state, corrected), info
 
 
 UPDATES: dict[str, Update] = {
     "simultaneous": simultaneous,
-    # The look back is the optimizers', see optimizers.Optimizer.transformation.
-    "optimistic": simultaneous,
+    "optimistic": simultaneous,  # the optimizers look back, see Optimizer.transformation
     "extragradient": extragradient,
     "consensus": consensus,
 }

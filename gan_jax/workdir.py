@@ -1,29 +1,32 @@
-"""A run's directory: made, locked, and described by config.json and run.json."""
+"""A run's directory: creating, locking and reading it.
+
+Runs work on Linux and macOS, and on Windows through WSL 2, on any file system with atomic renames.
+Locks between machines need a shared file system that supports `flock`, such as NFS 4.
+"""
 
 import contextlib
-import fcntl
-import importlib.metadata
 import json
 import os
 import pathlib
-import subprocess
+import platform
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import jax
+import filelock
 from ml_collections import ConfigDict
 
-from gan_jax import checkpoint, core
+from gan_jax import algorithms, checkpoint
 from gan_jax import config as config_lib
-from gan_jax.core import Game, State
+from gan_jax.algorithms import Spec
+from gan_jax.config.schema import RESUME_MUTABLE
 from gan_jax.errors import InputError, brief
-from gan_jax.fields import FREE
+from gan_jax.state import State
 
-_PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_FILES = ("folder:", "npz:", "npy:")  # data sets named by a path
 
 
 def next_run(name: str) -> pathlib.Path:
-    """Makes runs/<name>/<n> with the next free n."""
+    """Creates runs/<name>/<n> with the next free n."""
     parent = pathlib.Path("runs", name)
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -34,11 +37,11 @@ def next_run(name: str) -> pathlib.Path:
                 (parent / str(n)).mkdir()
                 return parent / str(n)
     except OSError as e:
-        raise InputError(f"cannot make a directory under {parent}: {e.strerror}") from None
+        raise InputError(f"cannot create a directory in {parent}: {e.strerror}") from None
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """The object in a JSON file of a run.
+    """The object in a run's JSON file.
 
     Raises:
       InputError: no such file, or not a JSON object.
@@ -55,19 +58,19 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read_config(workdir: pathlib.Path) -> ConfigDict:
-    """The validated config of a run."""
+    """A run's validated config."""
     return config_lib.override(read_json(workdir / "config.json"), [])
 
 
 def is_new(workdir: pathlib.Path) -> bool:
-    """Whether a directory is still to be made, or empty but for hidden files.
+    """Whether a directory does not exist yet, or holds only hidden files.
 
     Raises:
       InputError: it cannot be written.
     """
     try:
         existing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
-    except OSError as e:  # a name that is too long
+    except OSError as e:  # name too long
         raise InputError(f"--workdir: {e.strerror}") from None
     if not existing.is_dir():
         raise InputError(f"--workdir={workdir}: {existing} is not a directory")
@@ -76,11 +79,18 @@ def is_new(workdir: pathlib.Path) -> bool:
     return existing != workdir or all(p.name.startswith(".") for p in workdir.iterdir())
 
 
-def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
-    """Whether a directory holds the finished run of a config; nothing is written.
+def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None = None) -> bool:
+    """Whether a directory holds the finished run of a config; writes nothing.
+
+    Args:
+      workdir: the directory.
+      config: of the run; its `dataset` may name a new path of the same files.
+      sha256: of the training data; None before they are loaded, when a run whose data have moved
+        does not count as finished yet.
 
     Raises:
-      InputError: it cannot be written, or holds something else, or another config's run.
+      InputError: it cannot be written, or holds something else, a run with another config or, by
+        `sha256`, one on other data.
     """
     if is_new(workdir):
         return False
@@ -88,9 +98,11 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
         raise InputError(f"--workdir={workdir} holds something that is not a run; name another")
     old = read_config(workdir)
     changed = config_lib.differences(old, config)
-    if config.num_steps > old.num_steps:  # the longer run begins as the shorter one did
+    if config.num_steps > old.num_steps:  # a longer run starts as the shorter one did
         del changed["num_steps"]
-    refused = [f"{field} ({text})" for field, text in changed.items() if field not in FREE]
+    moved = old.dataset.startswith(_FILES) and config.dataset.startswith(_FILES)
+    moved = moved and changed.pop("dataset", None) is not None
+    refused = [f"{name} ({text})" for name, text in changed.items() if name not in RESUME_MUTABLE]
     if refused:
         raise InputError(
             f"--workdir={workdir} holds a run with another config: {', '.join(refused)}; only "
@@ -98,104 +110,87 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict) -> bool:
         )
     path = workdir / "run.json"
     record = read_json(path) if path.exists() else {}
+    if sha256 is not None:
+        _check_data(workdir, record, sha256, moved)
+    elif moved:
+        return False
     return record.get("status") == "finished" and record.get("step") == config.num_steps
+
+
+def check_data(workdir: pathlib.Path, sha256: str) -> None:
+    """Raises an InputError if a run was trained on data with another hash."""
+    path = workdir / "run.json"
+    _check_data(workdir, read_json(path) if path.exists() else {}, sha256, moved=False)
+
+
+def _check_data(workdir: pathlib.Path, record: dict[str, Any], sha256: str, moved: bool) -> None:
+    recorded = record.get("dataset")
+    if not isinstance(recorded, dict):
+        if moved:
+            raise InputError(f"{workdir} does not record its data: name the same config.dataset")
+    elif recorded.get("sha256") != sha256:
+        raise InputError(
+            f"{workdir} was trained on other data: {recorded.get('name')} has "
+            + ("other content" if moved else "changed since")
+        )
+
+
+def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tuple[Spec, State]:
+    """A run's spec, and its state at a checkpoint.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; "best" is by config.keep_best, None the newest intact one.
+
+    Raises:
+      InputError: not a run, or no such checkpoint.
+    """
+    config = read_config(workdir)
+    dataset = read_json(workdir / "run.json").get("dataset")
+    shape = dataset.get("shape") if isinstance(dataset, dict) else None
+    if not isinstance(shape, list) or len(shape) not in (2, 4) or not all(map(_is_count, shape)):
+        raise InputError(f"{workdir / 'run.json'} does not record the shape of the data")
+    spec = config_lib.spec(config, tuple(shape[1:]))
+    like = algorithms.shapes(spec, config_lib.hparams(config))
+    directory = workdir / "checkpoints"
+    if step == "best":
+        step = checkpoint.best(directory, config.keep_best)
+    if step is not None:
+        return spec, checkpoint.restore(directory, step, like)
+    state = checkpoint.restore_newest(directory, like)
+    if state is None:
+        raise InputError(f"{workdir} has no checkpoint yet")
+    return spec, state
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
-def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tuple[Game, State]:
-    """The game of a run and its state at a checkpoint, by default the newest that is whole.
-
-    "best" is that of the config's keep_best.
-
-    Raises:
-      InputError: not a run, or no such checkpoint.
-    """
-    config = read_config(workdir)
-    run = read_json(workdir / "run.json")
-    dataset = run.get("dataset")
-    shape = dataset.get("shape") if isinstance(dataset, dict) else None
-    if not isinstance(shape, list) or len(shape) not in (2, 4) or not all(map(_is_count, shape)):
-        raise InputError(f"{workdir / 'run.json'} does not name the shape of the data")
-    game = config_lib.game(config, tuple(shape[1:]))
-    like = core.shapes(game, config_lib.hparams(config))
-    directory = workdir / "checkpoints"
-    if step == "best":
-        step = checkpoint.best(directory, config.keep_best)
-    if step is not None:
-        return game, checkpoint.restore(directory, step, like)
-    state = checkpoint.restore_newest(directory, like)
-    if state is None:
-        raise InputError(f"{workdir} has no checkpoint yet")
-    return game, state
-
-
-def check_data(workdir: pathlib.Path, sha256: str) -> None:
-    """Refuses to go on with a run on other data than those it began with.
-
-    Raises:
-      InputError: run.json names another hash.
-    """
-    path = workdir / "run.json"
-    recorded = read_json(path).get("dataset") if path.exists() else None
-    if isinstance(recorded, dict) and recorded.get("sha256") != sha256:
-        raise InputError(
-            f"{workdir} was trained on other data: {recorded.get('name')} has changed since"
-        )
-
-
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the directory for this process alone; the lock of a dead process does not count.
+    """Holds a directory for this process; a process that dies releases it.
 
     Raises:
-      InputError: another process holds it, or it cannot be made.
-      OSError: what happened meanwhile, with a word on how to go on.
+      InputError: another process holds it, or it cannot be created.
+      OSError: raised meanwhile, with a hint on how to resume.
     """
+    owner = workdir / ".owner"  # a separate file: filelock may truncate the locked one
+    held = filelock.FileLock(workdir / ".lock", timeout=0)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / ".lock").open("a+")
+        held.acquire()
+    except filelock.Timeout:
+        holder = owner.read_text().strip() if owner.exists() else "another process"
+        raise InputError(f"--workdir={workdir} is in use by {holder}") from None
     except OSError as e:
         raise InputError(f"--workdir={workdir} cannot be written: {e.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise InputError(f"--workdir={workdir} is in use by {file.read().strip()}") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
-        try:
-            yield
-        except OSError as e:
-            raise OSError(
-                f"{e} (what was saved is whole: once the cause is gone, the same --workdir goes on)"
-            ) from e
-
-
-def _git(*arguments: str) -> str | None:
     try:
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=pathlib.Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def provenance() -> dict[str, Any]:
-    """What a result depends on besides config and data: code, versions and device."""
-    status = _git("status", "--porcelain", "--", ".")
-    devices = jax.devices()
-    return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": None if status is None else bool(status),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "device": {"kind": devices[0].device_kind, "count": len(devices)},
-    }
+        owner.write_text(f"process {os.getpid()} on {platform.node()}\n")
+        yield
+    except OSError as e:
+        raise OSError(
+            f"{e} (what was saved is intact: once the cause is gone, resume with this --workdir)"
+        ) from e
+    finally:
+        held.release()

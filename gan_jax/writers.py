@@ -1,5 +1,6 @@
-"""What a run writes besides checkpoints: files whole or not at all, metrics line by line."""
+"""A run's files besides checkpoints: written atomically, metrics line by line."""
 
+import io
 import json
 import math
 import os
@@ -10,15 +11,10 @@ import numpy as np
 from PIL import Image
 
 from gan_jax.errors import InputError
-from gan_jax.plots import png
 
 
 def check_new(out: pathlib.Path, *suffixes: str) -> None:
-    """Refuses an --out that is no new file of one of some kinds in a directory that is there.
-
-    Raises:
-      InputError: it is not.
-    """
+    """Raises an InputError unless --out is a new file with one of these suffixes."""
     if out.suffix not in suffixes:
         raise InputError(f"--out={out} must end in {' or '.join(suffixes)}")
     if out.exists():
@@ -28,7 +24,7 @@ def check_new(out: pathlib.Path, *suffixes: str) -> None:
 
 
 def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file so that whoever looks sees the old content or the new, never a part."""
+    """Writes a file atomically: readers see the old content or the new, never a part."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -42,7 +38,7 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
 
 
 def _strict(value: Any) -> Any:
-    """A value without the infinities and NaNs that JSON has no word for: they become null."""
+    """The value with infinities and NaNs, which JSON lacks, as null."""
     if isinstance(value, dict):
         return {key: _strict(x) for key, x in value.items()}
     if isinstance(value, list | tuple):
@@ -54,19 +50,25 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_whole(path, (json.dumps(_strict(value), indent=2) + "\n").encode())
 
 
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 class Files:
-    """A run's metrics.jsonl, an object a line, and samples/step_NNNNNNN.png."""
+    """A run's metrics.jsonl, one object per line, and samples/step_NNNNNNN.png."""
 
     def __init__(self, directory: pathlib.Path, begin: int, keep_begin: bool):
-        """Opens metrics.jsonl to append, after the lines up to step `begin`.
+        """Opens metrics.jsonl to append after its lines up to step `begin`.
 
         Args:
           directory: of the run.
-          begin: the step to go on from.
-          keep_begin: whether to keep that step's own line, which is there if a run ended with it.
+          begin: the step to resume from.
+          keep_begin: whether to keep the line of that step, present if a run ended there.
 
         Raises:
-          InputError: there is a past, but its lines are missing or damaged.
+          InputError: lines up to `begin` are missing or damaged.
         """
         self._samples = directory / "samples"
         self._samples.mkdir(exist_ok=True)
@@ -85,10 +87,10 @@ class Files:
         write_whole(self._samples / f"step_{step:07}.png", png(picture))
 
     def flush(self) -> None:
-        """Before a checkpoint: the lines that lead up to it must outlive the process with it.
+        """Makes the lines written so far durable; call it before a checkpoint is saved.
 
         Raises:
-          OSError: they cannot be written, or somebody has removed the file.
+          OSError: they cannot be written, or the file has been removed.
         """
         self._metrics.stat()
         self._file.flush()
@@ -99,10 +101,10 @@ class Files:
 
 
 class TensorBoard:
-    """Scalars and pictures for TensorBoard, by way of tensorboardX."""
+    """Scalars and pictures for TensorBoard, through tensorboardX."""
 
     def __init__(self, directory: pathlib.Path, step: int):
-        """Opens the log; what it holds of steps past `step` is hidden."""
+        """Opens the log and hides what it has past `step`."""
         from tensorboardX import SummaryWriter
 
         self._writer = SummaryWriter(str(directory), purge_step=step + 1)
@@ -125,10 +127,10 @@ def _line(metrics: dict[str, Any]) -> str:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The complete lines of a metrics.jsonl; a last one cut off by a kill is passed over.
+    """The complete lines of a metrics.jsonl; ignores a last one that was cut off.
 
     Raises:
-      InputError: no such file, or a complete line that no run has written.
+      InputError: no such file, or a complete line that is not an object with a `step`.
     """
     try:
         *complete, _ = path.read_bytes().split(b"\n")
@@ -138,9 +140,9 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
     for number, text in enumerate(complete, 1):
         try:
             line = json.loads(text)
-            if not {"step", "d_loss", "g_loss", "d_real", "d_fake"} <= line.keys():
+            if type(line["step"]) is not int:
                 raise ValueError
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InputError(f"{path} is damaged in line {number}") from None
         lines.append(line)
     return lines

@@ -1,81 +1,76 @@
+import json
+import pathlib
+
 import jax
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, config, core
+from gan_jax import checkpoint
 from gan_jax.errors import InputError
+from gan_jax.state import State
 
 
-@pytest.fixture
-def state(tiny):
-    game, hparams = config.game(tiny, (8, 8, 1)), config.hparams(tiny)
-    return core.init(game, hparams, 0, np.zeros((1, 8, 8, 1)))
+def state(step: int = 3, width: int = 4) -> State:
+    weights = np.arange(2 * width, dtype=np.float32).reshape(2, width)
+    return State(np.int32(step), np.array([1, 2], np.uint32), {"d": {"kernel": weights}}, {})
 
 
-@pytest.fixture
-def saved(state, tmp_path):
-    writer = checkpoint.Writer(tmp_path / "run", keep=2, begin=0)
-    for step in (1, 2, 3):
-        writer.save(step, state._replace(step=np.int32(step)))
+def write(directory: pathlib.Path, keep: int, *saves: tuple) -> pathlib.Path:
+    writer = checkpoint.Writer(directory, keep, begin=0)
+    for step, *best_by in saves:
+        writer.save(step, state(step), *best_by)
     writer.close()
-    return tmp_path / "run"
+    return directory
 
 
-def test_what_is_read_is_what_was_saved(state, saved):
-    back = checkpoint.restore(saved, 3, state)
-    assert jax.tree.structure(back) == jax.tree.structure(state)
-    assert checkpoint.sha256(back) == checkpoint.sha256(state._replace(step=np.int32(3)))
+@pytest.fixture
+def saved(tmp_path):
+    return write(tmp_path / "run", 2, (1,), (2,), (3,))
 
 
-def test_the_newest_are_kept(state, saved):
+def test_restore_returns_what_was_saved(saved):
+    back = checkpoint.restore(saved, 3, state())
+    assert jax.tree.structure(back) == jax.tree.structure(state())
+    assert checkpoint.sha256(back) == checkpoint.sha256(state())
+
+
+def test_keeps_the_newest(saved):
     assert checkpoint.steps(saved) == [2, 3]
-    assert checkpoint.restore_newest(saved, state).step == 3
+    assert checkpoint.restore_newest(saved, state()).step == 3
     with pytest.raises(InputError, match="no checkpoint of step 1; it has: 2, 3"):
-        checkpoint.restore(saved, 1, state)
+        checkpoint.restore(saved, 1, state())
 
 
-def test_the_best_is_kept_beside_the_newest(state, tmp_path):
-    writer = checkpoint.Writer(tmp_path / "run", keep=1, begin=0)
-    for step, value in ((1, 0.5), (2, 0.6), (3, 0.2), (4, 0.3)):
-        writer.save(step, state, {"fid": value})
+def test_keeps_the_best_beside_the_newest(tmp_path):
+    run = write(tmp_path / "run", 1, *((i + 1, {"fid": x}) for i, x in enumerate((5, 6, 2, 3))))
+    assert checkpoint.steps(run) == [3, 4]
+    writer = checkpoint.Writer(run, keep=1, begin=4)  # another process
+    assert checkpoint.steps(run) == [3, 4]
+    for step, value, kept in ((5, 4, [3, 5]), (6, 1, [6]), (7, 9, [6, 7])):
+        writer.save(step, state(step), {"fid": value})
+        writer.wait()
+        assert checkpoint.steps(run) == kept
+    for step, value in ((8, 3), (9, 4)):  # config.keep_best has changed: fid no longer counts
+        writer.save(step, state(step), {"kid": value})
     writer.close()
-    assert checkpoint.steps(tmp_path / "run") == [3, 4]
-    writer = checkpoint.Writer(tmp_path / "run", keep=1, begin=4)  # another process
-    assert checkpoint.steps(tmp_path / "run") == [3, 4]
-    writer.save(5, state, {"fid": 0.4})
-    writer.wait()
-    assert checkpoint.steps(tmp_path / "run") == [3, 5]
-    for step, value in ((6, 0.1), (7, 0.9)):
-        writer.save(step, state, {"fid": value})
-    writer.wait()
-    assert checkpoint.steps(tmp_path / "run") == [6, 7]
-    writer.save(8, state, {"kid": 3.0})  # by another quantity: those before have no say
-    writer.save(9, state, {"kid": 4.0})
-    writer.close()
-    assert checkpoint.steps(tmp_path / "run") == [8, 9]
+    assert checkpoint.steps(run) == [8, 9]
 
 
-def test_the_best_outlives_checkpoints_that_name_no_quantity(state, tmp_path):
-    writer = checkpoint.Writer(tmp_path / "run", keep=1, begin=0)
-    for step, best_by in ((1, {"fid": 0.2}), (2, {"fid": 0.5}), (3, None), (4, {}), (5, None)):
-        writer.save(step, state, best_by)
-    writer.close()
-    assert checkpoint.steps(tmp_path / "run") == [1, 5]
-    assert checkpoint.best(tmp_path / "run", "fid") == 1
-    for name in ("kid", "none"):
-        with pytest.raises(InputError, match=f"config.keep_best was '{name}'"):
-            checkpoint.best(tmp_path / "run", name)
+def test_best_outlives_checkpoints_without_values(tmp_path):
+    saves = ((1, {"fid": 0.2}), (2, {"fid": 0.5}), (3, None), (4, {}), (5, None))
+    run = write(tmp_path / "run", 1, *saves)
+    assert checkpoint.steps(run) == [1, 5]
+    assert checkpoint.best(run, "fid") == 1
+    with pytest.raises(InputError, match=r"config.keep_best was 'kid'"):
+        checkpoint.best(run, "kid")
 
 
-def test_of_equally_good_checkpoints_the_first_is_the_best(state, tmp_path):
-    writer = checkpoint.Writer(tmp_path / "run", keep=9, begin=0)
-    for step, value in ((1, 0.2), (2, -1.5), (3, -1.5)):
-        writer.save(step, state, {"parzen": value})
-    writer.close()
-    assert checkpoint.best(tmp_path / "run", "parzen") == 2
+def test_best_of_equals_is_the_first(tmp_path):
+    saves = ((1, {"parzen": 0.2}), (2, {"parzen": -1.5}), (3, {"parzen": -1.5}))
+    assert checkpoint.best(write(tmp_path / "run", 9, *saves), "parzen") == 2
 
 
-def test_the_hash_depends_on_values_names_types_and_shapes():
+def test_sha256_covers_values_names_dtypes_and_shapes():
     trees = [
         {"a": np.zeros(2, np.float32)},
         {"a": np.array([0, 1e-45], np.float32)},
@@ -87,23 +82,65 @@ def test_the_hash_depends_on_values_names_types_and_shapes():
     assert len({checkpoint.sha256(tree) for tree in trees}) == len(trees)
 
 
-def test_a_state_of_another_structure_is_refused(state, saved, tiny):
-    wider = config.override(tiny, ["--config.generator.widths=(6,)"])
-    other = core.init(
-        config.game(wider, (8, 8, 1)), config.hparams(wider), 0, np.zeros((1, 8, 8, 1))
-    )
-    with pytest.raises(InputError, match="of another config"):
-        checkpoint.restore(saved, 3, other)
+@pytest.mark.parametrize(
+    ("like", "words"),
+    [
+        (state(width=5), r"kernel'\] is float32 \(2, 4\), want float32 \(2, 5\)"),
+        (state()._replace(step=np.int64(3)), r"step is int32 \(\), want int64"),
+        (state()._replace(averages={"ema": np.zeros(2)}), r"ema'\] is none, want float64 \(2,\)"),
+        (state()._replace(players={}), r"kernel'\] is float32 \(2, 4\), want none"),
+    ],
+)
+def test_other_structure_is_a_mismatch_not_damage(like, words, saved, caplog):
+    with pytest.raises(InputError, match=f"step_0000003 is of another config: .*{words}"):
+        checkpoint.restore_newest(saved, like)
+    assert not caplog.text  # nothing was called damaged, and the one before not tried
+    assert checkpoint.restore(saved, 3, state()).step == 3
 
 
-def test_no_checkpoint_is_none_and_only_damaged_ones_are_an_error(state, tmp_path, saved):
-    assert checkpoint.restore_newest(tmp_path / "nowhere", state) is None
-    for path in saved.glob("*/manifest.ocdbt"):
+def test_earlier_versions_are_refused_as_such(saved, caplog):
+    for path in saved.iterdir():
+        (path / "arrays.json").unlink()
+        manifest = json.loads((path / "manifest.json").read_text())
+        del manifest["sha256"]["arrays.json"]
+        (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="step_0000003 was written by an earlier version"):
+        checkpoint.restore_newest(saved, state())
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["manifest.ocdbt", "arrays.json", "manifest.json"])
+def test_damage_falls_back_to_the_one_before(name, saved, caplog):
+    def damage(step: int) -> None:
+        path = saved / f"step_{step:07}" / name
         path.write_bytes(path.read_bytes()[:-1])
+
+    assert checkpoint.restore_newest(saved / "nowhere", state()) is None
+    damage(3)
+    assert checkpoint.restore_newest(saved, state()).step == 2
+    assert "step_0000003 is damaged" in caplog.text
+    damage(2)
     with pytest.raises(InputError, match="every checkpoint"):
-        checkpoint.restore_newest(saved, state)
+        checkpoint.restore_newest(saved, state())
+    assert checkpoint.steps(saved) == [2, 3]
 
 
-def test_checkpoints_past_the_step_to_go_on_from_are_deleted(saved):
+def test_writer_deletes_checkpoints_past_begin(saved):
     checkpoint.Writer(saved, keep=2, begin=2).close()
     assert checkpoint.steps(saved) == [2]
+
+
+def test_pickled_objects_are_refused(saved, monkeypatch):
+    """Also if someone has forged the hashes: nothing is unpickled."""
+    evil = b"cos\nmkdir\n(S'evil'\ntR."
+    monkeypatch.chdir(saved)
+    path = saved / "step_0000003"
+    manifest = json.loads((path / "manifest.json").read_text())
+    for file in path.rglob("*"):
+        if file.is_file() and not file.name.endswith(".json"):
+            file.write_bytes(evil)
+    manifest["sha256"] = checkpoint._hash_files(path)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="step_0000003 cannot be read"):
+        checkpoint.restore(saved, 3, state())
+    assert not (saved / "evil").exists()

@@ -1,4 +1,5 @@
 import os
+import pathlib
 
 import jax
 import pytest
@@ -7,7 +8,7 @@ from gan_jax import device
 from gan_jax.errors import InputError
 
 
-def test_the_config_turns_deterministic_operations_on(monkeypatch):
+def test_deterministic_operations_are_switched_on(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=nowhere")
     device.setup("auto", deterministic=False)
     assert "deterministic" not in os.environ["XLA_FLAGS"]
@@ -17,13 +18,37 @@ def test_the_config_turns_deterministic_operations_on(monkeypatch):
         assert os.environ["XLA_FLAGS"] == expected
 
 
-def test_an_accelerator_that_is_not_there_is_refused_by_what_is(monkeypatch):
+def test_options_that_change_results_are_pinned():
+    device.setup("auto", deterministic=False)
+    before = dict(jax.config.values)
+    for name, value in (("jax_enable_x64", True), ("jax_default_matmul_precision", "bfloat16")):
+        jax.config.update(name, value)
+        assert jax.config.values != before
+        device.setup("auto", deterministic=False)
+        assert jax.config.values == before
+
+
+def test_a_missing_accelerator_is_refused():
     with pytest.raises(InputError, match=f"this machine has: {jax.default_backend()}"):
         device.setup("tpu", deterministic=False)
 
-    def none():
-        raise RuntimeError("Unable to initialize backend")
 
-    monkeypatch.setattr(jax, "default_backend", none)
-    with pytest.raises(InputError, match="JAX finds no device"):
+@pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend"), AssertionError()])
+def test_jax_platforms_without_a_device_is_refused(error, monkeypatch):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(jax, "default_backend", fail)
+    with pytest.raises(InputError, match=f"JAX_PLATFORMS.*{error}"):
         device.setup("auto", deterministic=False)
+
+
+def test_a_cache_that_is_not_utf8_is_refused():
+    with pytest.raises(InputError, match=r"'/cache\\udcff' is not valid UTF-8"):
+        device.setup("auto", deterministic=False, cache=pathlib.Path("/cache\udcff"))
+
+
+def test_what_exceeds_memory_is_refused():
+    device.check_memory("--num=5", 1000)
+    with pytest.raises(InputError, match=r"--num=5 takes about 1,000,000,000.0 GB of memory, but [\d.]+ a"):
+        device.check_memory("--num=5", 10**18)

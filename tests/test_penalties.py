@@ -1,4 +1,4 @@
-"""Tests of gan_jax.penalties: closed forms on a linear D, and where on others each one looks."""
+"""Tests of gan_jax.penalties: closed forms on a linear critic, and where the gradient is taken."""
 
 import jax
 import jax.numpy as jnp
@@ -12,43 +12,45 @@ RNG = np.random.default_rng(0)
 SHAPE = (2, 1, 2)
 REAL = jnp.float32(RNG.normal(2, 3, (6, *SHAPE)))
 FAKE = jnp.float32(RNG.normal(-2, 3, (6, *SHAPE)))
-W = np.array([3.0, 0.0, -4.0, 0.0])  # of length 5
-ABOUT_ONE, SQUARED = ("gradient_penalty", "dragan"), ("r1", "r2")
+W = np.array([3.0, 0.0, -4.0, 0.0])  # of norm 5
+UNIT_NORM = ("gradient_penalty", "dragan")  # the others penalise the squared norm itself
 
 
 def linear(w: jax.Array) -> Critic:
     return lambda x: x.reshape(len(x), -1) @ w + 7
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.1])  # longer than 1, and shorter
-@pytest.mark.parametrize("name", PENALTIES)
-def test_on_a_linear_critic_it_and_its_gradient_are_known(name, scale):
-    @jax.jit
-    @jax.value_and_grad
-    def penalty(w: jax.Array) -> jax.Array:
-        return PENALTIES[name](linear(w), REAL, FAKE, KEY)
+def value_and_grad(name: str, w: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """A penalty on the linear critic, and its gradient with respect to w, jitted."""
+    return jax.jit(jax.value_and_grad(lambda w: PENALTIES[name](linear(w), REAL, FAKE, KEY)))(
+        jnp.float32(w)
+    )
 
-    w = scale * W
-    length = np.linalg.norm(w)
-    value, grad = penalty(jnp.float32(w))
-    if name in ABOUT_ONE:
-        expected = (length - 1) ** 2, 2 * (length - 1) * w / length
+
+@pytest.mark.parametrize("norm", [5.0, 0.5, 1e-10])
+@pytest.mark.parametrize("name", PENALTIES)
+def test_closed_form_on_linear_critic(name, norm):
+    unit = W / 5
+    if name in UNIT_NORM:
+        expected = (norm - 1) ** 2, 2 * (norm - 1) * unit
     else:
-        assert name in SQUARED
-        expected = length**2 / 2, w
+        expected = norm**2 / 2, norm * unit
+    value, grad = value_and_grad(name, norm * unit)
     np.testing.assert_allclose(value, expected[0], rtol=1e-5)
-    np.testing.assert_allclose(grad, expected[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grad, expected[1], rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("name", PENALTIES)
-def test_a_critic_that_is_flat_has_a_gradient_that_is_finite(name):
-    # As a D of ReLUs that are all off.
-    grad = jax.grad(lambda w: PENALTIES[name](linear(w), REAL, FAKE, KEY))(jnp.zeros(4))
-    np.testing.assert_array_equal(grad, np.zeros(4))
+@pytest.mark.parametrize("norm", [0.0, 5e-13])
+@pytest.mark.parametrize("name", UNIT_NORM)
+def test_flat_critic_has_zero_gradient(name, norm):
+    # As of ReLUs that are all dead; the norm itself has no derivative at 0.
+    value, grad = value_and_grad(name, norm * W / 5)
+    assert value == 1
+    np.testing.assert_array_equal(grad, 0)
 
 
-def looked_at(name: str, real: jax.Array, fake: jax.Array, key: jax.Array = KEY) -> np.ndarray:
-    """The points at which a penalty takes D's gradient."""
+def points_of(name: str, real: jax.Array, fake: jax.Array, key: jax.Array = KEY) -> np.ndarray:
+    """The points at which a penalty takes the critic's gradient."""
     seen: list[np.ndarray] = []
 
     def critic(x: jax.Array) -> jax.Array:
@@ -59,52 +61,39 @@ def looked_at(name: str, real: jax.Array, fake: jax.Array, key: jax.Array = KEY)
     jax.effects_barrier()
     (points,) = seen
     # The gradient of this critic is the point itself.
-    lengths = np.linalg.norm(points.reshape(len(points), -1), axis=1)
-    of_each = (lengths - 1) ** 2 if name in ABOUT_ONE else lengths**2 / 2
-    np.testing.assert_allclose(value, of_each.mean(), rtol=1e-5)
+    norms = np.linalg.norm(points.reshape(len(points), -1), axis=1)
+    each = (norms - 1) ** 2 if name in UNIT_NORM else norms**2 / 2
+    np.testing.assert_allclose(value, each.mean(), rtol=1e-5)
     return points
 
 
-def test_r1_looks_at_real_examples_and_r2_at_generated_ones():
-    np.testing.assert_array_equal(looked_at("r1", REAL, FAKE), REAL)
-    np.testing.assert_array_equal(looked_at("r2", REAL, FAKE), FAKE)
+def test_r1_is_at_real_and_r2_at_fake_examples():
+    np.testing.assert_array_equal(points_of("r1", REAL, FAKE), REAL)
+    np.testing.assert_array_equal(points_of("r2", REAL, FAKE), FAKE)
 
 
-def assert_uniform(x: np.ndarray) -> None:
-    """Numbers of [0, 1) with the uniform's shares, within five standard errors."""
-    assert 0 <= x.min() <= x.max() < 1
-    counts = np.histogram(x, bins=4, range=(0, 1))[0]
-    np.testing.assert_allclose(counts, x.size / 4, atol=5 * np.sqrt(x.size * 3 / 16))
-
-
-def test_gradient_penalty_looks_between_the_two_each_pair_at_a_place_of_its_own():
+def test_gradient_penalty_interpolates_each_pair():
     n = 2000
     real, fake = jnp.tile(REAL[:1], (n, 1, 1, 1)), jnp.tile(FAKE[:1], (n, 1, 1, 1))
-    points = looked_at("gradient_penalty", real, fake)
+    points = points_of("gradient_penalty", real, fake)
     share = np.array((points - fake) / (real - fake)).reshape(n, -1)
     np.testing.assert_allclose(share, np.repeat(share[:, :1], 4, axis=1), atol=1e-5)  # on the line
-    assert_uniform(share[:, 0])
-    assert np.any(points != looked_at("gradient_penalty", real, fake, jax.random.key(4)))
+    assert 0 <= share.min() < share.max() < 1 + 1e-5
+    counts = np.histogram(share[:, 0], bins=4, range=(0, 1))[0]  # uniform, to 5 standard errors
+    np.testing.assert_allclose(counts, n / 4, atol=5 * np.sqrt(n * 3 / 16))
+    assert np.any(points != points_of("gradient_penalty", real, fake, jax.random.key(4)))
 
 
-def test_dragan_looks_around_real_examples_up_to_half_their_spread_away():
+def test_dragan_perturbs_by_up_to_half_a_std():
     n = 2000
     real = jnp.float32(np.random.default_rng(1).normal(5, 3, (n, *SHAPE)))
-    points = looked_at("dragan", real, FAKE)
+    points = points_of("dragan", real, FAKE)
     away = np.array(points - real).reshape(n, -1) / np.std(real) * 2
     assert -1e-5 < away.min() < away.max() < 1
-    # Each component is a product: of the example's number from [0, 1), and of one of its own.
+    # Each component is the product of two uniforms, one of them shared by the example.
     np.testing.assert_allclose(away.mean(axis=0), 1 / 4, atol=5 * np.sqrt(7 / 144 / n))
     np.testing.assert_allclose(away.std(axis=0), np.sqrt(7 / 144), rtol=0.1)
-    # Two components share a factor: their covariance is that of it, 1/12, times (1/2)^2.
+    # Covariance of two components: the shared factor's variance, 1/12, times (1/2)^2.
     correlation = np.corrcoef(away.T)[np.triu_indices(4, 1)]
     np.testing.assert_allclose(correlation, (1 / 48) / (7 / 144), atol=0.12)
-    assert np.any(points != looked_at("dragan", real, FAKE, jax.random.key(4)))
-
-
-def test_packs_have_one_gradient_of_all_their_examples():
-    packed = REAL.reshape(3, 2, *SHAPE)
-    w = jnp.arange(8.0)
-    np.testing.assert_allclose(
-        PENALTIES["r1"](linear(w), packed, packed, KEY), np.sum(np.arange(8.0) ** 2) / 2, rtol=1e-6
-    )
+    assert np.any(points != points_of("dragan", real, FAKE, jax.random.key(4)))

@@ -1,14 +1,19 @@
 import io
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
 from gan_jax import plots
+from gan_jax.data.pixels import to_uint8
+from gan_jax.errors import InputError
+from gan_jax.writers import png
+from tests.conftest import picture
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_grid_has_every_image_in_reading_order(channels):
+def test_grid_has_images_in_reading_order(channels):
     images = np.zeros((5, 4, 6, channels), np.float32)
     images += np.arange(1, 6).reshape(5, 1, 1, 1) / 10
     grid = np.asarray(plots.image_grid(images, 2, 3))
@@ -18,14 +23,7 @@ def test_a_grid_has_every_image_in_reading_order(channels):
     assert centres.ravel().tolist() == [26, 51, 76, 102, 128, 0]
 
 
-def test_bytes_are_kept_and_floats_rounded_and_clipped():
-    array = np.array([[-1.0, 0.0, 0.5, 1.0, 2.0]])
-    assert plots.to_uint8(array).tolist() == [[0, 0, 128, 255, 255]]
-    same = np.array([3, 200], np.uint8)
-    assert plots.to_uint8(same) is same
-
-
-def test_an_animation_has_a_frame_a_picture():
+def test_gif_has_a_frame_per_picture():
     frames = [Image.new("L", (8, 8), 80 * i) for i in range(3)]
     animation = Image.open(io.BytesIO(plots.gif(frames)))
     assert animation.n_frames == 3
@@ -43,7 +41,7 @@ def line(step: int, **more) -> dict:
 
 
 def axes_of(monkeypatch, *arguments) -> list:
-    """The axes of an evaluation's figure, in the order they were made, from a PNG that opens."""
+    """The axes of an evaluation's figure, in the order of creation."""
     kept = []
     original = plots.figure_png
     monkeypatch.setattr(plots, "figure_png", lambda figure: kept.append(figure) or original(figure))
@@ -52,7 +50,7 @@ def axes_of(monkeypatch, *arguments) -> list:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_evaluation_shows_samples_neighbours_classes_and_curves(channels, monkeypatch):
+def test_evaluation_of_images(channels, monkeypatch):
     train = np.random.default_rng(0).integers(0, 256, (40, 8, 8, channels)).astype(np.uint8)
     samples = train[[7, 3, 11]] / np.float32(255)
     classes = {"histogram": [1, 2, 0], "data_histogram": [10, 0, 30]}
@@ -61,18 +59,18 @@ def test_an_evaluation_shows_samples_neighbours_classes_and_curves(channels, mon
     shown, pairs, bars, curves = axes_of(monkeypatch, samples, train, found, metrics)[:4]
     expected = np.asarray(plots.image_grid(samples, 10, 10))
     np.testing.assert_array_equal(shown.images[0].get_array(), expected)
-    both = plots.to_uint8(samples).repeat(2, axis=0)  # whose neighbours are they themselves
+    both = to_uint8(samples).repeat(2, axis=0)  # each is its own neighbour
     expected = np.asarray(plots.image_grid(both, 5, 10))
     np.testing.assert_array_equal(pairs.images[0].get_array(), expected)
     heights = [patch.get_height() for patch in bars.patches]
     np.testing.assert_allclose(heights, [1 / 3, 2 / 3, 0, 0.25, 0, 0.75])
-    (fid,) = curves.child_axes  # modes was not asked for this time
+    (fid,) = curves.child_axes  # modes is not in this evaluation
     assert fid.get_ylabel() == "fid"
     assert fid.lines[0].get_xydata().tolist() == [[20, 3], [40, 2]]
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_an_evaluation_of_points_without_classes_or_curves(d, monkeypatch):
+def test_evaluation_of_points(d, monkeypatch):
     points = np.random.default_rng(0).normal(size=(30, d)).astype(np.float32)
     found = evaluated(parzen={"value": float("inf")})
     left, right, bars, curves = axes_of(monkeypatch, points[:10], points, found, [line(1)])
@@ -81,9 +79,95 @@ def test_an_evaluation_of_points_without_classes_or_curves(d, monkeypatch):
     assert not curves.child_axes
 
 
-def test_a_metric_that_is_infinite_is_still_drawn(monkeypatch):
+def test_evaluation_with_an_infinite_metric(monkeypatch):
     points = np.zeros((9, 2), np.float32)
     metrics = [line(step, class_kl=float("inf")) for step in (1, 2)]
     counts = {"histogram": [9], "data_histogram": [9]}
     *_, curves = axes_of(monkeypatch, points, points, evaluated(class_kl=counts), metrics)
     assert len(curves.child_axes) == 1
+
+
+HOSTILE = {"text.usetex": True, "font.size": 30, "savefig.dpi": 20}
+
+
+def draw_all(title: str) -> list[bytes]:
+    """Every figure of this module, with a name of a data set where there is one."""
+    x = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    return [
+        png(plots.points(x, x)),
+        plots.curves([line(1), line(2)], title),
+        plots.evaluation(x, x, evaluated() | {"dataset": title}, [line(1)]),
+        plots.spectrum(np.array([1 + 2j, -1e-3 + 0j, 1j]), title),
+    ]
+
+
+def test_figures_ignore_rcparams():
+    expected = draw_all("digits")
+    with matplotlib.rc_context(HOSTILE):
+        assert draw_all("digits") == expected
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+@pytest.mark.parametrize("title", ["folder:sold_$5_$10", "folder:$\\nothing{$", "folder:写真"])
+def test_text_is_literal(title, monkeypatch):
+    """No math mode, and no warning where the font lacks a character."""
+    texts = []
+    original = plots.figure_png
+
+    def draw(figure):
+        content = original(figure)
+        texts.extend(figure.findobj(matplotlib.text.Text))
+        return content
+
+    monkeypatch.setattr(plots, "figure_png", draw)
+    draw_all(title)
+    assert sum(title in text.get_text() for text in texts) == 3
+    assert not any(text.get_parse_math() for text in texts)
+    assert not any("mathdefault" in text.get_text() for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "panels"),
+    [
+        ([line(1), line(2)], {"loss": ["D", "G"], "D's output": ["D(x)", "D(G(z))", "1/2"]}),
+        ([{"step": 1}, {"step": 2, "e_loss": 1.0, "d_real": 0.5}], {"loss": ["E"]}),
+        ([{"step": 1, "reconstruction_loss": None}], {"loss": ["reconstruction"]}),
+        ([{"step": 1}], {"loss": []}),
+    ],
+)
+def test_curves_of_any_algorithm(metrics, panels, monkeypatch):
+    kept = []
+    original = plots.figure_png
+    monkeypatch.setattr(plots, "figure_png", lambda figure: kept.append(figure) or original(figure))
+    plots.curves(metrics, "title")
+    found = {}
+    for axes in kept[0].axes:
+        labels = [line.get_label() for line in axes.lines]
+        found[axes.get_ylabel()] = [label.split(",")[0] for label in labels]
+    assert found == panels
+
+
+def test_draw_replaces_and_draw_missing_does_not(tmp_path, tiny):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "d_loss": 1.0}\n')
+    (tmp_path / "samples").mkdir()
+    for step in (0, 9_999_999, 10_000_000):
+        image = Image.new("L", (8, 8), 100 * (step % 7))
+        (tmp_path / f"samples/step_{step:07}.png").write_bytes(png(image))
+    (tmp_path / "samples/step_mine.png").touch()
+    names = ["samples.gif", "curves.png"]
+    plots.draw(tmp_path, tiny)
+    drawn = [(tmp_path / name).read_bytes() for name in names]
+    frames = picture(tmp_path / "samples.gif")
+    assert frames.n_frames == 3
+    for missing in names:
+        for name in names:
+            (tmp_path / name).write_bytes(b"")
+        (tmp_path / missing).unlink()
+        plots.draw_missing(tmp_path, tiny)
+        now = [(tmp_path / name).read_bytes() for name in names]
+        assert now == [x if name == missing else b"" for x, name in zip(drawn, names, strict=True)]
+    plots.draw(tmp_path, tiny)
+    assert [(tmp_path / name).read_bytes() for name in names] == drawn
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(InputError, match=r"metrics\.jsonl"):
+        plots.draw(tmp_path, tiny)

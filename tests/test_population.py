@@ -1,113 +1,91 @@
-"""Tests of gan_jax.sweeps.population: a member is the lone run of its seed, bit for bit."""
+"""Tests of gan_jax.population: on CPU, a member is bitwise identical to a standalone run."""
 
 import contextlib
-import functools
 import json
 import os
 import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import algorithm, checkpoint, config, core
-from gan_jax.sweeps import population
+from gan_jax import checkpoint, config, population
 from tests.conftest import ROOT, tiny_config
 
-RATES = (1e-3, 1e30, 3e-2, 5e-4)  # the second diverges at once
-SHAPE = (8, 8, 1)
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
+RATES = (1e-3, 1e30, 3e-2)  # the second diverges at once
 
 
-def configs() -> list:
-    fields = "d_optimizer.learning_rate"
+def configs(**changes) -> list:
+    """Members that differ in seed and learning rate."""
     return [
-        config.replace(tiny_config(), {fields: rate, "seed": seed})
+        config.replace(tiny_config(), changes | {"d_optimizer.learning_rate": rate, "seed": seed})
         for seed, rate in enumerate(RATES)
     ]
 
 
-def images() -> jax.Array:
-    return jnp.uint8(np.random.default_rng(0).integers(0, 256, (40, *SHAPE)))
+def train(configs: list, chunks: tuple[int, ...]):
+    """States of all members after these chunks, and the iterations at which they diverged."""
+    members = population.create(configs, IMAGES)
+    states, diverged = population.init(members), np.zeros(members.size, int)
+    for length in chunks:
+        states, info = population.train_chunk(members, states, length, diverged == 0)
+        assert all(x.shape == (members.size,) for x in info.values())
+        finite = np.isfinite(list(info.values())).all(axis=0)
+        diverged = np.where((diverged == 0) & ~finite, info["step"], diverged)
+    return [population.member(states, i) for i in range(members.size)], diverged.tolist()
 
 
-def train(num_steps: tuple[int, ...] = (7, 5)):
-    """Members in chunks; those that diverge stay dead."""
-    members = configs()
-    mesh = population.mesh(len(members))
-    game = config.game(members[0], SHAPE)
-    hparams = population.stack([jax.tree.map(np.float32, config.hparams(c)) for c in members])
-    seeds = np.array([c.seed for c in members], np.uint32)
-    states = population.init(game, hparams, seeds, images(), mesh)
-    alive, diverged = np.ones(len(members), bool), np.zeros(len(members), int)
-    for n in num_steps:
-        states, info = population.train_chunk(game, hparams, states, images(), n, alive, mesh)
-        finite = np.all([np.isfinite(x) for x in info.values()], axis=0)
-        diverged = np.where(alive & ~finite, info["step"], diverged)
-        alive = alive & finite
-    return states, diverged
+def digests(states: list) -> list[str]:
+    return [checkpoint.sha256(state) for state in states]
 
 
-def alone(c, num_steps: int):
-    """The same as gan_jax.train does it, in one chunk."""
-    game, hparams = config.game(c, SHAPE), config.hparams(c)
-    init = functools.partial(jax.jit(core.init, static_argnums=0), game, hparams)
-    return algorithm.train_chunk(
-        game, hparams, init(np.uint32(c.seed), images()), images(), num_steps
-    )
-
-
-def test_a_member_is_the_lone_run_bit_for_bit():
-    states, diverged = train()
+def test_members_are_standalone_runs():
+    states, diverged = train(configs(), (7, 5))
     for i, c in enumerate(configs()):
-        state, info = alone(c, 12)
-        if diverged[i]:
-            assert diverged[i] == int(info["step"])
-        else:
-            assert checkpoint.sha256(population.member(states, i)) == checkpoint.sha256(state)
-    assert (diverged > 0).tolist() == [False, True, False, False]
+        (alone,), (at,) = train([c], (12,))
+        assert at == diverged[i]
+        assert (at > 0) == (RATES[i] == 1e30)
+        if not at:
+            assert checkpoint.sha256(states[i]) == checkpoint.sha256(alone)
+    # A diverged member is frozen at the end of its chunk.
+    assert [int(state.step) for state in states] == [12, 7, 12]
+    assert digests(train(configs(), (7,))[0])[1] == checkpoint.sha256(states[1])
 
 
-def test_a_diverged_member_is_frozen():
-    states, diverged = train((7, 5))
-    earlier, _ = train((7,))
-    dead = int(np.flatnonzero(diverged)[0])
-    one, other = (population.member(s, dead) for s in (states, earlier))
-    jax.tree.map(np.testing.assert_array_equal, one, other)
-    assert int(one.step) == 7
-    assert int(population.member(states, 0).step) == 12
+def test_vmapped_members_agree_to_rounding(monkeypatch):
+    members = [configs()[0], configs()[2]]
+    mapped, _ = train(members, (3,))
+    population._train_chunk.clear_cache()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    vmapped, _ = train(members, (3,))
+    population._train_chunk.clear_cache()
+    for a, b in zip(mapped, vmapped, strict=True):
+        close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)  # noqa: E731
+        jax.tree.map(close, a, b)
+    assert digests(mapped) != digests(vmapped)  # or the CPU's path was taken
 
 
 SCRIPT = """
 import json
-from gan_jax import checkpoint
-from gan_jax.sweeps import population
-from tests.test_population import train
-states, diverged = train()
-print(json.dumps([population.mesh(4).size, diverged.tolist(), checkpoint.sha256(states)]))
+from tests.test_population import configs, digests, jax, train
+states, diverged = train(configs(), (7, 5))
+print(json.dumps([jax.device_count(), diverged, digests(states)]))
 """
 
 
-@pytest.mark.parametrize("devices", [4, pytest.param(2, marks=pytest.mark.slow)])
-def test_several_devices_give_the_bits_of_one(devices):
-    states, diverged = train()
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+def test_devices_share_members_bitwise():
+    # Three members on two devices: one of them trains a copy of the last member as padding.
+    states, diverged = train(configs(), (7, 5))
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     environment["JAX_PLATFORMS"] = "cpu"
-    out = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, capture_output=True, check=True
-    ).stdout
-    assert json.loads(out) == [devices, diverged.tolist(), checkpoint.sha256(states)]
+    command = [sys.executable, "-c", SCRIPT]
+    out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
+    assert json.loads(out) == [2, diverged, digests(states)]
 
 
-def test_size_is_that_of_a_state():
-    c = tiny_config()
-    game = config.game(c, SHAPE)
-    state = core.init(game, config.hparams(c), 0, images())
-    assert population.size(c, SHAPE) == sum(x.nbytes for x in jax.tree.leaves(state))
-
-
-# Together these use everything that a game may have.
+# Together these use every option of a GAN.
 FEATURES = [
     {"loss": "wasserstein", "penalties.gradient_penalty.weight": 10.0, "ema": 0.9},
     {"loss": "wasserstein", "weight_clip": 0.01, "update": "extragradient"},
@@ -134,23 +112,16 @@ FEATURES = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fields", FEATURES, ids=lambda fields: ",".join(map(str, fields.values())))
-def test_whatever_a_game_has_its_members_are_lone_runs_and_a_saved_state_goes_on(fields, tmp_path):
-    members = [
-        config.replace(tiny_config(), fields | {"seed": seed, "g_optimizer.learning_rate": rate})
-        for seed, rate in enumerate((1e-3, 2e-3))
-    ]
-    game, mesh = config.game(members[0], SHAPE), population.mesh(2)
-    hparams = population.stack([jax.tree.map(np.float32, config.hparams(c)) for c in members])
-    seeds = np.array([c.seed for c in members], np.uint32)
-    states = population.init(game, hparams, seeds, images(), mesh)
-    alive = np.ones(2, bool)
-    states, _ = population.train_chunk(game, hparams, states, images(), 3, alive, mesh)
+@pytest.mark.parametrize("changes", FEATURES, ids=lambda changes: ",".join(map(str, changes)))
+def test_every_option_is_bitwise_identical_and_resumes(changes, tmp_path):
+    pair = [configs(**changes)[0], configs(**changes)[2]]
+    members = population.create(pair, IMAGES)
+    states, _ = population.train_chunk(members, population.init(members), 3, np.ones(2, bool))
     with contextlib.closing(checkpoint.Writer(tmp_path, 1, 0)) as saver:
         saver.save(3, states)
-    states = checkpoint.restore_newest(tmp_path, jax.tree.map(np.asarray, states))
-    states, _ = population.train_chunk(game, hparams, states, images(), 4, alive, mesh)
-    for i, c in enumerate(members):
-        state, _ = alone(c, 7)
-        assert checkpoint.sha256(population.member(states, i)) == checkpoint.sha256(state)
-        assert int(state.step) == 7
+    saved = checkpoint.restore_newest(tmp_path, jax.tree.map(np.asarray, states))
+    states = population.place(members.mesh, saved)
+    states, _ = population.train_chunk(members, states, 4, np.ones(2, bool))
+    for i, c in enumerate(pair):
+        (alone,), _ = train([c], (7,))
+        assert checkpoint.sha256(population.member(states, i)) == checkpoint.sha256(alone)

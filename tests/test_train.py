@@ -1,17 +1,26 @@
+"""Tests of gan_jax.train: what a run writes and when, and what its bytes depend on."""
+
+import contextlib
+import io
+import itertools
 import json
+import os
 import pathlib
 import re
+import signal
 
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, config, core, plots, train, workdir
+from gan_jax import algorithms, checkpoint, config, draws, plots, population, train, workdir
+from gan_jax.draws import Stream
 from gan_jax.errors import InputError
-from tests.conftest import ROOT, picture
+from gan_jax.writers import png
+from tests.conftest import picture, tiny_config
 
 
 def files(directory: pathlib.Path) -> dict[str, bytes]:
-    """All that a run leaves, but for the checkpoints' inner files and the provenance."""
+    """Contents of all that a run leaves, but for checkpoints and run.json."""
     names = ["metrics.jsonl", "config.json", "curves.png", "samples.gif"]
     paths = [directory / name for name in names] + sorted(directory.glob("samples/*"))
     return {str(p.relative_to(directory)): p.read_bytes() for p in paths}
@@ -21,197 +30,248 @@ def sha(directory: pathlib.Path) -> str:
     return workdir.read_json(directory / "run.json")["params_sha256"]
 
 
-def test_a_run_leaves_its_files(tiny, tmp_path, capsys):
-    assert train.run(tiny, tmp_path, "digits") == 0
-    assert workdir.read_config(tmp_path) == tiny
-    record = workdir.read_json(tmp_path / "run.json")
+def steps_of(directory: pathlib.Path) -> list[int]:
+    return [json.loads(x)["step"] for x in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+# The schedule of outputs
+
+
+def test_due(tiny):
+    c = config.replace(tiny, {"eval_every": 8, "eval_metrics": ("fid",)})
+    expected = {
+        0: {"log", "metrics", "sample", "checkpoint", "eval"},  # which nothing asks for
+        1: {"log", "metrics"},
+        2: {"metrics"},
+        3: set(),
+        4: {"metrics", "checkpoint"},
+        5: {"log"},
+        6: {"metrics", "sample"},
+        8: {"metrics", "checkpoint", "eval"},
+        12: {"log", "metrics", "sample", "checkpoint"},  # the last, but no evaluation
+    }
+    assert {step: train.due(step, c) for step in expected} == expected
+    assert train.due(8, config.replace(c, {"metrics_every": 5})) >= {"metrics", "eval"}
+    assert "eval" not in train.due(8, tiny)
+    stops, step = [], 0
+    while step < c.num_steps:
+        stops.append(step := train.next_stop(step, c))
+    assert stops == [1, 2, 4, 5, 6, 8, 10, 12]
+
+
+def test_chunks_take_about_a_second():
+    assert train.next_length(longest=1, length=1, seconds=9.0) == 1  # mostly compilation
+    assert train.next_length(longest=1, length=1, seconds=0.001) == 2  # at most doubles
+    assert train.next_length(longest=64, length=50, seconds=2.0) == 25
+
+
+# A run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run and the lines that it printed."""
+    directory, out = tmp_path_factory.mktemp("train") / "run", io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert train.run(tiny_config(), directory, "digits") == 0
+    return directory, out.getvalue().splitlines()
+
+
+def test_a_run_leaves_its_files(tiny, finished):
+    directory, printed = finished
+    assert workdir.read_config(directory) == tiny
+    record = workdir.read_json(directory / "run.json")
     assert record["status"] == "finished"
-    assert record["seed"] == tiny.seed
-    assert record["step"] == 12
+    assert (record["seed"], record["step"], record["resumed_from"]) == (tiny.seed, 12, 0)
     assert record["dataset"]["shape"] == [1500, 8, 8, 1]
     assert record["seconds_to_first_step"] > 0
     assert record["steps_per_second"] > 0
-    for field in ("git_commit", "git_dirty", "versions", "device"):
-        assert field in record
-    for field in ("params_sha256", ("dataset", "sha256")):
-        digest = record[field] if isinstance(field, str) else record[field[0]][field[1]]
+    for digest in (record["params_sha256"], record["dataset"]["sha256"]):
         assert re.fullmatch("[0-9a-f]{64}", digest)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 4, 6, 8, 10, 12]
-    expected = {"step", "d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm"}
-    assert expected <= lines[0].keys()
-    names = [p.name for p in sorted((tmp_path / "samples").iterdir())]
+    assert steps_of(directory) == [1, 2, 4, 6, 8, 10, 12]
+    line = json.loads((directory / "metrics.jsonl").read_text().splitlines()[0])
+    spec = config.spec(tiny, (8, 8, 1))
+    assert set(line) == {"step", *algorithms.ALGORITHMS["gan"].info_names(spec)}
+    names = [p.name for p in sorted((directory / "samples").iterdir())]
     assert names == ["step_0000000.png", "step_0000006.png", "step_0000012.png"]
-    assert picture(tmp_path / "samples.gif").n_frames == 3
-    assert picture(tmp_path / "curves.png").size[0] > 500
-    assert checkpoint.steps(tmp_path / "checkpoints") == [4, 8, 12]
-    out = capsys.readouterr().out.splitlines()
-    assert out[0] == str(tmp_path)
-    printed = [re.fullmatch(r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+", line) for line in out]
-    assert [int(m[1]) for m in printed if m] == [1, 5, 10, 12]
+    assert picture(directory / "samples.gif").n_frames == 3
+    assert picture(directory / "curves.png").size[0] > 500
+    assert checkpoint.steps(directory / "checkpoints") == [4, 8, 12]
+    assert printed[0] == str(directory)
+    matches = [re.fullmatch(r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+", x) for x in printed]
+    assert [int(m[1]) for m in matches if m] == [1, 5, 10, 12]
+    for line in printed[-3:]:
+        assert pathlib.Path(line.split()[-1]).is_file()
 
 
-def test_every_picture_is_of_one_fixed_noise(tiny, tmp_path):
-    train.run(tiny, tmp_path, "digits")
-    for step in (4, 8, 12):
-        game, state = workdir.load(tmp_path, step)
-        key = core.role_key(state.key, core.Role.NOISE_SAMPLE)
-        noise = core.sample_noise(game, key, 6)
-        images = np.asarray(core.generate(game, state.g.variables, noise))
-        expected = plots.png(plots.image_grid(images, 2, 3))
-        assert plots.png(train.sample_picture(tiny, game, state, images)) == expected
-    assert (tmp_path / "samples/step_0000012.png").read_bytes() == expected
+def test_sample_grids_share_one_noise(tiny, finished):
+    directory, _ = finished
+    for step in (4, 12):
+        spec, state = workdir.load(directory, step)
+        z = draws.noise(spec, draws.stream_key(state.key, Stream.NOISE_SAMPLE), 6)
+        images = algorithms.generate(spec, state, z)
+        expected = png(plots.image_grid(images, 2, 3))
+        assert png(train.sample_picture(tiny, spec, state, images)) == expected
+    assert (directory / "samples/step_0000012.png").read_bytes() == expected
+    other = train.evaluation_samples(spec, state, 6)
+    assert other.shape == images.shape
+    assert np.any(other != images)
 
 
-def test_any_quantity_that_is_not_finite_is_noticed():
-    good = {"step": 3, "d_loss": 0.5, "d_param_norm": 2.0}
-    assert train._not_finite(good) is None
-    for value in (float("nan"), float("inf"), -float("inf")):
-        assert train._not_finite(good | {"d_param_norm": value}) == "d_param_norm"
-
-
-def test_metrics_of_the_past_are_kept_and_must_be_whole(tiny, tmp_path):
-    train.run(tiny, tmp_path / "run", "digits")
-    tiny.num_steps, tiny.metrics_every = 20, 5
-    metrics = tmp_path / "run/metrics.jsonl"
-    whole = metrics.read_bytes()
-    for damaged in (None, whole.replace(b"{", b"(", 1), b"\n" + whole, b'{"step": 1}\n'):
-        metrics.unlink() if damaged is None else metrics.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"metrics\.jsonl"):
-            train.run(tiny, tmp_path / "run", "digits")
-    metrics.write_bytes(whole)
-    train.run(tiny, tmp_path / "run", "digits")
-    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
-    assert steps == [1, 2, 4, 6, 8, 10, 15, 20]
-
-
-def test_points_beyond_the_reach_of_sigmoid_are_refused(tiny, tmp_path):
-    np.save(tmp_path / "points.npy", np.full((20, 2), 1.5, np.float32))
-    tiny.dataset = f"npy:{tmp_path}/points.npy"
-    with pytest.raises(InputError, match=r"generator\.output=linear"):
-        train.run(tiny, tmp_path / "run", "points")
-
-
-def test_a_seed_repeats_a_run_and_another_does_not(tiny, tmp_path):
-    for name in ("a", "b"):
-        train.run(tiny, tmp_path / name, "digits")
-    assert files(tmp_path / "a") == files(tmp_path / "b")
-    assert sha(tmp_path / "a") == sha(tmp_path / "b")
-    tiny.seed = 1
-    train.run(tiny, tmp_path / "c", "digits")
-    assert sha(tmp_path / "c") != sha(tmp_path / "a")
-
-
-def test_what_is_written_does_not_change_what_is_trained(tiny, tmp_path, monkeypatch):
-    train.run(tiny, tmp_path / "a", "digits")
-    tiny.log_every, tiny.metrics_every, tiny.sample_every, tiny.checkpoint_every = 1, 3, 12, 12
-    train.run(tiny, tmp_path / "b", "digits")
+def test_a_run_depends_on_its_seed_only(tiny, finished, tmp_path, monkeypatch):
+    """Neither on what is written nor on how chunks are cut."""
+    directory, _ = finished
+    train.run(tiny, tmp_path / "again", "digits")
+    assert files(tmp_path / "again") == files(directory)
     monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)  # chunks of one iteration
-    train.run(tiny, tmp_path / "c", "digits")
-    assert sha(tmp_path / "a") == sha(tmp_path / "b") == sha(tmp_path / "c")
+    periods = {"log_every": 1, "metrics_every": 3, "sample_every": 12, "checkpoint_every": 12}
+    train.run(config.replace(tiny, periods), tmp_path / "rarely", "digits")
+    assert sha(directory) == sha(tmp_path / "again") == sha(tmp_path / "rarely")
+    train.run(config.replace(tiny, {"seed": 1}), tmp_path / "other", "digits")
+    assert sha(tmp_path / "other") != sha(directory)
 
 
-def test_a_longer_run_goes_on_from_a_shorter_one_as_if_it_had_been_one(tiny, tmp_path):
-    train.run(tiny, tmp_path / "once", "digits")
-    tiny.num_steps = 7
-    train.run(tiny, tmp_path / "twice", "digits")
-    tiny.num_steps = 12
-    train.run(tiny, tmp_path / "twice", "digits")
-    assert workdir.read_json(tmp_path / "twice/run.json")["resumed_from"] == 7
-    once, twice = files(tmp_path / "once"), files(tmp_path / "twice")
+def test_a_longer_run_extends_a_shorter_one(tiny, finished, tmp_path):
+    short = config.replace(tiny, {"num_steps": 7})
+    train.run(short, tmp_path, "digits")
+    train.run(tiny, tmp_path, "digits")
+    assert workdir.read_json(tmp_path / "run.json")["resumed_from"] == 7
+    once, twice = files(finished[0]), files(tmp_path)
     assert twice.pop("samples/step_0000007.png")
     assert once.pop("samples.gif") != twice.pop("samples.gif")  # one frame more
     assert once == twice
-    assert sha(tmp_path / "once") == sha(tmp_path / "twice")
+    assert sha(finished[0]) == sha(tmp_path)
 
 
-def test_a_finished_run_is_left_alone(tiny, tmp_path, capsys):
-    train.run(tiny, tmp_path, "digits")
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    capsys.readouterr()
-    assert train.run(tiny, tmp_path, "digits") == 0
-    assert "finished" in capsys.readouterr().out
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+@pytest.mark.parametrize("step", [3, 4])  # nothing else is due at 3
+def test_a_signal_saves_the_current_state(step, tiny, finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        iteration = itertools.count(1)
 
+        def interrupt(*_, **__):
+            if next(iteration) == step:
+                os.kill(os.getpid(), signal.SIGTERM)
 
-def test_another_config_is_refused_by_the_names_of_its_fields(tiny, tmp_path):
-    train.run(tiny, tmp_path, "digits")
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    tiny.d_optimizer.learning_rate = 0.5
-    tiny.num_steps = 11
-    with pytest.raises(InputError, match=r"num_steps.*d_optimizer.learning_rate \(0.001 -> 0.5\)"):
-        train.run(tiny, tmp_path, "digits")
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
-
-
-def test_divergence_stops_the_run_and_keeps_the_last_finite_checkpoint(tiny, tmp_path, capsys):
-    tiny.d_optimizer.name = "sgd"
-    tiny.d_optimizer.learning_rate = 1e30
-    tiny.checkpoint_every = 1
-    assert train.run(tiny, tmp_path, "digits") == 1
+        patch.setattr(train.tqdm, "set_postfix", interrupt)
+        assert train.run(tiny, tmp_path, "digits") == 128 + signal.SIGTERM
     record = workdir.read_json(tmp_path / "run.json")
+    assert (record["status"], record["step"]) == ("interrupted", step)
+    assert f"Interrupted after iteration {step}, saved" in capsys.readouterr().out
+    assert int(workdir.load(tmp_path)[1].step) == step
+    assert train.run(tiny, tmp_path, "digits") == 0
+    assert workdir.read_json(tmp_path / "run.json")["resumed_from"] == step
+    assert files(tmp_path) == files(finished[0])
+    assert sha(tmp_path) == sha(finished[0])
+
+
+def test_a_finished_run_is_left_alone(tiny, finished, capsys):
+    before = {p: p.stat().st_mtime_ns for p in finished[0].rglob("*")}
+    assert train.run(tiny, finished[0], "digits") == 0
+    assert "finished" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in finished[0].rglob("*")} == before
+
+
+def test_without_a_directory_runs_are_numbered(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/digits/1").mkdir(parents=True)
+    assert train.run(config.replace(tiny, {"num_steps": 1}), None, "digits") == 0
+    assert (tmp_path / "runs/digits/2/run.json").exists()
+
+
+# Divergence
+
+
+def test_divergence_keeps_the_last_finite_checkpoint(tiny, tmp_path, capsys):
+    changes = {"d_optimizer.name": "sgd", "d_optimizer.learning_rate": 1e30, "checkpoint_every": 1}
+    diverging = config.replace(tiny, changes)
+    assert train.run(diverging, tmp_path / "a", "digits") == 1
+    record = workdir.read_json(tmp_path / "a/run.json")
     assert record["status"] == "diverged"
     assert "params_sha256" not in record
-    step = record["diverged"]["step"]
-    assert (
-        f"{record['diverged']['in']} is not finite at iteration {step}" in capsys.readouterr().err
-    )
-    for done in checkpoint.steps(tmp_path / "checkpoints"):
+    step, quantity = record["diverged"]["step"], record["diverged"]["in"]
+    assert f"{quantity} is not finite at iteration {step}" in capsys.readouterr().err
+    for done in checkpoint.steps(tmp_path / "a/checkpoints"):
         assert done < step
-        _, state = workdir.load(tmp_path, done)
-        assert np.isfinite(state.d.params["Dense_0"]["kernel"]).all()
-
-
-def test_a_run_that_diverged_at_its_end_is_not_a_finished_one(tiny, tmp_path):
-    tiny.d_optimizer.name = "sgd"
-    tiny.d_optimizer.learning_rate = 1e30
-    train.run(tiny, tmp_path / "a", "digits")
-    tiny.num_steps = workdir.read_json(tmp_path / "a/run.json")["step"]
+        _, state = workdir.load(tmp_path / "a", done)
+        assert np.isfinite(state.players["d"].params["Dense_0"]["kernel"]).all()
+    # One that diverges in its last iteration has not finished.
+    last = config.replace(diverging, {"num_steps": step})
     for _ in range(2):
-        assert train.run(tiny, tmp_path / "b", "digits") == 1
+        assert train.run(last, tmp_path / "b", "digits") == 1
 
 
-def test_new_runs_are_numbered(tiny, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for n in (1, 2):
-        assert train.run(tiny, None, "digits") == 0
-        assert (tmp_path / "runs/digits" / str(n) / "run.json").exists()
+@pytest.mark.parametrize("name", ["d_loss", "g_grad_norm", "d_param_norm"])
+def test_any_non_finite_quantity_is_divergence(name, tiny, tmp_path, monkeypatch):
+    original = population.train_chunk
+
+    def overflow(*arguments):
+        states, info = original(*arguments)
+        return states, info | {name: info[name] * np.inf}
+
+    monkeypatch.setattr(population, "train_chunk", overflow)
+    assert train.run(tiny, tmp_path, "digits") == 1
+    assert workdir.read_json(tmp_path / "run.json")["diverged"] == {"step": 1, "in": name}
 
 
-def test_points_are_drawn_as_a_scatter_plot(tiny, tmp_path):
+def test_non_finite_samples_are_divergence(tiny, tmp_path, monkeypatch):
+    c = config.replace(tiny, {"eval_every": 4, "eval_num": 10, "eval_metrics": ("parzen",)})
+    original = train.evaluation_samples
+    monkeypatch.setattr(train, "evaluation_samples", lambda *x: original(*x) * np.nan)
+    assert train.run(c, tmp_path, "digits") == 1
+    assert workdir.read_json(tmp_path / "run.json")["diverged"] == {"step": 4, "in": "samples"}
+    assert steps_of(tmp_path) == [1, 2]
+
+
+# Data and outputs
+
+
+def test_points_beyond_sigmoid_are_refused(tiny, tmp_path):
+    for value in (1.5, -0.1):
+        np.save(tmp_path / "points.npy", np.full((20, 2), value, np.float32))
+        c = config.replace(tiny, {"dataset": f"npy:{tmp_path}/points.npy"})
+        with pytest.raises(InputError, match=r"generator\.output=linear"):
+            train.run(c, tmp_path / "run", "points")
+    with pytest.raises(InputError, match=r"batch_size is 21, but .* has only 20 examples"):
+        train.run(config.replace(c, {"batch_size": 21}), tmp_path / "run", "points")
+    assert not (tmp_path / "run").exists()
+
+
+def test_points_are_scattered(tiny, tmp_path):
     points = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
     np.save(tmp_path / "points.npy", points)
-    tiny.dataset = f"npy:{tmp_path}/points.npy"
-    tiny.generator.output = "linear"
-    assert train.run(tiny, tmp_path / "run", "points") == 0
+    changes = {"dataset": f"npy:{tmp_path}/points.npy", "generator.output": "linear"}
+    assert train.run(config.replace(tiny, changes), tmp_path / "run", "points") == 0
     assert picture(tmp_path / "run/samples/step_0000012.png").size == (480, 480)
 
 
-def test_tensorboard_has_the_scalars_and_pictures(tiny, tmp_path):
-    tiny.tensorboard = True
-    train.run(tiny, tmp_path, "digits")
+def test_tensorboard_has_scalars_and_pictures(tiny, tmp_path):
+    train.run(config.replace(tiny, {"tensorboard": True, "num_steps": 2}), tmp_path, "digits")
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"d_loss" in events.read_bytes()
     assert b"samples" in events.read_bytes()
 
 
-def test_data_that_changed_under_a_run_are_refused(tiny, tmp_path):
-    rng = np.random.default_rng(0)
-    tiny.dataset = f"npy:{tmp_path}/images.npy"
-    np.save(tmp_path / "images.npy", rng.integers(0, 256, (20, 8, 8), np.uint8))
-    train.run(tiny, tmp_path / "run", "x")
-    np.save(tmp_path / "images.npy", rng.integers(0, 256, (20, 8, 8), np.uint8))
-    tiny.num_steps = 20
-    with pytest.raises(InputError, match="has changed since"):
-        train.run(tiny, tmp_path / "run", "x")
+def test_metrics_before_a_resume_must_be_intact(tiny, finished, tmp_path):
+    c = config.replace(tiny, {"num_steps": 7})
+    train.run(c, tmp_path, "digits")
+    longer = config.replace(tiny, {"metrics_every": 5})
+    metrics = tmp_path / "metrics.jsonl"
+    intact = metrics.read_bytes()
+    for damaged in (None, intact.replace(b"{", b"(", 1), b"\n" + intact, b"[1]\n"):
+        metrics.unlink() if damaged is None else metrics.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"metrics\.jsonl"):
+            train.run(longer, tmp_path, "digits")
+    metrics.write_bytes(intact)
+    train.run(longer, tmp_path, "digits")
+    assert steps_of(tmp_path) == [1, 2, 4, 6, 10, 12]
 
 
 @pytest.mark.slow
-def test_mnist_begins_as_the_tutorials_published_runs_do(mnist_dir, tmp_path, monkeypatch):
-    """Theirs print 1.446/2.288 and 1.671/1.718 at first, 0.0645/6.974 and 0.0501/4.74 after 2k."""
+def test_mnist_begins_like_the_tutorial(mnist_dir, tmp_path, monkeypatch):
+    """Its logs: 1.446/2.288 and 1.671/1.718 at first, 0.0645/6.974 and 0.0501/4.74 after 2,000."""
     monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
-    c = config.load(str(ROOT / "configs/mnist.py"), ["--config.num_steps=2000"])
-    assert train.run(c, tmp_path, "mnist") == 0
+    assert train.run(config.load("mnist", ["--config.num_steps=2000"]), tmp_path, "mnist") == 0
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert 1.2 < lines[0]["d_loss"] < 2.2
     assert 1.2 < lines[0]["g_loss"] < 3.2

@@ -1,10 +1,10 @@
-"""Nothing but seeds: how far runs of one config differ.
+"""Seeds only: the run-to-run variance of a config.
 
-python -m gan_jax.sweep --config=configs/all_modes.py --sweep=configs/sweeps/seeds.py --seeds=10
+python -m gan_jax.sweep --config=all_modes --sweep=seeds --seeds=10
 """
 
-from gan_jax import search
+from gan_jax.sweeps import space
 
 
-def get_sweep() -> list[search.Setting]:
+def get_sweep() -> list[space.Setting]:
     return [{}]

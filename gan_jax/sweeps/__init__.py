@@ -1,1 +1,1 @@
-"""Sweeps: what is trained (plan), how (population, host), where it lies (shards), what it says."""
+"""Sweeps: many settings of one config, each with several seeds."""

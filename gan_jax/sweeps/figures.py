@@ -1,4 +1,4 @@
-"""The figures of a sweep: each asks one question."""
+"""The figures of a sweep."""
 
 import math
 import textwrap
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gan_jax import plots
-from gan_jax.scores import METRICS, cost
+from gan_jax.evaluation.registry import METRICS, lower_is_better
 from gan_jax.sweeps import ranking
-from gan_jax.sweeps.ranking import Results, Standing, number
+from gan_jax.sweeps.ranking import Results, Standing, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-FEW = 12  # distinct values of a field that are still told one by one
+FEW = 12  # up to this many distinct values of a field are shown one by one
 _RANKED = 30  # settings in ranking.png
-# Of Okabe and Ito, with a line and a marker each for print without colours.
+# Okabe and Ito's colours; line styles and markers tell lines apart in black and white.
 _STYLES = (
     ("#0072B2", "-", "o"),
     ("#D55E00", "--", "s"),
@@ -30,19 +30,16 @@ _BLUE, _VERMILION = _STYLES[0][0], _STYLES[1][0]
 
 
 def _figure(width: float, height: float, title: str, results: Results | None = None) -> "Figure":
-    """A figure under a title; with results also under the fields that its settings are named by.
-
-    Its size is in inches, without the title.
-    """
+    """A figure of a size in inches, without its title; with results this names the swept fields."""
     fields = ", ".join(ranking.fields(results)) if results else ""
-    lines = [title, *textwrap.wrap(fields, int(11 * width))]  # characters, by their usual width
+    lines = [title, *textwrap.wrap(fields, int(11 * width))]  # about 11 characters per inch
     figure = plots.new_figure(width, height + 0.2 * len(lines))
     figure.suptitle("\n".join(lines), x=0.01, ha="left")
     return figure
 
 
 def _label(metric: str) -> str:
-    return f"{METRICS[metric].label}, {ranking.better(metric)}"
+    return f"{METRICS[metric].label}, {ranking.direction(metric)}"
 
 
 def _finite(values: Any) -> np.ndarray:
@@ -51,9 +48,9 @@ def _finite(values: Any) -> np.ndarray:
 
 
 def _scale(axes: "Axes", axis: "Axis", values: np.ndarray) -> None:
-    """A log axis where finite values are all positive and span more than a decade.
+    """Uses a log axis if the finite values are positive and span more than a decade.
 
-    Its ticks are plain numbers, the fewer to a decade the more decades there are.
+    Ticks are plain numbers, fewer per decade the more decades there are.
     """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -67,20 +64,22 @@ def _scale(axes: "Axes", axis: "Axis", values: np.ndarray) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+@plots.style()
 def curves_png(results: Results, metric: str, standings: list[Standing]) -> bytes:
-    """The metric of the best settings over the steps, or the losses if it was measured only once.
+    """Learning curves of the best settings: the metric, or the losses if it was measured only once.
 
-    A line is the median over the seeds measured at that step, a band their quartiles.
+    Lines are medians over the seeds measured at that step, bands quartiles.
     """
     several = (~np.isnan(ranking.curve(results, metric))).any(axis=0).sum() > 1
     losses = [name for name in ("d_loss", "g_loss") if name in results.names]
     shown = [metric] if several or not losses else losses
     labels = []
     for s in standings[: len(_STYLES)]:
-        lost = f", {s.lost} of {len(s.scores)} without a score" if s.lost else ""
-        label = f"{ranking.setting_name(results, s.setting)} ({number(s.iqm.value)}{lost})"
+        unscored = f", {s.unscored} of {len(s.scores)} unscored" if s.unscored else ""
+        name = ranking.setting_name(results, s.setting)
+        label = f"{name} ({format_number(s.iqm.value)}{unscored})"
         labels.append(textwrap.fill(label, 90))
-    title = "How did the best settings get there? (median and quartiles over seeds)"
+    title = "Learning curves of the best settings (median and quartiles over seeds)"
     lines = sum(label.count("\n") + 1 for label in labels)
     figure = _figure(8, 0.7 + 3.5 * len(shown) + 0.2 * lines, title, results)
     grid = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
@@ -89,9 +88,9 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
         for s, label, (color, style, marker) in zip(standings, labels, _STYLES, strict=False):
             curve = ranking.curve(results, name)[results.setting == s.setting]
             at = ~np.isnan(curve).all(axis=0)
-            if not at.any():  # every seed diverged before anything was measured
+            if not at.any():  # all seeds diverged before the first measurement
                 continue
-            with np.errstate(invalid="ignore"):  # between infinite ones; NaN is not drawn
+            with np.errstate(invalid="ignore"):  # interpolation between infinities
                 bands = np.nanpercentile(curve[:, at], [25, 50, 75], axis=0)
             bands[~np.isfinite(bands)] = np.nan
             low, median, high = bands
@@ -111,54 +110,53 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
     return plots.figure_png(figure)
 
 
-def _edge(metric: str, low: float, high: float) -> float:
-    """Of the two ends of an axis that where the scores are worst."""
-    return high if cost(metric, math.inf) > 0 else low
+def _worst_end(metric: str, low: float, high: float) -> float:
+    return high if lower_is_better(metric, math.inf) > 0 else low
 
 
 def _on_frame(axes: "Axes", metric: str, x: np.ndarray, look: dict[str, Any]) -> None:
-    """Marks on the frame, which no score reaches, for scores that are not finite."""
-    if len(x):  # else an empty line would take its place in the layout
-        y = np.full(len(x), _edge(metric, 0, 1))
+    """Marks scores that are not finite on the frame, at the worst end of the y axis."""
+    if len(x):  # an empty line would still take up space in the legend
+        y = np.full(len(x), _worst_end(metric, 0, 1))
         axes.plot(x, y, ls="", clip_on=False, transform=axes.get_xaxis_transform(), **look)
 
 
 def _panel(
-    axes: "Axes", metric: str, values: dict[str, Any], own: np.ndarray, scores: np.ndarray
+    axes: "Axes", metric: str, values: dict[str, Any], texts: np.ndarray, scores: np.ndarray
 ) -> None:
-    """The final scores by one field.
+    """Final scores against one field.
 
-    Numbers, if many, are at their place on the axis; anything else stands side by side.
+    More than FEW numbers get a numeric axis; anything else is categorical, with jitter.
 
     Args:
       axes: to draw in.
       metric: of the scores.
-      values: of the field, by their text.
-      own: each member's text, shape (N,).
-      scores: shape (N,), the worst possible for a member without one.
+      values: distinct values of the field, by their text.
+      texts: each member's value as text, shape (N,).
+      scores: shape (N,), unscored members filled.
     """
     numbers, few = all(map(ranking.is_number, values.values())), len(values) <= FEW
     if numbers and not few:
-        x = np.array([values[text] for text in own], np.float64)
+        x = np.array([values[text] for text in texts], np.float64)
         _scale(axes, axes.xaxis, x)
     else:
         places = {text: i for i, text in enumerate(values)}
-        x = np.array([places[text] for text in own], np.float64)
-        x += np.random.default_rng(0).uniform(-0.2, 0.2, len(x))  # not one on the other
+        x = np.array([places[text] for text in texts], np.float64)
+        x += np.random.default_rng(0).uniform(-0.2, 0.2, len(x))
         axes.set_xlim(-0.5, len(values) - 0.5)
-        labels = [ranking.brief(value) for value in values.values()] if few else []
+        labels = [ranking.format_value(value) for value in values.values()] if few else []
         slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(len(labels)), labels, **slant if sum(map(len, labels)) > 30 else {})
     finite = np.isfinite(scores)
-    axes.plot(x[finite], scores[finite], "o", ms=4, mew=0, alpha=0.5, color=_BLUE, label="a member")
-    lost = {"marker": "x", "color": _VERMILION, "label": "a member without a finite score"}
-    _on_frame(axes, metric, x[~finite], lost)
+    axes.plot(x[finite], scores[finite], "o", ms=4, mew=0, alpha=0.5, color=_BLUE, label="member")
+    unscored = {"marker": "x", "color": _VERMILION, "label": "member without a finite score"}
+    _on_frame(axes, metric, x[~finite], unscored)
     if few:
-        middles = np.array([ranking.iqm(scores[own == text]) for text in values])
-        at, known = np.arange(len(values)), np.isfinite(middles)
+        iqms = np.array([ranking.iqm(scores[texts == text]) for text in values])
+        at, known = np.arange(len(values)), np.isfinite(iqms)
         look: dict[str, Any] = {"marker": "D", "color": "black", "label": "IQM of all members"}
-        style = "-" if numbers else ""  # between names there is nothing
-        axes.plot(at, np.where(known, middles, np.nan), ls=style, lw=1, **look)
+        style = "-" if numbers else ""  # categories are not connected
+        axes.plot(at, np.where(known, iqms, np.nan), ls=style, lw=1, **look)
         _on_frame(axes, metric, at[~known], look)
     if not finite.any():
         axes.set_yticks([])
@@ -166,50 +164,52 @@ def _panel(
     axes.grid(alpha=0.3)
 
 
+@plots.style()
 def hyperparameters_png(results: Results, metric: str) -> bytes:
-    """The final score of every member by each swept field."""
-    scores = ranking.worst_for_lost(ranking.final(results, metric)[0], metric)
+    """The final score of every member against each swept field."""
+    scores = ranking.fill_unscored(ranking.final_scores(results, metric)[0], metric)
     fields = {field: ranking.field_values(results, field) for field in ranking.fields(results)}
     if not fields:
         fields = {"no field is swept": ({"all": "all"}, np.full(len(scores), "all"))}
     columns = 2 if len(fields) == 4 else min(3, len(fields))
     rows = math.ceil(len(fields) / columns)
-    title = "What does each hyperparameter do to the final score?"
+    title = "Final score by hyperparameter"
     figure = _figure(max(6, 4 * columns), 1 + 3.5 * rows, title)
     figure.supylabel(_label(metric), fontsize=10)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes, (field, (values, own)) in zip(grid.flat, fields.items(), strict=False):
-        _panel(axes, metric, values, own, scores)
-        few = "" if len(values) <= FEW else f" ({len(values)} values)"
-        axes.set_xlabel(f"{field}{few}")
+    for axes, (field, (values, texts)) in zip(grid.flat, fields.items(), strict=False):
+        _panel(axes, metric, values, texts, scores)
+        count = "" if len(values) <= FEW else f" ({len(values)} values)"
+        axes.set_xlabel(f"{field}{count}")
     for axes in grid.flat[len(fields) :]:
         axes.axis("off")
-    # Of all panels, as a field of many values has no IQM.
-    keys = {
-        text: handle
+    # From all panels: a field of many values has no IQM.
+    handles = {
+        label: handle
         for axes in grid.flat
-        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(keys.values(), keys.keys(), loc="outside lower left", frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower left", frameon=False)
     return plots.figure_png(figure)
 
 
+@plots.style()
 def ranking_png(results: Results, metric: str, standings: list[Standing]) -> bytes:
-    """The IQM and its interval of the best settings, best first."""
+    """IQMs and their intervals of the best settings, best first."""
     shown = standings[:_RANKED]
     names = []
     for s in shown:
-        lost = f" ({s.lost}/{len(s.scores)} no score)" if s.lost else ""
-        names.append(textwrap.fill(ranking.setting_name(results, s.setting) + lost, 60))
-    of = f" (the best {len(shown)} of {len(standings)})" if len(shown) < len(standings) else ""
+        unscored = f" ({s.unscored}/{len(s.scores)} unscored)" if s.unscored else ""
+        names.append(textwrap.fill(ranking.setting_name(results, s.setting) + unscored, 60))
+    best = f", best {len(shown)} of {len(standings)}" if len(shown) < len(standings) else ""
     row = 0.1 + 0.15 * max(name.count("\n") + 1 for name in names)
-    figure = _figure(8, 1.3 + row * len(shown), f"Which setting is best?{of}", results)
+    figure = _figure(8, 1.3 + row * len(shown), f"Ranking of the settings{best}", results)
     axes = figure.subplots()
     middles = np.array([s.iqm.value for s in shown])
     ends = np.array([(s.iqm.low, s.iqm.high) for s in shown])
     finite = _finite([middles, *ends.T])
     _scale(axes, axes.xaxis, finite)
-    if len(finite):  # what the axis has to hold, before anything reaches to its ends
+    if len(finite):  # fixes the limits before anything is clipped to them
         axes.plot(finite, np.zeros(len(finite)), ls="")
     else:
         axes.set_xticks([])
@@ -218,12 +218,12 @@ def ranking_png(results: Results, metric: str, standings: list[Standing]) -> byt
     y = np.arange(len(shown))
     known = np.isfinite(middles)
     axes.plot(middles[known], y[known], "o", color=_BLUE, label="IQM over seeds")
-    lows, highs = np.clip(ends, low, high).T  # an infinite end is that of the axis
-    label = "its 95 % interval" + (" (to the frame: infinite)" if np.isinf(ends).any() else "")
-    axes.hlines(y, lows, highs, color=_BLUE, lw=1.5, label=label)
+    lows, highs = np.clip(ends, low, high).T
+    infinite = " (infinite if it reaches the frame)" if np.isinf(ends).any() else ""
+    axes.hlines(y, lows, highs, color=_BLUE, lw=1.5, label=f"95 % interval{infinite}")
     if not known.all():
-        edge = np.full((~known).sum(), _edge(metric, low, high))
-        label = "infinite IQM: too many members without a score"
+        edge = np.full((~known).sum(), _worst_end(metric, low, high))
+        label = "infinite IQM (too many unscored members)"
         axes.plot(edge, y[~known], "x", color=_VERMILION, clip_on=False, label=label)
     figure.legend(loc="outside lower left", frameon=False)
     axes.set_yticks(y, names, fontsize=8)
@@ -233,17 +233,18 @@ def ranking_png(results: Results, metric: str, standings: list[Standing]) -> byt
     return plots.figure_png(figure)
 
 
+@plots.style()
 def samples_png(results: Results, metric: str) -> bytes:
-    """Samples of the best, the median and the worst of the members that have a score."""
-    scores, _ = ranking.final(results, metric)
+    """Samples of the best, the median and the worst scored member."""
+    scores, _ = ranking.final_scores(results, metric)
     shown = ranking.extremes(results, metric)
-    figure = _figure(max(7, 4 * len(shown)), 4.6, "What do members draw?", results)
+    figure = _figure(max(7, 4 * len(shown)), 4.6, "Samples", results)
     grid = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, (name, i) in zip(grid, shown.items(), strict=True):
         samples = results.samples[i]
-        score = "no score"
+        score = "unscored"
         if not np.isnan(scores[i]):
-            score = f"{METRICS[metric].label} {number(scores[i])}"
+            score = f"{METRICS[metric].label} {format_number(scores[i])}"
         setting = ranking.setting_name(results, int(results.setting[i]))
         lines = f"{name}: member {i}, {score}", setting
         title = "\n".join(textwrap.fill(line, 45) for line in lines)

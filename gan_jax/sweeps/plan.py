@@ -1,67 +1,66 @@
-"""From a sweep's settings and seeds to members, and from these to the units that train at once."""
+"""Plans a sweep: settings and seeds become members, and members that train together a unit."""
 
 import itertools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import psutil
 from ml_collections import ConfigDict
 
-from gan_jax import config as config_lib
+from gan_jax import config
+from gan_jax.config.schema import PER_SWEEP, TRACED
 from gan_jax.errors import InputError
 from gan_jax.sweeps import population
 
-# What a sweep has one of: another value would make its members incomparable, or change nothing.
-_ONE = (
-    *("seed", "accelerator", "deterministic", "dataset", "split", "image_size"),
-    *("validation_split", "test_split", "eval_every", "eval_num", "eval_metrics"),
-    *("log_every", "metrics_every", "sample_every", "sample_grid", "checkpoint_every"),
-    *("keep_checkpoints", "keep_best", "tensorboard"),
-)
-_MOST = 1024  # members at a time, whatever the memory
-_MOST_IN_ALL = 100_000  # members of a sweep
+_MAX_UNIT = 1024  # members, whatever the memory
+_MAX_MEMBERS = 100_000
 
 
 class Member(NamedTuple):
+    """One run of a sweep."""
+
     number: int
-    setting: int  # its index among the sweep's
-    values: dict[str, Any]  # of that setting, as config has them
+    setting: int  # index into the sweep's settings
+    values: dict[str, Any]  # of that setting, as the config holds them
     config: ConfigDict
 
 
 def members(base: ConfigDict, settings: Any, seeds: int) -> list[Member]:
-    """Every setting with every seed: base.seed, base.seed + 1, ...
+    """Every setting with seeds base.seed, base.seed + 1, ...; seeds vary fastest.
+
+    Args:
+      base: config that the settings modify.
+      settings: what get_sweep() returned.
+      seeds: per setting.
 
     Raises:
-      InputError: no settings, one that is no dict or that is there twice, a field or value that is
-        refused, or too many seeds.
+      InputError: not a list of dicts with the same fields, duplicate settings, a field or value
+        that is refused, or too many members.
     """
     if not isinstance(settings, list) or not settings:
-        raise InputError("--sweep: get_sweep() must return a list of settings, at least one")
+        raise InputError("--sweep: get_sweep() must return a non-empty list of settings")
     if base.seed + seeds > 2**32:
+        raise InputError(f"--seeds={seeds}: with config.seed={base.seed}, seeds exceed 2^32 - 1")
+    if len(settings) * seeds > _MAX_MEMBERS:
         raise InputError(
-            f"--seeds={seeds}: from config.seed, {base.seed}, they would pass 2^32 - 1"
-        )
-    if len(settings) * seeds > _MOST_IN_ALL:
-        raise InputError(
-            f"{len(settings)} settings with {seeds} seeds are more than {_MOST_IN_ALL} members"
+            f"{len(settings)} settings x {seeds} seeds exceed the limit of {_MAX_MEMBERS} members"
         )
     found: list[Member] = []
     known: dict[tuple[Any, ...], int] = {}
     for i, setting in enumerate(settings):
         if not isinstance(setting, dict) or setting.keys() != settings[0].keys():
             raise InputError(
-                f"--sweep: setting {i} must be a dict of the same fields as the first, "
+                f"--sweep: setting {i} must be a dict with the same fields as the first, "
                 f"not {textwrap.shorten(repr(setting), 100)}"
             )
-        for field in setting:
-            if field in _ONE:
-                raise InputError(f"--sweep: config.{field} is one for the whole sweep")
+        if fixed := setting.keys() & set(PER_SWEEP):
+            raise InputError(f"--sweep: config.{min(fixed)} must be the same in the whole sweep")
+        named = {str(field): value for field, value in setting.items()}
         for seed in range(base.seed, base.seed + seeds):
-            c = config_lib.replace(base, setting | {"seed": seed})
-            flat = config_lib.flatten(c)
+            c = config.replace(base, named | {"seed": seed})
+            flat = config.flatten(c)
             found.append(Member(len(found), i, {field: flat[field] for field in settings[0]}, c))
         first = known.setdefault(tuple(found[-1].values.values()), i)
         if first != i:
@@ -70,45 +69,52 @@ def members(base: ConfigDict, settings: Any, seeds: int) -> list[Member]:
 
 
 def group(members: Sequence[Member]) -> list[list[Member]]:
-    """Members that are one program, together."""
-    groups: dict[str, list[Member]] = {}
-    for m in members:
-        fixed = config_lib.flatten(m.config)
-        for field in ("seed", *config_lib.TRACED):
-            del fixed[field]
-        program = config_lib.game(m.config, ())  # of whatever data
-        groups.setdefault(repr((fixed, program)), []).append(m)
+    """Groups members that can train together: equal but for seeds and traced numbers."""
+    groups: dict[Hashable, list[Member]] = {}
+    for member in members:
+        static = config.flatten(member.config)
+        for field in ("seed", *TRACED):
+            del static[field]
+        # An option that is off is None among the hyperparameters, and not in the program.
+        options = jax.tree.structure(config.hparams(member.config))
+        groups.setdefault((tuple(static.items()), options), []).append(member)
     return list(groups.values())
 
 
-def block(config: ConfigDict, shape: tuple[int, ...], data_bytes: int) -> int:
-    """How many members memory holds at a time.
+def max_unit(config: ConfigDict, example_shape: tuple[int, ...], data_bytes: int) -> int:
+    """How many members fit into memory at once.
 
-    Half of what is free is for members: three times a member's state, as a checkpoint is a copy on
-    the host and another while it is written.
+    Half of the free memory is for members, each of which takes three times its state: training,
+    a copy on the host and a checkpoint that is being written.
+
+    Args:
+      config: of a member.
+      example_shape: of the data.
+      data_bytes: size of the device-resident data set.
 
     Raises:
-      InputError: not even one.
+      InputError: not even one fits.
     """
     stats = jax.devices()[0].memory_stats()
     free = psutil.virtual_memory().available
     if stats and "bytes_limit" in stats:
         free = (stats["bytes_limit"] - stats["bytes_in_use"]) * jax.device_count()
-    bytes_each = 3 * population.size(config, shape)
+    bytes_each = 3 * population.size(config, example_shape)
     if bytes_each > free:
         raise InputError(
-            f"a member would take {bytes_each / 1e9:.3g} GB, but {free / 1e9:.3g} GB are free: "
-            "make its networks, or z_dim, smaller"
+            f"a member needs {bytes_each / 1e9:.3g} GB, but only {free / 1e9:.3g} GB are free: "
+            "use smaller networks or a smaller z_dim"
         )
-    return max(1, min(_MOST, int((free / 2 - data_bytes) / bytes_each)))
+    return max(1, min(_MAX_UNIT, int((free / 2 - data_bytes) / bytes_each)))
 
 
-def units(members: Sequence[Member], shape: tuple[int, ...], data_bytes: int) -> list[list[Member]]:
-    """Members that train at once: of one program, and no more than memory holds."""
+def units(
+    members: Sequence[Member], example_shape: tuple[int, ...], data_bytes: int
+) -> list[list[Member]]:
+    """Splits each group into units that fit into memory, as equal in size as possible."""
     found = []
     for alike in group(members):
-        most = block(alike[0].config, shape, data_bytes)
-        number = -(-len(alike) // most)  # of blocks, as equal as can be
+        number = -(-len(alike) // max_unit(alike[0].config, example_shape, data_bytes))
         cuts = [len(alike) * i // number for i in range(number + 1)]
         found += [alike[a:b] for a, b in itertools.pairwise(cuts)]
     return found

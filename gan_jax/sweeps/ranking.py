@@ -1,9 +1,9 @@
-"""Which of a sweep's settings is best: statistics over seeds, and what settings are called.
+"""Statistics over seeds that rank the settings of a sweep, and how settings are labelled.
 
-The statistics are those of Agarwal et al. 2021 (arXiv 2108.13264): the interquartile mean over
-seeds, its bootstrap interval, and the probability that one setting beats another. A member that
-diverged, or whose score is NaN, has no score; where it must have one it counts as the worst
-possible, so that a setting cannot gain by losing its bad seeds.
+Follows Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264): interquartile mean over seeds, its
+bootstrap interval, and the probability of improvement. A member that diverged or whose score is
+NaN is *unscored*. Where it needs a score it gets the worst possible one, so that a setting cannot
+win by losing its bad seeds.
 """
 
 import math
@@ -12,25 +12,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gan_jax.metrics.bootstrap import Score
-from gan_jax.scores import METRICS, cost
+from gan_jax.evaluation.metrics.intervals import Score
+from gan_jax.evaluation.registry import METRICS, lower_is_better
 
 _RESAMPLES = 2000
 
 
 class Results(NamedTuple):
-    """What became of N members: settings times seeds.
+    """Results of N members.
 
-    settings: of each setting the values of the swept fields, all with the same keys; [{}] if none
-      is swept. Each has a member.
-    setting: (N,), each member's index into settings.
+    settings: values of the swept fields, all with the same keys; [{}] if no field is swept.
+    setting: (N,), each member's index into settings; every setting has a member.
     seed: (N,).
-    steps: (T,), the iterations at which anything was measured.
-    names: of Q quantities: losses and such, and keys of METRICS.
-    curves: float32 (N, T, Q), NaN where not measured and after a member diverged.
-    diverged: (N,), the step at which a member diverged, 0 if it did not.
+    steps: (T,), iterations at which anything was measured.
+    names: Q quantities: training diagnostics and keys of METRICS.
+    curves: float32 (N, T, Q), NaN where not measured and after divergence.
+    diverged: (N,), the iteration at which a member diverged, or 0.
     samples: (N, n, height, width, channels) uint8, or points (N, n, d).
-    params_sha256: N of them.
+    params_sha256: N hashes, empty for members that diverged.
     """
 
     settings: list[dict[str, Any]]
@@ -45,146 +44,144 @@ class Results(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How a setting did."""
+    """A setting's place in the ranking."""
 
     setting: int  # index into Results.settings
-    scores: np.ndarray  # of its members: (seeds,), the worst possible for those without one
-    lost: int  # members without a score
+    scores: np.ndarray  # (seeds,), unscored members filled with the worst possible score
+    unscored: int
     iqm: Score  # of all members
-    mean: Score  # of those with a score
+    mean: Score  # of scored members
 
 
 def curve(results: Results, name: str) -> np.ndarray:
-    """A quantity of every member over the steps: float32 (N, T)."""
+    """One quantity of every member over the steps: float32 (N, T)."""
     return results.curves[:, :, results.names.index(name)]
 
 
 def iqm(values: np.ndarray) -> np.ndarray:
-    """The interquartile mean: of what is left without a quarter, rounded down, at either end.
+    """Interquartile mean over the last axis: drops floor(n / 4) values at either end.
 
     Args:
-      values: shape (..., n); infinite ones may be among them. Below n = 4 it is the mean.
-
-    Returns:
-      Shape (...).
+      values: shape (..., n), possibly infinite. For n < 4 this is the mean.
     """
     n = values.shape[-1]
-    kept = np.sort(values, axis=-1)[..., n // 4 : n - n // 4]
-    return _mean(kept)
+    return _mean(np.sort(values, axis=-1)[..., n // 4 : n - n // 4])
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # inf - inf: NaN, as it should be
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN
         return np.asarray(values.mean(axis=-1, dtype=np.float64))
 
 
-def _between(value: float, replicates: np.ndarray) -> Score:
-    """A value with the 2.5th and 97.5th percentile of its replicates, shape (_RESAMPLES,).
+def _with_interval(value: float, replicates: np.ndarray) -> Score:
+    """A value with the 2.5th and 97.5th percentiles of its replicates, shape (_RESAMPLES,).
 
-    They are replicates themselves: between a finite and an infinite one there is nothing.
+    Order statistics: interpolating between a finite and an infinite replicate is undefined.
     """
     ordered, cut = np.sort(replicates), len(replicates) // 40
     return Score(value, float(ordered[cut]), float(ordered[-1 - cut]))
 
 
 def bootstrap(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Score:
-    """A statistic of seeds' scores with its 95 % percentile interval.
+    """A statistic with its 95 % percentile bootstrap interval.
 
     Args:
-      values: shape (n,), at least one.
-      statistic: of the last axis.
-
-    Returns:
-      Of a single value, which says nothing of others, the ends of the interval are NaN.
+      values: shape (n,), n >= 1. For n = 1 the interval is NaN.
+      statistic: over the last axis.
     """
     n, value = len(values), float(statistic(values))
     if n == 1:
         return Score(value, math.nan, math.nan)
-    drawn = np.random.default_rng(0).integers(0, n, (_RESAMPLES, n))
-    return _between(value, statistic(values[drawn]))
+    indices = np.random.default_rng(0).integers(0, n, (_RESAMPLES, n))
+    return _with_interval(value, statistic(values[indices]))
 
 
-def improvement(x: np.ndarray, y: np.ndarray) -> Score:
-    """The probability that a member of x beats one of y: P(X < Y) + P(X = Y) / 2 of all pairs.
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Score:
+    """P(X < Y) + P(X = Y) / 2 over all pairs: the probability that a seed of x beats one of y.
 
-    Its interval resamples x and y each by itself (Agarwal et al., section 4.3); without a second
-    seed in both its ends are NaN.
+    The interval is a stratified bootstrap, which resamples x and y independently (Agarwal et al.,
+    section 4.3); NaN if either has a single seed.
 
     Args:
-      x: costs (the lower, the better), shape (n,).
-      y: costs, shape (m,).
+      x: lower-is-better scores, shape (n,).
+      y: lower-is-better scores, shape (m,).
     """
     wins = (x[:, None] < y) + (x[:, None] == y) / 2
     value = float(wins.mean())
     if min(wins.shape) == 1:
         return Score(value, math.nan, math.nan)
     rng = np.random.default_rng(0)
-    # How often each member is drawn.
+    # Resampling n values with replacement draws each of them a multinomial number of times.
     rows, columns = (rng.multinomial(n, np.full(n, 1 / n), _RESAMPLES) for n in wins.shape)
-    return _between(value, np.sum(rows @ wins * columns, axis=1) / wins.size)
+    return _with_interval(value, np.sum(rows @ wins * columns, axis=1) / wins.size)
 
 
-def final(results: Results, name: str) -> tuple[np.ndarray, list[int]]:
-    """The final scores: at the last step where a member that did not diverge was measured.
+def final_scores(results: Results, metric: str) -> tuple[np.ndarray, list[int]]:
+    """Scores at the last evaluation that any surviving member reached.
 
-    Where num_steps is swept, that is the last step among members of the same num_steps.
+    If num_steps is swept, that is the last evaluation among members with the same num_steps.
 
     Returns:
-      Shape (N,), NaN for a member without a score; and the steps, none if there is no score.
+      Scores, shape (N,), NaN for unscored members; and the steps of these evaluations.
     """
-    values, survived = curve(results, name), results.diverged == 0
+    values, survived = curve(results, metric), results.diverged == 0
     ends = np.array([setting.get("num_steps", 0) for setting in results.settings])[results.setting]
     scores, steps = np.full(len(values), np.nan, values.dtype), []
     for end in np.unique(ends):
-        own = survived & (ends == end)
-        measured = np.flatnonzero(~np.isnan(values[own]).all(axis=0))
+        members = survived & (ends == end)
+        measured = np.flatnonzero(~np.isnan(values[members]).all(axis=0))
         if len(measured):
-            scores[own] = values[own, measured[-1]]
+            scores[members] = values[members, measured[-1]]
             steps.append(int(results.steps[measured[-1]]))
     return scores, steps
 
 
-def worst_for_lost(scores: np.ndarray, metric: str) -> np.ndarray:
-    """The scores, (N,), with the worst possible instead of NaN."""
-    return np.where(np.isnan(scores), cost(metric, math.inf), scores)
+def fill_unscored(scores: np.ndarray, metric: str) -> np.ndarray:
+    """Replaces NaN by the worst possible score."""
+    return np.where(np.isnan(scores), lower_is_better(metric, math.inf), scores)
 
 
 def rank(results: Results, metric: str) -> list[Standing]:
-    """The settings, best first.
+    """Settings, best first.
 
-    By the IQM of the scores' costs, so that what is best at a value has nothing from a seed above
-    it and one below; those whose IQM is infinite or not defined follow, by how many members have
-    no score, then by the mean of the rest.
+    Sorted by the IQM of the sign-adjusted scores: for a metric with a target value, seeds above and
+    below it do not cancel. Settings whose IQM is infinite or undefined come last, by the number of
+    unscored seeds, then by the mean of the scored ones.
     """
-    scores, _ = final(results, metric)
-    filled = worst_for_lost(scores, metric)
+    scores, _ = final_scores(results, metric)
+    filled = fill_unscored(scores, metric)
     standings = []
     for setting in np.unique(results.setting).tolist():
-        own = results.setting == setting
-        scored = own & ~np.isnan(scores)
+        members = results.setting == setting
+        scored = members & ~np.isnan(scores)
         mean = bootstrap(scores[scored], _mean) if scored.any() else Score(*[math.nan] * 3)
-        lost = int(own.sum() - scored.sum())
-        standings.append(Standing(setting, filled[own], lost, bootstrap(filled[own], iqm), mean))
+        unscored = int(members.sum() - scored.sum())
+        iqm_score = bootstrap(filled[members], iqm)
+        standings.append(Standing(setting, filled[members], unscored, iqm_score, mean))
 
     def key(standing: Standing) -> tuple[float, int, float]:
-        values = float(iqm(cost(metric, standing.scores))), cost(metric, standing.mean.value)
-        first, last = (math.inf if math.isnan(value) else value for value in values)
-        return first, standing.lost, last
+        middle = float(iqm(lower_is_better(metric, standing.scores)))
+        mean = lower_is_better(metric, standing.mean.value)
+        return _nan_last(middle), standing.unscored, _nan_last(mean)
 
     return sorted(standings, key=key)
 
 
-def spreads(results: Results, metric: str) -> tuple[float, float]:
-    """What a seed costs and what a setting costs: the components of the variance of the scores.
+def _nan_last(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
-    Of finite scores only, by the one-way analysis of variance: within settings, pooled; and
-    between the settings' means, less what the seeds let these vary.
+
+def variance_components(results: Results, metric: str) -> tuple[float, float]:
+    """Standard deviations across seeds and across settings, by one-way analysis of variance.
+
+    Finite scores only. Across seeds: pooled within settings. Across settings: that of the settings'
+    means, minus the expected contribution of the seeds.
 
     Returns:
-      Two standard deviations; NaN without a setting of two scores, without two settings. Where
-      only the first is NaN the second still has the seeds' share.
+      (seed, setting). The first is NaN unless some setting has two scores (the second then still
+      includes the seeds' contribution), the second unless two settings have a score.
     """
-    scores, _ = final(results, metric)
+    scores, _ = final_scores(results, metric)
     finite = np.isfinite(scores)
     groups = [
         scores[finite & (results.setting == setting)].astype(np.float64)
@@ -195,18 +192,18 @@ def spreads(results: Results, metric: str) -> tuple[float, float]:
     within = squares / freedom if freedom else math.nan
     if len(groups) < 2:
         return math.sqrt(within), math.nan
-    share = within * np.mean([1 / len(group) for group in groups]) if freedom else 0
+    from_seeds = within * np.mean([1 / len(group) for group in groups]) if freedom else 0
     means = [group.mean() for group in groups]
-    return math.sqrt(within), math.sqrt(max(0, np.var(means, ddof=1) - share))
+    return math.sqrt(within), math.sqrt(max(0, np.var(means, ddof=1) - from_seeds))
 
 
 def extremes(results: Results, metric: str) -> dict[str, int]:
-    """The best, the median and the worst of the members that have a score, as far as they differ.
+    """The best, median and worst scored members, as far as they are distinct.
 
-    Without any score it is the first member.
+    The first member if none is scored.
     """
-    scores, _ = final(results, metric)
-    order = np.argsort(cost(metric, scores), kind="stable")  # NaN is last
+    scores, _ = final_scores(results, metric)
+    order = np.argsort(lower_is_better(metric, scores), kind="stable")  # NaN sorts last
     n = int(np.count_nonzero(~np.isnan(scores)))
     if n == 0:
         return {"first": 0}
@@ -218,55 +215,53 @@ def extremes(results: Results, metric: str) -> dict[str, int]:
     return {name: int(order[place]) for name, place in places.items()}
 
 
-# What things are called, in the report and in its figures
+# Labels, shared by the report and the figures
 
 
-def number(x: float) -> str:
-    """A number to be read: to 4 digits."""
+def format_number(x: float) -> str:
+    """Four significant digits; "-" for NaN."""
     if not math.isfinite(x):
         return "-" if math.isnan(x) else "∞" if x > 0 else "-∞"
     return f"{x:.4g}"
 
 
-def text(value: Any) -> str:
-    """A field's value in full: the same for a list and a tuple, as JSON has no tuples."""
+def format_exact(value: Any) -> str:
+    """A field's value with all digits; lists look like tuples, as JSON has no tuples."""
     return str(tuple(value)) if isinstance(value, list | tuple) else str(value)
 
 
-def brief(value: Any) -> str:
-    """A field's value to be read: floats to 4 digits, as random ones have too many."""
-    return number(value) if isinstance(value, float) else text(value)
+def format_value(value: Any) -> str:
+    """A field's value with floats rounded to four digits."""
+    return format_number(value) if isinstance(value, float) else format_exact(value)
 
 
-def better(metric: str) -> str:
-    """Which of its values are better."""
-    way = METRICS[metric].better
-    return f"{way} is better" if isinstance(way, str) else f"{way} is best"
+def direction(metric: str) -> str:
+    """Which scores of a metric are better, in words."""
+    better = METRICS[metric].better
+    return f"{better} is better" if isinstance(better, str) else f"{better:g} is best"
 
 
 def fields(results: Results) -> list[str]:
-    """The swept fields."""
+    """Names of the swept fields."""
     return list(results.settings[0])
 
 
 def setting_values(results: Results, setting: int) -> list[str]:
-    """A setting's value of each field, to be read."""
-    return [brief(results.settings[setting][field]) for field in fields(results)]
+    return [format_value(results.settings[setting][field]) for field in fields(results)]
 
 
 def setting_name(results: Results, setting: int) -> str:
-    """A setting's values in one line."""
     return ", ".join(setting_values(results, setting)) or "the only setting"
 
 
 def is_number(value: Any) -> bool:
-    """Whether a field's value has a place on an axis; True and False have none."""
+    """Whether a field's value belongs on a numeric axis; booleans do not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def field_values(results: Results, field: str) -> tuple[dict[str, Any], np.ndarray]:
-    """A field's values by their text, numbers in order; and each member's text, (N,)."""
-    texts = [text(setting[field]) for setting in results.settings]
+    """A field's distinct values by exact text, numbers sorted; and each member's text, (N,)."""
+    texts = [format_exact(setting[field]) for setting in results.settings]
     values = dict(zip(texts, (setting[field] for setting in results.settings), strict=True))
     if all(map(is_number, values.values())):
         values = dict(sorted(values.items(), key=lambda item: item[1]))

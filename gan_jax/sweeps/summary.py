@@ -1,4 +1,4 @@
-"""What a sweep found: every member in a table, the settings ranked, and four figures."""
+"""The report of a sweep: all members in a table, the settings ranked, and four figures."""
 
 import csv
 import io
@@ -7,19 +7,23 @@ import pathlib
 
 import numpy as np
 
-from gan_jax.metrics.bootstrap import Score
-from gan_jax.scores import METRICS, cost
+from gan_jax.evaluation.metrics.intervals import Score
+from gan_jax.evaluation.registry import METRICS, lower_is_better
 from gan_jax.sweeps import figures, ranking
-from gan_jax.sweeps.ranking import Results, Standing, number
+from gan_jax.sweeps.ranking import Results, Standing, format_number
 from gan_jax.writers import write_whole
 
-_RIVALS = 5  # settings that the best is compared with
+_RIVALS = 5  # settings that the best one is compared with
+FILES = (
+    *("results.csv", "curves.npz", "ranking.png", "hyperparameters.png", "curves.png"),
+    *("samples.png", "summary.md"),
+)
 
 
 def _interval(score: Score) -> str:
     if math.isnan(score.low) or math.isnan(score.high):
         return "-"
-    return f"{number(score.low)} to {number(score.high)}"
+    return f"{format_number(score.low)} to {format_number(score.high)}"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
@@ -30,36 +34,37 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _measured(results: Results, i: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A member's values of a quantity where it was measured, and the steps."""
+    """A member's measurements of one quantity, and the steps at which they were made."""
     values = ranking.curve(results, name)[i]
     at = ~np.isnan(values)
     return values[at], results.steps[at]
 
 
 def results_csv(results: Results) -> str:
-    """A row a member; an empty cell is what there is not, and floats read back as they were.
+    """One row per member; missing values are empty and floats round-trip.
 
-    Of each metric: the final score; the best over the steps and its step, which flatters, as it
-    is chosen by the metric itself. Of other quantities: the last value before the end.
+    For each metric: the final score, the best over the steps and its step (optimistic, as it is
+    selected by the metric itself). For each training diagnostic: the last value before the end.
     """
     metrics = [name for name in results.names if name in METRICS]
-    others = [name for name in results.names if name not in METRICS]
-    finals = {name: ranking.final(results, name)[0] for name in metrics}
-    scored = (f"{kind}_{name}" for name in metrics for kind in ("final", "best", "best_step"))
-    last = (f"last_{name}" for name in others)
+    diagnostics = [name for name in results.names if name not in METRICS]
+    finals = {name: ranking.final_scores(results, name)[0] for name in metrics}
+    fields = ranking.fields(results)
+    header = ["member", "setting", "seed", *fields]
+    header += [f"{kind}_{name}" for name in metrics for kind in ("final", "best", "best_step")]
+    header += [f"last_{name}" for name in diagnostics]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    header = ["member", "setting", "seed", *ranking.fields(results), *scored, *last]
     writer.writerow([*header, "diverged_at", "params_sha256"])
     for i, setting in enumerate(results.setting.tolist()):
         row = [i, setting, results.seed[i]]
-        row += [ranking.text(results.settings[setting][field]) for field in ranking.fields(results)]
+        row += [ranking.format_exact(results.settings[setting][field]) for field in fields]
         for name in metrics:
             values, steps = _measured(results, i, name)
             row.append("" if np.isnan(finals[name][i]) else finals[name][i])
-            best = np.argmin(cost(name, values)) if len(values) else None
+            best = np.argmin(lower_is_better(name, values)) if len(values) else None
             row += ["", ""] if best is None else [values[best], steps[best]]
-        for name in others:
+        for name in diagnostics:
             values, _ = _measured(results, i, name)
             row.append(values[-1] if len(values) else "")
         writer.writerow([*row, results.diverged[i] or "", results.params_sha256[i]])
@@ -67,7 +72,7 @@ def results_csv(results: Results) -> str:
 
 
 def curves_npz(results: Results) -> bytes:
-    """The arrays steps, names, curves and diverged, see Results."""
+    """The arrays steps, names, curves and diverged of Results."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -79,38 +84,37 @@ def curves_npz(results: Results) -> bytes:
     return buffer.getvalue()
 
 
-def _ranking_text(results: Results, metric: str, standings: list[Standing]) -> str:
+def _ranking_text(results: Results, standings: list[Standing]) -> str:
     rows = [
         [
             *(str(place), str(s.setting), *ranking.setting_values(results, s.setting)),
-            *(str(len(s.scores)), str(s.lost)),
-            *(number(s.iqm.value), _interval(s.iqm), number(s.mean.value), _interval(s.mean)),
+            *(str(len(s.scores)), str(s.unscored)),
+            *(format_number(s.iqm.value), _interval(s.iqm)),
+            *(format_number(s.mean.value), _interval(s.mean)),
         ]
         for place, s in enumerate(standings, 1)
     ]
-    header = ["", "setting", *ranking.fields(results), "seeds", "no score"]
-    header += ["IQM", "its 95 %", "mean of those with a score", "its 95 %"]
+    header = ["rank", "setting", *ranking.fields(results), "seeds", "unscored"]
+    header += ["IQM", "95 % interval", "mean of scored", "95 % interval"]
     paragraphs = [
-        "A member that diverged, or whose score is NaN, has no score. The IQM (interquartile mean, "
-        "[Agarwal et al. 2021](https://arxiv.org/abs/2108.13264)) counts it as the worst possible, "
-        "so that the IQM is infinite where more than a quarter of the seeds have none (any, below "
-        "4 seeds); the mean leaves it out. Settings are in the order of the IQM; those whose IQM "
-        "is infinite, by how many seeds have no score, then by the mean."
+        "Members that diverged or have a NaN score are *unscored*. The IQM (interquartile mean, "
+        "[Agarwal et al. 2021](https://arxiv.org/abs/2108.13264)) counts them as worst possible: "
+        "it is infinite if more than a quarter of the seeds are unscored (any, with fewer than 4 "
+        "seeds). The mean excludes them. Settings are sorted by IQM; those with an infinite IQM by "
+        "the number of unscored seeds, then by the mean."
     ]
-    if min(len(s.scores) for s in standings) == 1:
+    if len(standings[0].scores) == 1:
+        paragraphs.append("A single seed has no interval: the variance across seeds is unknown.")
+    else:
         paragraphs.append(
-            "A setting of one seed has no interval: how much another seed would change is unknown."
-        )
-    if max(len(s.scores) for s in standings) > 1:
-        paragraphs.append(
-            "Intervals: percentiles of a bootstrap over seeds, too narrow where seeds are few: of "
-            "normally distributed scores with 2, 3, 5 and 8 seeds, those of the IQM hold the truth "
-            "50, 75, 90 and 93 times of 100, those of the mean 50, 75, 84 and 88, not 95 times."
+            "Intervals are percentile bootstraps over seeds, which are too narrow for few seeds. "
+            "For normally distributed scores and 2, 3, 5 and 8 seeds, their actual coverage is "
+            "50, 75, 90 and 93 % for the IQM, and 50, 75, 84 and 88 % for the mean."
         )
     if len(standings) > 1:
         paragraphs.append(
-            "The first place is chosen by these very numbers, hence flattered: before it is "
-            "reported, the setting should be run again with new seeds."
+            "The top setting was selected by these same scores, so its score is flattered. Run it "
+            "again with new seeds before reporting it."
         )
     return "\n".join([_table(header, rows), *(f"{p}\n" for p in paragraphs)])
 
@@ -121,114 +125,113 @@ def _improvement_text(results: Results, metric: str, standings: list[Standing]) 
         return "There is only one setting.\n"
     rows = []
     for place, rival in enumerate(rivals, 2):
-        found = ranking.improvement(*(cost(metric, s.scores) for s in (best, rival)))
-        against = f"{place}: {ranking.setting_name(results, rival.setting)}"
-        rows.append([against, f"{found.value:.2f}", _interval(found)])
-    first = ranking.setting_name(results, best.setting)
+        x, y = (lower_is_better(metric, s.scores) for s in (best, rival))
+        found = ranking.probability_of_improvement(x, y)
+        name = ranking.setting_name(results, rival.setting)
+        rows.append([f"{place}: {name}", f"{found.value:.2f}", _interval(found)])
     return (
-        f"The probability that a seed of {first} beats one of another setting, half of it where "
-        "they tie (as two members without a score do); 0.5 is no difference.\n\n"
-    ) + _table(["against", "probability", "95 %"], rows)
+        f"Probability that a seed of {ranking.setting_name(results, best.setting)} beats a seed of "
+        "another setting; 0.5 means no difference. Ties, such as two unscored members, count as "
+        "one half.\n\n"
+    ) + _table(["compared with", "probability", "95 % interval"], rows)
 
 
-def _marginal_text(results: Results, metric: str, standings: list[Standing]) -> str:
-    scores, _ = ranking.final(results, metric)
-    filled = ranking.worst_for_lost(scores, metric)
-    within, between = ranking.spreads(results, metric)
-    share = "" if math.isnan(within) else ", less the seeds' share"
-    costs = [
-        ["the seed (within a setting, pooled)", number(within)],
-        [f"the setting (between the means of settings{share})", number(between)],
+def _variance_text(results: Results, metric: str, standings: list[Standing]) -> str:
+    scores, _ = ranking.final_scores(results, metric)
+    filled = ranking.fill_unscored(scores, metric)
+    seed, setting = ranking.variance_components(results, metric)
+    minus = "" if math.isnan(seed) else ", minus the seeds' contribution"
+    deviations = [
+        ["seed (within settings, pooled)", format_number(seed)],
+        [f"setting (between setting means{minus})", format_number(setting)],
     ]
     rows = []
     for field in ranking.fields(results):
-        values, own = ranking.field_values(results, field)
+        values, texts = ranking.field_values(results, field)
         if len(values) > figures.FEW:
             rows.append([field, f"{len(values)} values, see hyperparameters.png", *[""] * 4])
             continue
         marginals = []
         for text in values:
-            mask = own == text
-            marginals.append(float(ranking.iqm(filled[mask])))
-            # What the value costs somebody who chooses the other fields as well.
-            tuned = next(s.iqm.value for s in standings if s.setting in results.setting[mask])
-            counts = np.count_nonzero(mask), np.count_nonzero(np.isnan(scores[mask]))
-            rows.append([field, text, *map(str, counts), number(marginals[-1]), number(tuned)])
+            members = texts == text
+            marginals.append(float(ranking.iqm(filled[members])))
+            tuned = next(s.iqm.value for s in standings if s.setting in results.setting[members])
+            counts = np.count_nonzero(members), np.count_nonzero(np.isnan(scores[members]))
+            numbers = format_number(marginals[-1]), format_number(tuned)
+            rows.append([field, text, *map(str, counts), *numbers])
         if len(marginals) > 1:
             finite = np.isfinite(marginals).all()
-            spread = float(np.std(marginals, ddof=1)) if finite else math.inf
-            what = f"{field} (between the IQMs of its values, the seeds' share included)"
-            costs.append([what, number(spread)])
+            deviation = float(np.std(marginals, ddof=1)) if finite else math.inf
+            source = f"{field} (between the IQMs of its values, including the seeds' contribution)"
+            deviations.append([source, format_number(deviation)])
     tables = [
-        "Standard deviations of the score; of the seed and the setting by finite scores only.\n",
-        _table(["what varies", "standard deviation"], costs),
+        "Standard deviation of the score. Those of seed and setting use finite scores only.\n",
+        _table(["source of variation", "standard deviation"], deviations),
     ]
     if rows:
-        header = ["field", "value", "members", "no score", "IQM of all members", "of the best"]
+        header = ["field", "value", "members", "unscored", "IQM of all members"]
         tables += [
-            "Each value over everything else: the IQM of all members that have it, and that of "
-            "the best setting that has it.\n",
-            _table(header, rows),
+            "Marginal effect of each value: the IQM of all members with this value, and the IQM of "
+            "the best setting with it (the other fields tuned).\n",
+            _table([*header, "IQM of the best setting"], rows),
         ]
     return "\n".join(tables)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def summary_md(
     results: Results, metric: str, command: str, note: str, standings: list[Standing]
 ) -> str:
     """The report, in Markdown."""
-    _, steps = ranking.final(results, metric)
-    seeds = sorted({len(s.scores) for s in standings})
-    each = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-    members = len(results.setting)
-    diverged = int(np.count_nonzero(results.diverged))
+    _, steps = ranking.final_scores(results, metric)
     label = METRICS[metric].label
-    score = f"{label} at step {', '.join(map(str, steps))}" if steps else label
-    none = "" if steps else " No member has a score: the order below means nothing.\n"
-    return f"""# Sweep by {label}
+    score = f"{label} at iteration {', '.join(map(str, steps))}" if steps else label
+    none = "" if steps else " No member has a score, so the order below is meaningless.\n"
+    return f"""# Sweep ranked by {label}
 
     {command}
 
-{len(standings)} settings of {each} seeds: {members} members, of which {diverged} diverged. \
-The score is {score}; {ranking.better(metric)}. {note}
+{_count(len(standings), "setting")} x {_count(len(standings[0].scores), "seed")}: \
+{_count(len(results.setting), "member")}, {np.count_nonzero(results.diverged)} diverged. \
+Score: {score}; {ranking.direction(metric)}. {note}
 {none}
-Every member is in [results.csv](results.csv), with all digits, and its curves are in \
-[curves.npz](curves.npz).
+[results.csv](results.csv) has one row per member, [curves.npz](curves.npz) the learning curves.
 
-## Which setting is best?
+## Ranking
 
 ![Ranking](ranking.png)
 
-{_ranking_text(results, metric, standings)}
-## Is it better than the next?
+{_ranking_text(results, standings)}
+## Probability of improvement
 
 {_improvement_text(results, metric, standings)}
-## What does a seed cost, and what a setting?
+## Sources of variation
 
-{_marginal_text(results, metric, standings)}
+{_variance_text(results, metric, standings)}
 ![Hyperparameters](hyperparameters.png)
 
-## How did the best get there?
+## Learning curves
 
 ![Curves](curves.png)
 
-## What do they draw?
+## Samples
 
 ![Samples](samples.png)
 """
 
 
 def write(directory: pathlib.Path, results: Results, metric: str, command: str, note: str) -> None:
-    """Writes results.csv, curves.npz, four figures and, last, the summary.md that links to them.
-
-    The same results give the same bytes.
+    """Writes FILES, the summary.md that links to the others last. Deterministic.
 
     Args:
-      directory: exists; of each file what it held is replaced.
+      directory: exists; files of the same names are replaced.
       results: at least one member.
-      metric: key of METRICS that ranks, one of results.names.
-      command: that repeats the sweep.
-      note: on how it was scored.
+      metric: key of METRICS and in results.names; ranks the settings.
+      command: reproduces the sweep.
+      note: how members were scored.
     """
     standings = ranking.rank(results, metric)
     files = {

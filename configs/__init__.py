@@ -1,0 +1,1 @@
+"""Experiments, one per file; installed as the package gan_jax.configs."""

@@ -1,0 +1,1 @@
+"""Sweeps, one per file; installed as the package gan_jax.configs.sweeps."""

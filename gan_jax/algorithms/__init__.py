@@ -1,0 +1,87 @@
+"""Training algorithms, each as four pure functions, and what the host needs of any of them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan_jax.algorithms import gan
+from gan_jax.draws import Batch
+from gan_jax.spec import GANSpec, HParams
+from gan_jax.state import Info, State
+
+_BLOCK = 1000  # samples generated at a time, which bounds memory
+
+
+class Algorithm(NamedTuple):
+    """A training algorithm; the first argument of each function is its static spec."""
+
+    init: Callable[[Any, HParams, jax.Array | int, Batch], State]
+    step: Callable[[Any, HParams, State, Batch], tuple[State, Info]]  # one iteration
+    sample: Callable[[Any, State, jax.Array], jax.Array]  # examples from latent z
+    info_names: Callable[[Any], tuple[str, ...]]  # what `train_chunk` measures, besides the step
+
+
+ALGORITHMS = {"gan": Algorithm(gan.init, gan.step, gan.sample, gan.info_names)}
+Spec = GANSpec
+
+
+def init(spec: Spec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:
+    """Initial state; see `gan.init`."""
+    return ALGORITHMS[spec.algorithm].init(spec, hparams, seed, data)
+
+
+def shapes(spec: Spec, hparams: HParams) -> State:
+    """Shapes and dtypes of a state, as jax.eval_shape gives them; computes nothing."""
+    x = jax.ShapeDtypeStruct((1, *spec.generator.out_shape), jnp.float32)
+    return jax.eval_shape(lambda x: init(spec, hparams, 0, Batch(x)), x)
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def train_chunk(
+    spec: Spec, hparams: HParams, state: State, data: Batch, num_steps: jax.Array | int
+) -> tuple[State, Info]:
+    """Runs `num_steps` iterations on device without host synchronisation.
+
+    Args:
+      spec: static structure.
+      hparams: traced numbers.
+      state: the state before.
+      data: the data set: uint8 images or float32 points.
+      num_steps: at least 1; traced.
+
+    Returns:
+      The state after and the info of its last iteration, or of the first one with a non-finite
+      value, with the number of that iteration as `step` and the final parameters' norms.
+    """
+    algorithm = ALGORITHMS[spec.algorithm]
+
+    def step(state: State) -> tuple[State, Info]:
+        state, info = algorithm.step(spec, hparams, state, data)
+        return state, {"step": state.step, **info}
+
+    def body(_: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:
+        state, info = carry
+        state, new = step(state)
+        finite = jnp.all(jnp.isfinite(jnp.stack(jax.tree.leaves(info))))
+        return state, jax.tree.map(functools.partial(jnp.where, finite), new, info)
+
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(step, state)[1])
+    state, info = jax.lax.fori_loop(0, num_steps, body, (state, zeros))
+    norms = {f"{n}_param_norm": optax.tree.norm(p.params) for n, p in state.players.items()}
+    return state, info | norms
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _sample(spec: Spec, state: State, z: jax.Array) -> jax.Array:
+    return ALGORITHMS[spec.algorithm].sample(spec, state, z)
+
+
+def generate(spec: Spec, state: State, z: jax.Array) -> np.ndarray:
+    """Samples from latent z, (num, z_dim) to (num, *example shape), on the host."""
+    blocks = (z[i : i + _BLOCK] for i in range(0, len(z), _BLOCK))
+    return np.concatenate([np.asarray(_sample(spec, state, block)) for block in blocks])

@@ -1,0 +1,258 @@
+"""Algorithm 1 of Goodfellow et al. 2014 (https://arxiv.org/abs/1406.2661), as pure functions.
+
+    for number of training iterations do
+        for k steps do
+            sample a minibatch of m examples and one of m noise vectors
+            update the discriminator by ascending its stochastic gradient of V
+        sample a minibatch of m noise vectors
+        update the generator by descending its stochastic gradient of V
+
+and the joint updates of `gan_jax.updates`.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan_jax import networks, objectives
+from gan_jax.data.pixels import to_float
+from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
+from gan_jax.losses import LOSSES
+from gan_jax.networks import Network, Params, Stats, Variables
+from gan_jax.optimizers import Optimizer, OptimizerHParams
+from gan_jax.spec import GANSpec, HParams
+from gan_jax.state import Info, Player, State
+from gan_jax.updates import UPDATES, Gradient, Gradients
+
+# Streams of each player's step: its minibatch, its noise and its own key.
+D_STREAMS = (Stream.BATCH, Stream.NOISE_D, Stream.STEP_D)
+G_STREAMS = (Stream.BATCH_G, Stream.NOISE_G, Stream.STEP_G)
+STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
+
+
+def info_names(spec: GANSpec) -> tuple[str, ...]:
+    """Names of what `step` measures, and of the players' parameter norms."""
+    return (*STEP_INFO, *["d_penalty"] * bool(spec.penalties), "d_param_norm", "g_param_norm")
+
+
+def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:
+    """Initial state.
+
+    Args:
+      spec: static structure.
+      hparams: traced numbers.
+      seed: of every random draw of the run.
+      data: the data set; its mean sets the output bias of networks that ask for it.
+    """
+    key = jax.random.key_data(jax.random.key(seed))
+    mean = jnp.mean(to_float(data.x), axis=0)
+
+    def player(
+        network: Network, stream: Stream, x: jax.Array, optimizer: Optimizer, name: str
+    ) -> Player:
+        variables = networks.init(network, stream_key(key, stream), x, mean)
+        transformation = optimizer.transformation(
+            OptimizerHParams(**hparams[name]), 0, spec.update == "optimistic"
+        )
+        return Player(*variables, transformation.init(variables.params))
+
+    x = objectives.pack(jnp.stack([mean] * spec.pack), spec.pack)
+    z = jnp.zeros((1, spec.z_dim))
+    d = player(spec.discriminator, Stream.INIT_D, x, spec.d_optimizer, "d_optimizer")
+    g = player(spec.generator, Stream.INIT_G, z, spec.g_optimizer, "g_optimizer")
+    averages = {} if hparams["ema"] is None else {"ema": g.variables}
+    return State(jnp.int32(0), key, {"d": d, "g": g}, averages)
+
+
+def _critic(spec: GANSpec, d: Variables, train: bool) -> objectives.Critic:
+    return lambda batch, key: networks.apply(spec.discriminator, d, batch.x, key, train)
+
+
+def _d_gradient(
+    spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
+) -> tuple[Gradient, Info]:
+    d, g = state.players["d"], state.players["g"]
+    fake = Batch(networks.apply(spec.generator, g.variables, z, train=True)[0], real.y)
+
+    def objective(params: Params) -> tuple[jax.Array, objectives.DTerms]:
+        critic = _critic(spec, Variables(params, d.stats), train=True)
+        return objectives.d_loss(spec, hparams, state.step, critic, real, fake, key)
+
+    (_, terms), grads = jax.value_and_grad(objective, has_aux=True)(d.params)
+    output = LOSSES[spec.loss].output
+    info = {
+        "d_loss": terms.loss,
+        "d_real": jnp.mean(output(terms.real_logits)),
+        "d_fake": jnp.mean(output(terms.fake_logits)),
+        "d_grad_norm": optax.tree.norm(grads),
+    }
+    info |= {"d_penalty": terms.penalty} if spec.penalties else {}
+    return Gradient(grads, terms.stats), info
+
+
+def _g_gradient(
+    spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
+) -> tuple[Gradient, Info]:
+    g = state.players["g"]
+    # Metz et al. 2017, https://arxiv.org/abs/1611.02163: the loss under a D that has responded.
+    ahead = spec.unrolled_steps if spec.update == "unrolled" else 0
+
+    def objective(params: Params) -> tuple[jax.Array, Stats]:
+        unrolled = state.replace_players(g=g._replace(params=params))
+        for _ in range(ahead):
+            unrolled, _ = d_step(spec, hparams, unrolled, real, z, key)
+        players = unrolled.players
+        x, stats = networks.apply(spec.generator, players["g"].variables, z, train=True)
+        critic = _critic(spec, players["d"].variables, train=False)
+        fake = Batch(x, real.y)
+        return objectives.g_loss(spec, hparams, state.step, critic, real, fake, key), stats
+
+    (loss, stats), grads = jax.value_and_grad(objective, has_aux=True)(g.params)
+    return Gradient(grads, stats), {"g_loss": loss, "g_grad_norm": optax.tree.norm(grads)}
+
+
+def _descend(
+    spec: GANSpec,
+    hparams: HParams,
+    player: Player,
+    gradient: Gradient,
+    optimizer: Optimizer,
+    step: jax.Array,
+) -> Player:
+    transformation = optimizer.transformation(
+        OptimizerHParams(**hparams), step, spec.update == "optimistic", spec.update == "unrolled"
+    )
+    updates, opt_state = transformation.update(gradient.params, player.opt_state, player.params)
+    return Player(optax.apply_updates(player.params, updates), gradient.stats, opt_state)
+
+
+def _move_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
+    d = _descend(
+        spec, hparams["d_optimizer"], state.players["d"], gradient, spec.d_optimizer, state.step
+    )
+    bound = hparams["weight_clip"]
+    if bound is not None:  # Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875
+        d = d._replace(params=jax.tree.map(lambda x: jnp.clip(x, -bound, bound), d.params))
+    return state.replace_players(d=d)
+
+
+def _move_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
+    g = _descend(
+        spec, hparams["g_optimizer"], state.players["g"], gradient, spec.g_optimizer, state.step
+    )
+    state = state.replace_players(g=g)
+    if hparams["ema"] is None:
+        return state
+    # Ramped up as in TensorFlow's ExponentialMovingAverage(num_updates=...), to forget the start.
+    decay = jnp.minimum(hparams["ema"], (1 + state.step) / (10 + state.step))
+    ema = optax.incremental_update(g.variables, state.averages["ema"], 1 - decay)
+    return state._replace(averages={"ema": ema})
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def d_step(
+    spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
+) -> tuple[State, Info]:
+    """One discriminator update: descends the loss's d term, by which D ascends V.
+
+    Args:
+      spec: static structure.
+      hparams: traced numbers.
+      state: the state before; G is unchanged.
+      real: minibatch of data, x of shape (batch, *example shape).
+      z: noise, shape (batch, z_dim).
+      key: for dropout, instance noise and penalties.
+
+    Returns:
+      The new state; d_loss (without penalties), d_penalty (their weighted sum, if any), d_real
+      (mean D(x)), d_fake (mean D(G(z))) and d_grad_norm (global l2 norm), all pre-update.
+    """
+    gradient, info = _d_gradient(spec, hparams, state, real, z, key)
+    return _move_d(spec, hparams, state, gradient), info
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def g_step(
+    spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
+) -> tuple[State, Info]:
+    """One generator update: descends the loss's g term.
+
+    Args:
+      spec: static structure.
+      hparams: traced numbers.
+      state: the state before; D is unchanged.
+      real: minibatch of data; only relativistic losses and unrolled steps depend on it.
+      z: noise, shape (batch, z_dim).
+      key: as for `d_step`; the same key gives the same dropout masks on the same fakes.
+
+    Returns:
+      The new state; g_loss and g_grad_norm (global l2 norm), both pre-update.
+    """
+    gradient, info = _g_gradient(spec, hparams, state, real, z, key)
+    return _move_g(spec, hparams, state, gradient), info
+
+
+def game_gradient(
+    spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
+) -> tuple[Gradients, Info]:
+    """Gradients of both players at the same state, and their info; arguments as for `d_step`."""
+    d, d_info = _d_gradient(spec, hparams, state, real, z, key)
+    g, g_info = _g_gradient(spec, hparams, state, real, z, key)
+    return {"d": d, "g": g}, d_info | g_info
+
+
+def _draw(
+    spec: GANSpec,
+    state: State,
+    data: Batch,
+    streams: tuple[Stream, Stream, Stream],
+    number: jax.Array,
+) -> tuple[Batch, jax.Array, jax.Array]:
+    """The `number`-th minibatch, noise and key of a player's steps."""
+    batch, z, key = streams
+    return (
+        minibatch(spec.batch_size, state.key, data, number, batch),
+        noise(spec, stream_key(state.key, z, number), spec.batch_size),
+        stream_key(state.key, key, number),
+    )
+
+
+def _joint_step(spec: GANSpec, hparams: HParams, state: State, data: Batch) -> tuple[State, Info]:
+    """Both players at once, on the same data, fakes and dropout masks."""
+    draws = _draw(spec, state, data, D_STREAMS, state.step)
+
+    def move(state: State, gradients: Gradients) -> State:
+        state = _move_d(spec, hparams, state, gradients["d"])
+        return _move_g(spec, hparams, state, gradients["g"])
+
+    def gradient(state: State) -> tuple[Gradients, Info]:
+        return game_gradient(spec, hparams, state, *draws)
+
+    return UPDATES[spec.update](gradient, move, state, hparams["consensus"])
+
+
+def step(spec: GANSpec, hparams: HParams, state: State, data: Batch) -> tuple[State, Info]:
+    """One iteration of Algorithm 1: k discriminator steps on fresh draws, then a generator step.
+
+    Joint updates move both players at once instead.
+    """
+
+    def d_update(state: State, j: jax.Array) -> tuple[State, Info]:
+        number = state.step * spec.k + j  # discriminator steps before this one
+        return d_step(spec, hparams, state, *_draw(spec, state, data, D_STREAMS, number))
+
+    if spec.update in UPDATES:
+        state, info = _joint_step(spec, hparams, state, data)
+    else:
+        state, d_infos = jax.lax.scan(d_update, state, jnp.arange(spec.k))
+        state, info = g_step(spec, hparams, state, *_draw(spec, state, data, G_STREAMS, state.step))
+        info = {name: x[-1] for name, x in d_infos.items()} | info
+    return state._replace(step=state.step + 1), info
+
+
+def sample(spec: GANSpec, state: State, z: jax.Array) -> jax.Array:
+    """G(z) by the averaged generator if there is one: (batch, z_dim) to (batch, *example shape)."""
+    g = state.averages.get("ema", state.players["g"].variables)
+    return networks.apply(spec.generator, g, z)[0]

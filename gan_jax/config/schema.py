@@ -1,0 +1,398 @@
+"""Every config field in one place: default, allowed values, meaning, and how it may be used.
+
+    python -m gan_jax.config.schema
+
+prints docs/configuration.md. Everything else follows from the fields: defaults, validation, which
+numbers are traced, and what may change when a run resumes.
+"""
+
+import difflib
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from gan_jax.algorithms import ALGORITHMS
+from gan_jax.algorithms.gan import STEP_INFO
+from gan_jax.errors import InputError
+from gan_jax.evaluation.registry import METRICS
+from gan_jax.losses import CROSS_ENTROPY, LOSSES
+from gan_jax.networks.layers import ACTIVATIONS, INITIALIZERS, OUTPUTS
+from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
+from gan_jax.penalties import PENALTIES
+from gan_jax.updates import UPDATES
+
+_FLOAT32_MAX = 3.4e38
+
+
+class Rule(NamedTuple):
+    """Allowed values of a field."""
+
+    kind: type
+    allowed: str  # completes "must be"
+    ok: Callable[[Any], bool]
+
+
+class Field(NamedTuple):
+    """One config field."""
+
+    default: Any
+    rule: Rule
+    doc: str
+    traced: bool = False  # a number that compiles nothing new
+    optional: bool = False  # traced, and 0 disables the option, which is then compiled out
+    resume_mutable: bool = False  # affects what is written and when, not what is trained
+    per_sweep: bool = False  # has one value in a whole sweep
+
+
+def _traced(default: float, rule: Rule, doc: str) -> Field:
+    return Field(default, rule, doc, traced=True)
+
+
+def _option(rule: Rule, doc: str) -> Field:
+    return Field(0.0, rule, f"{doc}; 0: off", traced=True, optional=True)
+
+
+def _fixed(default: Any, rule: Rule, doc: str) -> Field:
+    return Field(default, rule, doc, per_sweep=True)
+
+
+def _output(default: Any, rule: Rule, doc: str) -> Field:
+    return Field(default, rule, doc, resume_mutable=True, per_sweep=True)
+
+
+def _integer(low: int, high: int = 2**31 - 1) -> Rule:
+    return Rule(int, f"an integer from {low} to {high}", lambda v: low <= v <= high)
+
+
+def _real(allowed: str, ok: Callable[[float], bool] = lambda v: True) -> Rule:
+    # Checked as the float32 that is computed with: 0.999999999 is 1 there. Numbers that underflow,
+    # such as 1e-60, are refused, as 0 disables options.
+    def fits(v: float) -> bool:
+        return abs(v) <= _FLOAT32_MAX and (v == 0) == (np.float32(v) == 0)
+
+    return Rule(float, allowed, lambda v: fits(v) and ok(float(np.float32(v))))
+
+
+def _choice(options: Iterable[str]) -> Rule:
+    options = tuple(options)
+    return Rule(str, "one of " + ", ".join(options), lambda v: v in options)
+
+
+def _integers(example: str, length: int | None, high: int) -> Rule:
+    return Rule(
+        tuple,
+        f"a tuple of integers from 1 to {high}, such as {example}",
+        lambda v: all(type(x) is int and 1 <= x <= high for x in v) and length in (None, len(v)),
+    )
+
+
+def _choices(options: Iterable[str]) -> Rule:
+    options = tuple(options)
+    return Rule(
+        tuple,
+        f"a tuple, such as ({options[0]!r},), of: " + ", ".join(options),
+        lambda v: len(v) > 0 and all(x in options for x in v),
+    )
+
+
+_TEXT = Rule(str, "a name", bool)
+_FLAG = Rule(bool, "True or False", lambda v: True)
+_NON_NEGATIVE = _real("a number, at least 0", lambda v: v >= 0)
+_POSITIVE = _real("a number above 0", lambda v: v > 0)
+_FRACTION = _real("a number from 0 to below 1", lambda v: 0 <= v < 1)
+
+
+def _optimizer(player: str) -> dict[str, Field]:
+    fields = {
+        "name": Field("adam", _choice(OPTIMIZERS), "update rule"),
+        "learning_rate": _traced(1e-3, _NON_NEGATIVE, "initial learning rate"),
+        "b1": _traced(0.9, _FRACTION, "adam: first-moment decay; momentum: the momentum"),
+        "b2": _traced(0.999, _FRACTION, "adam, rmsprop: second-moment decay"),
+        "eps": _traced(1e-8, _POSITIVE, "adam, rmsprop: added to the root of the second moment"),
+        "schedule": Field("constant", _choice(SCHEDULES), "learning-rate schedule"),
+        "decay_steps": Field(
+            20_000, _integer(1), "iterations of linear and cosine; exponential: per decay_rate"
+        ),
+        "decay_rate": Field(
+            1.0,
+            _real("a number above 0, at most 1", lambda v: 0 < v <= 1),
+            "exponential: factor per decay_steps",
+        ),
+        "end_learning_rate": Field(0.0, _NON_NEGATIVE, "final learning rate; exponential: floor"),
+        "b1_steps": Field(0, _integer(0), "momentum: iterations from b1 to end_b1; 0: constant"),
+        "end_b1": Field(0.0, _FRACTION, "momentum: b1 after b1_steps"),
+    }
+    return {f"{player}_optimizer.{name}": field for name, field in fields.items()}
+
+
+def _penalty(name: str) -> dict[str, Field]:
+    return {
+        f"penalties.{name}.weight": _option(
+            _NON_NEGATIVE, f"weight of {name} in the discriminator loss"
+        ),
+        f"penalties.{name}.interval": Field(
+            1, _integer(1), "iterations between evaluations, each weighted by the interval"
+        ),
+    }
+
+
+COMMON: dict[str, Field] = {
+    "seed": _fixed(0, _integer(0, 2**32 - 1), "root of every random draw"),
+    "accelerator": _fixed(
+        "auto", _choice(("auto", "cpu", "gpu", "tpu")), "auto: the best that JAX finds"
+    ),
+    "deterministic": _fixed(True, _FLAG, "GPU: deterministic XLA operations only"),
+    "dataset": _fixed(
+        "mnist",
+        _TEXT,
+        "TFDS name, digits, ring, grid, gaussian1d, folder:DIR, npz:FILE or npy:FILE",
+    ),
+    "split": _fixed("train", _TEXT, "split to train on, or a slice such as train[:50000]"),
+    "validation_split": _fixed("train", _TEXT, "split for evaluation during training"),
+    "test_split": _fixed("test", _TEXT, "split for gan_jax.evaluate"),
+    "image_size": _fixed(0, _integer(0, 4096), "pixels per side to resize to; 0: as they are"),
+    "algorithm": Field("gan", _choice(ALGORITHMS), "training algorithm"),
+    "loss": Field("non_saturating", _choice(LOSSES), "adversarial loss"),
+    "k": Field(1, _integer(1), "discriminator steps per generator step"),
+    "update": Field(
+        "alternating",
+        _choice(("alternating", "unrolled", *UPDATES)),
+        "alternating: Algorithm 1; the others but unrolled update both players jointly",
+    ),
+    "unrolled_steps": Field(
+        0, _integer(0, 100), "unrolled: discriminator steps that a generator step looks ahead"
+    ),
+    "consensus": _option(_NON_NEGATIVE, "consensus: weight of the gradient-norm term"),
+    "num_steps": Field(
+        20_000, _integer(1), "iterations, each of k discriminator steps and one generator step"
+    ),
+    "batch_size": Field(128, _integer(1), "examples, and noise vectors, per minibatch"),
+    "z_dim": Field(100, _integer(1), "dimension of the noise z"),
+    "prior.name": Field(
+        "uniform",
+        _choice(("uniform", "normal")),
+        "distribution of z: uniform on [low, high), or standard normal",
+    ),
+    "prior.low": Field(-1.0, _real("a finite number"), "uniform: lower end"),
+    "prior.high": Field(1.0, _real("a finite number"), "uniform: upper end"),
+    "generator.name": Field("mlp", _choice(("mlp", "monotone")), "kind of network"),
+    "discriminator.name": Field("mlp", _choice(("mlp",)), "kind of network"),
+    "pack": Field(1, _integer(1, 2**10), "examples per discriminator input (PacGAN)"),
+    **_optimizer("d"),
+    **_optimizer("g"),
+    **{name: field for penalty in PENALTIES for name, field in _penalty(penalty).items()},
+    "label_smoothing": _option(
+        _real("a number from 0 to below 1/2", lambda v: 0 <= v < 0.5),
+        "one-sided: the target for real examples is 1 minus this",
+    ),
+    "instance_noise.std": _option(
+        _NON_NEGATIVE, "standard deviation of Gaussian noise on D's input"
+    ),
+    "instance_noise.steps": Field(
+        0, _integer(0), "iterations over which it fades linearly; 0: constant"
+    ),
+    "weight_clip": _option(_NON_NEGATIVE, "wasserstein: bound on D's parameters"),
+    "ema": _option(_FRACTION, "decay of the averaged generator, used for samples and scores"),
+    "log_every": _output(2_000, _integer(1), "iterations between printed lines"),
+    "metrics_every": _output(100, _integer(1), "iterations between lines of metrics.jsonl"),
+    "sample_every": _output(2_000, _integer(1), "iterations between sample grids"),
+    "sample_grid": _fixed((4, 4), _integers("(4,4)", 2, 100), "rows and columns of a sample grid"),
+    "checkpoint_every": _output(2_000, _integer(1), "iterations between checkpoints"),
+    "keep_checkpoints": _output(3, _integer(1), "newest checkpoints to keep"),
+    "eval_every": _fixed(
+        0, _integer(0), "iterations between evaluations, each with a checkpoint; 0: none"
+    ),
+    "eval_num": _fixed(10_000, _integer(1), "samples per evaluation"),
+    "eval_metrics": _fixed(("fid",), _choices(METRICS), "metrics of an evaluation"),
+    "keep_best": _output(
+        "none",
+        _choice(("none", *STEP_INFO, *METRICS)),
+        "metric or loss whose best checkpoint is kept as well",
+    ),
+    "tensorboard": _output(False, _FLAG, "also write TensorBoard files (extra: tensorboard)"),
+}
+
+_MLP = {
+    "widths": Field(
+        (128,), _integers("(128,), (256,256) or ()", None, 2**16), "units of each hidden layer"
+    ),
+    "activation": Field("relu", _choice(ACTIVATIONS), "of hidden layers; leaky_relu: slope 0.2"),
+    "initializer": Field("he_normal", _choice(INITIALIZERS), "of weight matrices"),
+    "init_scale": Field(
+        1.0,
+        _real("a number above 0, at most 1000", lambda v: 0 < v <= 1000),
+        "factor of he_normal; half-width of uniform; standard deviation of normal",
+    ),
+    "pieces": Field(1, _integer(1, 2**10), "affine maps per hidden unit; maxout above 1"),
+}
+# Fields of each kind of network, without the name of the player.
+KINDS: dict[str, dict[str, dict[str, Field]]] = {
+    "generator": {
+        "mlp": {
+            **_MLP,
+            "output": Field("sigmoid", _choice(OUTPUTS), "output map: sigmoid for images"),
+            "output_bias": Field(
+                "zero",
+                _choice(("zero", "data_mean")),
+                "initial output bias; data_mean: G starts at the mean example",
+            ),
+            "batch_norm": Field(False, _FLAG, "batch normalisation of hidden layers"),
+        },
+        "monotone": {
+            "units": Field(16, _integer(1, 2**16), "tanh units; an increasing map of one number"),
+        },
+    },
+    "discriminator": {
+        "mlp": {
+            **_MLP,
+            "input_dropout": Field(0.0, _FRACTION, "dropped fraction of input components"),
+            "dropout": Field(0.0, _FRACTION, "dropped fraction of hidden units"),
+            "spectral_norm": Field(False, _FLAG, "spectral normalisation of weight matrices"),
+        },
+    },
+}
+
+TRACED = tuple(name for name, field in COMMON.items() if field.traced)
+RESUME_MUTABLE = tuple(name for name, field in COMMON.items() if field.resume_mutable)
+PER_SWEEP = tuple(name for name, field in COMMON.items() if field.per_sweep)
+
+
+def fields(flat: Mapping[str, Any]) -> dict[str, Field]:
+    """The fields of a config, in order, given at least the kinds that differ from the default.
+
+    Raises:
+      InputError: an unknown kind of network.
+    """
+    found: dict[str, Field] = {}
+    for name, field in COMMON.items():
+        found[name] = field
+        player, _, leaf = name.partition(".")
+        if player in KINDS and leaf == "name":
+            kind = coerce(name, flat.get(name, field.default), field)
+            found |= {f"{player}.{f}": x for f, x in KINDS[player][kind].items()}
+    return found
+
+
+def unknown(name: str, known: Mapping[str, Field], flat: Mapping[str, Any]) -> InputError:
+    """Error for a field that a config does not have."""
+    player, _, leaf = name.partition(".")
+    if player in KINDS and any(leaf in kind for kind in KINDS[player].values()):
+        kind = flat.get(f"{player}.name", COMMON[f"{player}.name"].default)
+        own = ", ".join(KINDS[player][kind])
+        return InputError(f"config.{name} is not a field of {player}.name={kind}, which has: {own}")
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean config.{near[0]}?" if near else "."
+    return InputError(f"config.{name} is not a field{hint} The fields are: {', '.join(known)}")
+
+
+def coerce(name: str, value: Any, field: Field) -> Any:
+    """The value as its field's type where the conversion is exact, else an InputError."""
+    rule = field.rule
+    if isinstance(value, np.generic):
+        value = value.item()
+    if rule.kind is float and type(value) is int:
+        value = float(value) if abs(value) < 2**63 else math.inf
+    if rule.kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    if type(value) is not rule.kind or not rule.ok(value):
+        shown = textwrap.shorten(repr(value), 60)
+        raise InputError(f"config.{name} is {shown}, but must be {rule.allowed}")
+    return value
+
+
+def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """Fields that are incompatible with others, each with what it must be."""
+    c, update = config, config["update"]  # ConfigDict has a method of this name
+    if not np.float32(c.prior.low) < np.float32(c.prior.high):
+        yield "prior.low", f"below prior.high, {c.prior.high}"
+    for name in ("d_optimizer", "g_optimizer"):
+        o = c[name]
+        if o.schedule != "constant" and o.learning_rate < o.end_learning_rate:
+            yield f"{name}.end_learning_rate", f"at most learning_rate, {o.learning_rate}"
+        ends = o.schedule in ("linear", "cosine") and not o.end_learning_rate
+        if ends and o.decay_steps < c.num_steps:
+            yield (
+                f"{name}.decay_steps",
+                f"at least num_steps, {c.num_steps}: training at learning rate 0 does nothing",
+            )
+        if o.b1_steps and o.name != "momentum":
+            yield f"{name}.b1_steps", f"0 for {o.name}: only momentum has a schedule of b1"
+    if c.keep_best in METRICS and not (c.eval_every and c.keep_best in c.eval_metrics):
+        yield "keep_best", "evaluated: add it to eval_metrics and set eval_every above 0"
+    if c.generator.name == "monotone":
+        if c.z_dim != 1:
+            yield "z_dim", "1 for a monotone generator, which maps numbers to numbers"
+        if c.prior.name != "normal":
+            yield "prior.name", "normal for a monotone generator, whose density follows from it"
+        if c.pack != 1:
+            yield "pack", "1 for a monotone generator, whose density is of single examples"
+    if update in UPDATES and c.k != 1:
+        yield "k", f"1 with update {update}, which takes both gradients at the same state"
+    if update == "unrolled" and not c.unrolled_steps:
+        yield "unrolled_steps", "at least 1 with update unrolled"
+    if update != "unrolled" and c.unrolled_steps:
+        yield "unrolled_steps", f"0 with update {update}: only unrolled looks ahead"
+    if update == "consensus" and not c.consensus:
+        yield "consensus", "above 0 with update consensus"
+    if update != "consensus" and c.consensus:
+        yield "consensus", f"0 with update {update}: it is the weight of consensus"
+    if c.batch_size % c.pack:
+        yield "pack", f"a divisor of batch_size, {c.batch_size}"
+    if c.weight_clip and c.loss != "wasserstein":
+        yield "weight_clip", f"0 with loss {c.loss}: only wasserstein needs a Lipschitz D"
+    if c.label_smoothing and c.loss not in CROSS_ENTROPY:
+        yield (
+            "label_smoothing",
+            f"0 with loss {c.loss}: only {' and '.join(CROSS_ENTROPY)} have labels to smooth",
+        )
+    for player in KINDS:
+        network = c[player].to_dict()
+        for field, off in (("pieces", 1), ("batch_norm", False), ("dropout", 0.0)):
+            if network.get("widths") == () and network.get(field, off) != off:
+                yield f"{player}.{field}", f"{off} without hidden layers ({player}.widths is ())"
+    if c.generator.get("batch_norm") and c.batch_size == 1:
+        yield "batch_size", "at least 2 with generator.batch_norm"
+    for name, penalty in c.penalties.items():
+        if penalty.interval != 1 and not penalty.weight:
+            yield f"penalties.{name}.interval", f"1 where penalties.{name}.weight is 0"
+    if c.instance_noise.steps and not c.instance_noise.std:
+        yield "instance_noise.steps", "0 where instance_noise.std is 0"
+    if c.num_steps * c.k * c.batch_size >= 2**31:
+        yield "num_steps", "smaller: num_steps * k * batch_size must be below 2^31"
+
+
+def markdown() -> str:
+    """docs/configuration.md."""
+
+    def rows(named: Iterable[tuple[str, Field]]) -> str:
+        lines = ["| field | default | | |", "|---|---|---|---|"]
+        for name, field in named:
+            notes = [field.rule.allowed]
+            notes += ["traced"] * field.traced + ["may change on resume"] * field.resume_mutable
+            cells = (f"`{name}`", f"`{field.default!r}`", field.doc, "; ".join(notes))
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        return "\n".join(lines) + "\n"
+
+    kinds = "".join(
+        f"\n## `{player}.name={kind}`\n\n"
+        + rows((f"{player}.{name}", field) for name, field in own.items())
+        for player, named in KINDS.items()
+        for kind, own in named.items()
+    )
+    return f"""# Configuration
+
+Every field is set by `--config.FIELD=VALUE`, in a config file or in a sweep. Generated by
+`python -m gan_jax.config.schema`. A *traced* field is a number: changing it compiles nothing, and
+the members of a sweep that differ only in traced fields and seeds share one program.
+
+## All configs
+
+{rows(COMMON.items())}{kinds}"""
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

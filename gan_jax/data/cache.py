@@ -1,0 +1,97 @@
+"""The cache of decoded data sets."""
+
+import io
+import logging
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+
+from gan_jax.data.dataset import Dataset, from_arrays
+from gan_jax.errors import InputError, brief
+
+log = logging.getLogger(__name__)
+
+# Raise when any source decodes to something else than before: old entries are then ignored.
+DECODING_VERSION = 2
+
+
+def expand_user(path: str | os.PathLike[str]) -> pathlib.Path:
+    """`Path.expanduser`, with an InputError where there is no such home directory."""
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: no home directory found; give the path without ~") from error
+
+
+def cache_dir() -> pathlib.Path:
+    """$GAN_JAX_CACHE, else $XDG_CACHE_HOME/gan_jax, else ~/.cache/gan_jax.
+
+    Raises:
+      InputError: the user has no home directory and neither variable is set.
+    """
+    if own := os.environ.get("GAN_JAX_CACHE"):
+        return expand_user(own)
+    try:
+        return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "gan_jax"
+    except RuntimeError as error:
+        raise InputError("no home directory to cache in: set GAN_JAX_CACHE=DIR") from error
+
+
+def entries_dir() -> pathlib.Path:
+    """The directory of the data sets decoded by this version, one .npz file per split and size."""
+    return cache_dir() / "data" / f"v{DECODING_VERSION}"
+
+
+def cached(entry: pathlib.Path, decode: Callable[[], Dataset]) -> Dataset:
+    """Returns the cached data set, or decodes and caches it."""
+    dataset = read(entry)
+    if dataset is None:
+        dataset = decode()
+        write(entry, dataset)
+    return dataset
+
+
+def read(entry: pathlib.Path) -> Dataset | None:
+    """Returns the cached data set, or None if it is missing or damaged (with a warning)."""
+    try:
+        with entry.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            names = arrays.get("class_names")
+            dataset = from_arrays(
+                arrays["images"],
+                arrays.get("labels"),
+                None if names is None else tuple(names.tolist()),
+            )
+            if dataset.sha256 != str(arrays["sha256"]):
+                raise ValueError("checksum mismatch")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception as error:  # a damaged zip raises anything, from EOFError to zlib.error
+        log.warning("decoding again, as %s cannot be read: %s", entry, brief(error))
+        return None
+    return dataset
+
+
+def write(entry: pathlib.Path, dataset: Dataset) -> None:
+    """Caches a data set, or warns if the cache cannot be written."""
+    arrays = {key: value for key, value in dataset._asdict().items() if value is not None}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    keep(entry, buffer.getbuffer())
+
+
+def keep(entry: pathlib.Path, content: bytes | memoryview) -> None:
+    """Writes a cache file atomically, or warns if it cannot be written."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+            os.replace(partial, entry)  # atomic, so that concurrent writers need no lock
+        finally:
+            pathlib.Path(partial).unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("not cached: %s", brief(error))

@@ -1,0 +1,57 @@
+"""The arrays of one split, and the checks that every source shares."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from gan_jax.errors import InputError
+
+
+class Dataset(NamedTuple):
+    """The examples of one split.
+
+    images: uint8 (n, height, width, channels), or float32 (n, d) for points.
+    labels: int32 (n,), or None.
+    sha256: hex digest of dtype, shape and bytes of the images and of the labels, if any.
+    class_names: the name of class i at index i, or None if unknown.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    sha256: str
+    class_names: tuple[str, ...] | None = None
+
+
+def from_arrays(
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    class_names: tuple[str, ...] | None = None,
+) -> Dataset:
+    """Returns a Dataset of these arrays with their hash."""
+    digest = hashlib.sha256()
+    for array in (images,) if labels is None else (images, labels):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return Dataset(images, labels, digest.hexdigest(), class_names)
+
+
+def check_split(name: str, split: str, splits: Iterable[str]) -> None:
+    """Raises an InputError that lists the splits unless `split` is one of them."""
+    if split not in splits:
+        raise InputError(f"{name} has no split {split!r}: want one of {', '.join(splits)}")
+
+
+def to_int32(name: str, labels: np.ndarray) -> np.ndarray:
+    """Casts integer labels to int32.
+
+    Raises:
+      InputError: a label does not fit.
+    """
+    limits = np.iinfo(np.int32)
+    if labels.min() < limits.min or labels.max() > limits.max:
+        raise InputError(
+            f"{name}: want labels that fit in 32 bits, found {labels.min()} to {labels.max()}"
+        )
+    return labels.astype(np.int32)

@@ -1,0 +1,97 @@
+"""Data sets by name, decoded once and cached."""
+
+import re
+
+import numpy as np
+
+from gan_jax.data import folders, mixtures, numpy_files, pixels, tfds
+from gan_jax.data.cache import cached, entries_dir
+from gan_jax.data.dataset import Dataset, check_split, from_arrays
+from gan_jax.errors import InputError
+
+
+def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
+    """Loads one split of a data set, from the cache if it has been decoded before.
+
+    Args:
+      name: one of
+        - a TFDS image data set (https://www.tensorflow.org/datasets/catalog/overview): `mnist`,
+          `mnist:3.0.1`, `emnist/letters`, `cifar10`, ..., found in `$TFDS_DATA_DIR` or prepared;
+        - `digits`: scikit-learn's 1797 digits of 8x8 pixels, the first 1500 as train, the others
+          as test;
+        - `ring`, `grid`, `gaussian1d`: 100,000 points of a mixture of Gaussians
+          (gan_jax/data/mixtures.py), 10,000 others as test; the labels are the modes;
+        - `folder:DIR`: image files, whose subfolders are the classes (gan_jax/data/folders.py);
+        - `npz:FILE`, `npy:FILE`: uint8 images or float points (gan_jax/data/numpy_files.py).
+      split: NAME or NAME[a:b], a and b counting examples: `train`, `train[50000:60000]`.
+      image_size: height and width in pixels to resize images to; 0 keeps their size.
+
+    Raises:
+      InputError: what was asked for does not exist, is damaged or cannot be downloaded.
+    """
+    match = re.fullmatch(r"(\w[\w-]{0,99})(?:\[(\d{0,18}):(\d{0,18})\])?", split)
+    if not match:
+        raise InputError(f"split {split!r} must be NAME or NAME[a:b], such as train[:50000]")
+    if image_size < 0:
+        raise InputError(f"image_size {image_size}: want pixels, or 0 for images as they are")
+    try:
+        dataset = _load_whole(name, match[1], image_size)
+    except MemoryError as error:
+        raise InputError(f"{name} with image_size {image_size} does not fit in memory") from error
+    n = len(dataset.images)
+    start, stop = int(match[2] or 0), int(match[3] or n)
+    if not start < stop <= n:
+        raise InputError(f"split {split!r}: {name} has {n} examples: want 0 <= a < b <= {n}")
+    if (start, stop) == (0, n):
+        return dataset
+    labels = None if dataset.labels is None else dataset.labels[start:stop]
+    return from_arrays(dataset.images[start:stop], labels, dataset.class_names)
+
+
+def overlap(a: str, b: str) -> bool:
+    """Whether two splits of a data set, as `load` takes them, can have examples in common."""
+
+    def parts(split: str) -> tuple[str, int, float]:
+        name, _, part = split.partition("[")
+        start, _, stop = part.rstrip("]").partition(":")
+        return name, int(start or 0), float(stop or "inf")
+
+    (one, low, high), (other, start, end) = parts(a), parts(b)
+    return one == other and max(low, start) < min(high, end)
+
+
+def _load_whole(name: str, split: str, image_size: int) -> Dataset:
+    kind, _, path = name.partition(":")
+    if kind in ("npz", "npy", "folder") and path:
+        check_split(name, split, ["train"])
+        return (folders if kind == "folder" else numpy_files).load(path, image_size)
+    if name == "digits":
+        return _load_digits(split, image_size)
+    if name in mixtures.MIXTURES:
+        return _load_mixture(name, split, image_size)
+    return tfds.load(name, split, image_size)
+
+
+def _load_digits(split: str, image_size: int) -> Dataset:
+    splits = {"train": slice(0, 1500), "test": slice(1500, None)}
+    check_split("digits", split, splits)
+
+    def decode() -> Dataset:
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError as error:
+            raise InputError("digits needs scikit-learn: pip install scikit-learn") from error
+        raw, labels = load_digits(return_X_y=True)  # levels 0 to 16
+        images = np.rint(raw[splits[split]] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+        images = pixels.stack((("", image) for image in images), image_size)
+        return from_arrays(images, labels[splits[split]].astype(np.int32), tuple("0123456789"))
+
+    return cached(entries_dir() / "digits" / f"{split}-{image_size}.npz", decode)
+
+
+def _load_mixture(name: str, split: str, image_size: int) -> Dataset:
+    splits = {"train": (100_000, 0), "test": (10_000, 1)}  # number of points, seed
+    check_split(name, split, splits)
+    if image_size:
+        raise InputError(f"image_size {image_size}: {name} has points, which have no size")
+    return from_arrays(*mixtures.draw(mixtures.MIXTURES[name], *splits[split]))

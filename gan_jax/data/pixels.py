@@ -1,0 +1,59 @@
+"""Pixels: the package's one uint8 <-> float conversion, resizing and stacking."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from gan_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import jax
+
+Pixels = TypeVar("Pixels", np.ndarray, "jax.Array")
+
+
+def to_float(x: Pixels) -> Pixels:
+    """Maps uint8 to float32 in [0, 1]; other dtypes pass through. NumPy or JAX, as given."""
+    return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
+
+
+def to_uint8(x: Pixels) -> Pixels:
+    """Maps [0, 1], clipped, to rounded uint8; uint8 passes through. NumPy or JAX, as given."""
+    return x if x.dtype == np.uint8 else (x.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Resizes uint8 (height, width, channels) to (size, size, channels), unless size is 0.
+
+    Lanczos resampling by Pillow, channel by channel.
+    """
+    if size == 0 or image.shape[:2] == (size, size):
+        return image
+    from PIL import Image
+
+    bands = [Image.fromarray(band) for band in np.moveaxis(image, -1, 0)]
+    resized = [band.resize((size, size), Image.Resampling.LANCZOS) for band in bands]
+    return np.stack([np.asarray(band) for band in resized], axis=-1)
+
+
+def stack(named_images: Iterable[tuple[str, np.ndarray]], image_size: int) -> np.ndarray:
+    """Resizes named (height, width, channels) images and stacks them; grey broadcasts to colour.
+
+    Raises:
+      InputError: they differ in size and image_size is 0.
+    """
+    images: list[np.ndarray] = []
+    first = ""
+    for name, original in named_images:
+        image = resize(original, image_size)
+        if images and image.shape[:2] != images[0].shape[:2]:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (images[0].shape, image.shape)]
+            raise InputError(
+                f"images differ in size: {first} is {sizes[0]} and {name} is {sizes[1]} pixels;"
+                " resize them all with --config.image_size=N"
+            )
+        first = first or name
+        images.append(image)
+    channels = max(image.shape[2] for image in images)
+    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])

@@ -1,0 +1,77 @@
+"""Every random draw of a run, as a pure function of the root key, a stream and a counter."""
+
+import enum
+from typing import NamedTuple, Protocol
+
+import jax
+
+from gan_jax import shuffle
+from gan_jax.data.pixels import to_float
+from gan_jax.spec import Prior
+
+
+class Batch(NamedTuple):
+    """Examples with their conditions; also a whole device-resident data set."""
+
+    x: jax.Array  # (n, *example shape)
+    y: jax.Array | None = None  # (n, ...), None for unconditional training
+
+
+class Stream(enum.IntEnum):
+    """Purpose of a key. Each draw has a stream and a number, so that no key is used twice."""
+
+    INIT_D = 0
+    INIT_G = 1
+    BATCH = 2
+    NOISE_D = 3
+    NOISE_G = 4
+    NOISE_SAMPLE = 5
+    STEP_D = 6  # draws within a step: dropout masks, instance noise, points of a penalty
+    STEP_G = 7
+    EVALUATE = 8
+    BATCH_G = 9  # real examples of the generator step
+
+
+class Latent(Protocol):
+    """Anything with a latent space, such as GANSpec."""
+
+    @property
+    def z_dim(self) -> int: ...
+    @property
+    def prior(self) -> Prior: ...
+
+
+def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> jax.Array:
+    """Key of the `number`-th draw of a stream, from root key data uint32 (2,)."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(root), stream), number)
+
+
+def noise(spec: Latent, key: jax.Array, num: int) -> jax.Array:
+    """Draws z from the prior, shape (num, z_dim)."""
+    shape = (num, spec.z_dim)
+    if spec.prior.name == "normal":
+        return jax.random.normal(key, shape)
+    return jax.random.uniform(key, shape, minval=spec.prior.low, maxval=spec.prior.high)
+
+
+def minibatch(
+    batch_size: int,
+    root: jax.Array,
+    data: Batch,
+    number: jax.Array | int,
+    stream: Stream = Stream.BATCH,
+) -> Batch:
+    """The `number`-th minibatch of a stream, without replacement within an epoch.
+
+    Args:
+      batch_size: examples in a minibatch, at most n; static.
+      root: root key data, uint32 (2,).
+      data: the data set, n examples.
+      number: minibatches drawn before.
+      stream: BATCH, or BATCH_G for the generator step.
+
+    Returns:
+      x as float32, uint8 images scaled to [0, 1], and y as it is.
+    """
+    index = shuffle.indices(stream_key(root, stream), number, batch_size, data.x.shape[0])
+    return Batch(to_float(data.x[index]), None if data.y is None else data.y[index])

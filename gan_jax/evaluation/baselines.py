@@ -1,0 +1,119 @@
+"""Scores of real data and of trivial models, without which a metric's value means little."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from gan_jax import data
+from gan_jax.data import Dataset
+from gan_jax.data.pixels import to_float
+from gan_jax.errors import brief
+from gan_jax.evaluation.metrics.intervals import Score
+from gan_jax.evaluation.metrics.neighbours import nearest
+from gan_jax.evaluation.registry import METRICS, Entry, Reference, score
+
+log = logging.getLogger(__name__)
+
+VERSION = 2  # of the cache; raise it if a metric or a baseline changes
+
+_EXAMPLES_PER_CENTROID = 5  # at least
+_ITERATIONS = 10  # of k-means
+
+
+def real(train: Dataset, num: int) -> np.ndarray:
+    """Distinct training examples in random order: samples of the true distribution."""
+    return train.images[np.random.default_rng(0).permutation(len(train.images))[:num]]
+
+
+def gaussians(train: Dataset, num: int) -> np.ndarray:
+    """Samples of a Gaussian fitted to the pixels of each class (of all data, without labels)."""
+    x, rng = to_float(train.images).reshape(len(train.images), -1), np.random.default_rng(0)
+    labels = np.zeros(len(x), np.int32) if train.labels is None else train.labels
+    drawn = rng.choice(labels, num)
+    out = np.empty((num, x.shape[1]), np.float32)
+    for label in np.unique(drawn):
+        own = x[labels == label].astype(np.float64)
+        covariance = np.cov(own.T) if len(own) > 1 else np.zeros((x.shape[1],) * 2)
+        values, vectors = np.linalg.eigh(np.atleast_2d(covariance))
+        normal = rng.standard_normal((np.sum(drawn == label), x.shape[1]))
+        scale = np.sqrt(np.maximum(values, 0))
+        out[drawn == label] = own.mean(axis=0) + normal * scale @ vectors.T
+    out = out.reshape(num, *train.images.shape[1:])
+    return np.clip(out, 0, 1) if train.images.dtype == np.uint8 else out
+
+
+def kmeans(train: Dataset, num: int) -> np.ndarray:
+    """Centroids of k-means, at most one per 5 training examples.
+
+    Lloyd's algorithm from random examples; an empty cluster keeps its centroid.
+    """
+    x = to_float(train.images).reshape(len(train.images), -1).astype(np.float32)
+    k = max(1, min(num, len(x) // _EXAMPLES_PER_CENTROID))
+    centroids = np.random.default_rng(0).choice(x, k, replace=False)
+    for _ in range(_ITERATIONS):
+        index, _ = nearest(x, centroids)
+        used, first = np.unique(np.sort(index), return_index=True)
+        sums = np.add.reduceat(x[np.argsort(index)], first, dtype=np.float64)
+        centroids[used] = sums / np.bincount(index)[used, None]
+    return centroids.reshape(k, *train.images.shape[1:])
+
+
+BASELINES: dict[str, Callable[[Dataset, int], np.ndarray]] = {
+    "real data": real,
+    "Gaussians": gaussians,
+    "k-means": kmeans,
+}
+
+
+def baselines(
+    reference: Reference, num: int, names: Sequence[str]
+) -> dict[str, dict[str, Entry | None]]:
+    """Scores of each of BASELINES, cached.
+
+    Args:
+      reference: what they are compared with; they are made from its training set.
+      num: number of samples.
+      names: keys of METRICS.
+
+    Returns:
+      The entry by baseline and metric; None where the baseline has too few samples for the metric.
+    """
+    inputs = [
+        VERSION,
+        num,
+        reference.train.sha256,
+        *(
+            hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()
+            for x in (reference.validation, reference.test)
+        ),
+        reference.evaluator and reference.evaluator.name,
+    ]
+    key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
+    file = data.cache_dir() / "baselines" / f"{key}.json"
+    found: dict[str, dict[str, Entry | None]] = {}
+    try:
+        found = json.loads(file.read_bytes())
+        if found.keys() != BASELINES.keys():
+            raise ValueError("unexpected contents")
+        for entry in (entry for row in found.values() for entry in row.values()):
+            if entry is not None and not {*Score._fields, "samples"} <= entry.keys():
+                raise ValueError("unexpected contents")
+    except FileNotFoundError:
+        found = {name: {} for name in BASELINES}
+    except (OSError, ValueError, AttributeError, RecursionError) as e:
+        log.warning("measuring the baselines again: %s is unreadable: %s", file, brief(e))
+        found = {name: {} for name in BASELINES}
+    missing = {row: [n for n in names if n not in found[row]] for row in BASELINES}
+    for row in tqdm([r for r in BASELINES if missing[r]], desc="baselines", disable=None):
+        images = BASELINES[row](reference.train, num)
+        able = [name for name in missing[row] if METRICS[name].least <= len(images)]
+        entries = score(images, reference, able)
+        found[row] |= dict.fromkeys(missing[row])
+        found[row] |= {name: {**entry, "samples": len(images)} for name, entry in entries.items()}
+    if any(missing.values()):
+        data.keep(file, json.dumps(found).encode())
+    return {row: {name: found[row][name] for name in names} for row in BASELINES}

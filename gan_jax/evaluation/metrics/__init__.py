@@ -1,0 +1,1 @@
+"""Sample quality metrics: pure functions of arrays, one file per family."""

@@ -1,0 +1,313 @@
+"""All metrics by name, and what samples are compared with.
+
+To add one: a function of arrays in metrics/, a family that calls it here, and an entry of METRICS.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from gan_jax import data
+from gan_jax.data import Dataset
+from gan_jax.data.mixtures import HIGH_QUALITY, MIXTURES, Mixture
+from gan_jax.data.pixels import to_float, to_uint8
+from gan_jax.errors import InputError
+from gan_jax.evaluation import classifier as evaluators
+from gan_jax.evaluation.classifier import Evaluator
+from gan_jax.evaluation.metrics import classifier, frechet, kernel, mixture, neighbours, parzen
+from gan_jax.evaluation.metrics.intervals import Score
+
+
+class Reference(NamedTuple):
+    """What samples are compared with.
+
+    train: the training set of the model.
+    validation: examples that choose free parameters of metrics (Parzen's width), (n, ...).
+    test: examples of the target distribution, (n, ...).
+    evaluator: the classifier whose features and probabilities are compared, or None.
+    features: of test, (n, 64); empty without an evaluator.
+    probabilities: of test, (n, classes); empty without an evaluator.
+    mixture: the data distribution, if it is one of MIXTURES.
+    """
+
+    train: Dataset
+    validation: np.ndarray
+    test: np.ndarray
+    evaluator: Evaluator | None
+    features: np.ndarray
+    probabilities: np.ndarray
+    mixture: Mixture | None = None
+
+
+class Sample(NamedTuple):
+    """Samples, and the evaluator's outputs for them."""
+
+    images: np.ndarray  # (n, ...), uint8 or floats; or points, (n, d)
+    features: np.ndarray
+    probabilities: np.ndarray
+
+
+Entry = dict[str, Any]  # "value", "low", "high", and details of the metric
+# Computes related metrics. The last arguments: a seed, and keywords for metrics with random splits.
+Family = Callable[[Sample, Reference, int, dict[str, int]], dict[str, Entry]]
+
+
+def _entry(score: Score, **details: Any) -> Entry:
+    return {**score._asdict(), **details}
+
+
+def _fid(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    return {"fid": _entry(frechet.frechet(s.features, r.features, seed, **split))}
+
+
+def _fid_infinity(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    return {"fid_infinity": _entry(frechet.extrapolated(s.features, r.features, seed, **split))}
+
+
+def _kid(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    return {"kid": _entry(kernel.kernel(s.features, r.features))}
+
+
+def _manifold(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    found = neighbours.manifold(real=r.features, fake=s.features, seed=seed, **split)
+    return {name: _entry(score) for name, score in found.items()}
+
+
+def _classes(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    counts, real = classifier.histogram(s.probabilities), classifier.histogram(r.probabilities)
+    modes = float(classifier.modes(counts))
+    kl = classifier.class_kl(counts, real)
+    return {
+        "classifier_score": _entry(classifier.classifier_score(s.probabilities)),
+        "class_kl": _entry(kl, histogram=counts.tolist(), data_histogram=real.tolist()),
+        "modes": _entry(Score(modes, modes, modes)),
+    }
+
+
+def _memorisation(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    images, train, test = (
+        to_float(x).reshape(len(x), -1) for x in (s.images, r.train.images, r.test)
+    )
+    found = neighbours.memorisation(images, train, test)
+    return {
+        "memorisation": _entry(
+            found.score,
+            median_distance=float(np.median(found.distance)),
+            test_median_distance=float(np.median(found.test_distance)),
+        )
+    }
+
+
+def _parzen(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    found = parzen.parzen(s.images, r.validation, r.test)
+    return {"parzen": _entry(found.score, standard_error=found.error, sigma=found.sigma)}
+
+
+def _mixture(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    assert r.mixture is not None  # see `unavailable_metrics`
+    found = mixture.mixture(s.images, r.mixture.means, r.mixture.sigma)
+    return {name: _entry(score) for name, score in found.items()}
+
+
+class Metric(NamedTuple):
+    label: str
+    better: str | float  # "lower" or "higher", or the best value
+    family: Family
+    needs: str = "evaluator"  # or "mixture", or "" for data of any kind
+    least: int = 1  # samples
+    least_test: int = 1  # examples to compare with
+    interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
+
+
+_NEAR_BIAS = "too wide near its value for real data"
+_NEAR_0 = "covers more than 95 % near 0"
+_COUNT = "a count of these samples, without an interval"
+_BALLS = (neighbours.least(neighbours.K), neighbours.least(neighbours.K_DENSITY))
+
+METRICS: dict[str, Metric] = {
+    "fid": Metric(
+        "FID",
+        "lower",
+        _fid,
+        least=frechet.LEAST,
+        least_test=frechet.LEAST,
+        interval=_NEAR_BIAS,
+    ),
+    "fid_infinity": Metric(
+        "FID, infinitely many samples",
+        "lower",
+        _fid_infinity,
+        least=frechet.least(evaluators.FEATURES),
+        least_test=frechet.LEAST,
+        interval=_NEAR_0,
+    ),
+    "kid": Metric("KID", "lower", _kid, least=2, least_test=2, interval=_NEAR_0),
+    **{
+        name: Metric(name, better, _manifold, least=_BALLS[0], least_test=_BALLS[1])
+        for name, better in (
+            ("precision", "higher"),
+            ("recall", "higher"),
+            ("density", 1.0),
+            ("coverage", "higher"),
+        )
+    },
+    "classifier_score": Metric("classifier score", "higher", _classes),
+    "class_kl": Metric("KL of classes (nats)", "lower", _classes, interval=_NEAR_0),
+    "modes": Metric("classes present", "higher", _classes, interval=_COUNT),
+    "memorisation": Metric("memorisation", 0.5, _memorisation, needs=""),
+    "parzen": Metric("Parzen log-likelihood (nats)", "higher", _parzen, needs=""),
+    **{
+        name: Metric(label, better, _mixture, needs="mixture", interval=interval)
+        for name, label, better, interval in (
+            ("modes_covered", "modes covered", "higher", _COUNT),
+            ("high_quality", "high quality, share", HIGH_QUALITY, ""),
+            ("reverse_kl", "reverse KL of modes (nats)", "lower", _NEAR_0),
+        )
+    },
+}
+
+
+Value = TypeVar("Value", float, np.ndarray)
+
+
+def lower_is_better(name: str, value: Value) -> Value:
+    """Sign-adjusts a metric so that lower is better; other quantities, such as losses, unchanged.
+
+    A metric with a best value becomes the distance from it.
+    """
+    better = METRICS[name].better if name in METRICS else "lower"
+    if isinstance(better, float):
+        return abs(value - better)
+    return value if better == "lower" else -value
+
+
+def best(name: str, values: np.ndarray) -> float:
+    """The best of a metric's values, any shape, ignoring NaN; NaN if there is no other."""
+    known = values[~np.isnan(values)].tolist()
+    return min(known, key=functools.partial(lower_is_better, name), default=np.nan)
+
+
+def unavailable_metrics(
+    config: ConfigDict, train: Dataset, test: Dataset, num: int, test_split: str | None = None
+) -> dict[str, str]:
+    """Metric -> reason it cannot be computed.
+
+    Args:
+      config: of the run.
+      train: its training set.
+      test: what samples are to be compared with.
+      num: number of samples.
+      test_split: the split that test is; None for config.test_split.
+    """
+    planar = [name for name, mixture in MIXTURES.items() if mixture.means.shape[1] == 2]
+    test_split = config.test_split if test_split is None else test_split
+    n = len(test.images)
+
+    def reason(name: str, metric: Metric) -> str:
+        if metric.needs == "evaluator" and (why := evaluators.unfit(train)):
+            return why
+        if metric.needs == "mixture" and config.dataset not in planar:
+            return f"{config.dataset} is not one of the mixtures {', '.join(planar)}"
+        if name == "memorisation" and data.overlap(config.split, test_split):
+            return f"{test_split} has examples of the training set, {config.split}"
+        if num < metric.least:
+            return f"it needs {metric.least} samples, not {num}"
+        if n < metric.least_test:
+            return f"it needs {metric.least_test} examples to compare with; {test_split} has {n}"
+        return ""
+
+    return {name: why for name, metric in METRICS.items() if (why := reason(name, metric))}
+
+
+def _load(config: ConfigDict, split: str, role: str) -> Dataset:
+    try:
+        return data.load(config.dataset, split, config.image_size)
+    except InputError as e:
+        raise InputError(f"{role}: {e}") from None
+
+
+def load_test(config: ConfigDict, test_split: str) -> Dataset:
+    """A split to compare samples with; an InputError says which setting names it."""
+    return _load(config, test_split, "the split to compare with (see config.test_split, --split)")
+
+
+def held_out(
+    config: ConfigDict, train: Dataset, test_split: str, names: Sequence[str], num: int
+) -> Dataset:
+    """The split to compare samples with, after the checks of `reference`."""
+    test = load_test(config, test_split)
+    unavailable = unavailable_metrics(config, train, test, num, test_split)
+    for name in names:
+        if name in unavailable:
+            raise InputError(f"{name} cannot be measured: {unavailable[name]}")
+    return test
+
+
+def reference(
+    config: ConfigDict, train: Dataset, test_split: str, names: Sequence[str], num: int
+) -> Reference:
+    """What the samples of a run are compared with; trains an evaluator at first use of a data set.
+
+    Args:
+      config: of the run.
+      train: its training set.
+      test_split: the split that becomes `test`.
+      names: keys of METRICS that will be measured.
+      num: number of samples that will be scored.
+
+    Raises:
+      InputError: a split does not exist, or a metric is unavailable.
+    """
+    test = held_out(config, train, test_split, names, num).images
+    validation = _load(config, config.validation_split, "config.validation_split").images
+    evaluator, outputs = None, (np.empty((0, 0), np.float32),) * 2
+    if any(METRICS[name].needs == "evaluator" for name in names):
+        # Of the whole split, so that runs on parts of it are comparable.
+        whole = _load(config, config.split.partition("[")[0], "config.split")
+        evaluator = evaluators.load(config.dataset, whole)
+        outputs = evaluators.outputs(evaluator, test)
+    return Reference(train, validation, test, evaluator, *outputs, MIXTURES.get(config.dataset))
+
+
+def score(
+    images: np.ndarray,
+    reference: Reference,
+    names: Iterable[str] = METRICS,
+    seed: int = 0,
+    intervals: bool = True,
+) -> dict[str, Entry]:
+    """Computes metrics of samples.
+
+    Args:
+      images: samples, shape (n, ...) like the data: uint8, or floats in [0, 1], which the evaluator
+        sees rounded to 8 bits, like the data; or points.
+      reference: what they are compared with.
+      names: keys of METRICS.
+      seed: of random subsets and splits.
+      intervals: False skips the expensive ones, whose ends are then NaN.
+
+    Returns:
+      For each name its value, the ends of its 95 % interval, "low" and "high", and details.
+
+    Raises:
+      InputError: too few samples for a metric, samples unlike the data, or no evaluator.
+    """
+    names = list(names)
+    if images.dtype != np.uint8 and not (images.dtype.kind == "f" and np.isfinite(images).all()):
+        raise InputError("samples must be uint8, or finite floats")
+    outputs = (np.empty((0, 0)), np.empty((0, 0)))
+    if any(METRICS[name].needs == "evaluator" for name in names):
+        if reference.evaluator is None:
+            raise InputError("the reference has no evaluator")
+        outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
+    sample = Sample(images, *outputs)
+    families = dict.fromkeys(METRICS[name].family for name in names)
+    entries: dict[str, Entry] = {}
+    hidden = None if intervals else True  # training shows a progress bar of its own
+    for family in tqdm(families, desc="metrics", leave=False, disable=hidden):
+        entries |= family(sample, reference, seed, {} if intervals else {"splits": 0})
+    return {name: entries[name] for name in names}

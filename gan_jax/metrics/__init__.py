@@ -1,1 +1,0 @@
-"""How good samples are: functions of plain arrays, whoever made them; each metric in its file."""

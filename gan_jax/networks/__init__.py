@@ -1,0 +1,69 @@
+"""Generators and discriminators as flax modules; flax is imported nowhere else."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from gan_jax.networks.layers import INVERSE_OUTPUTS
+from gan_jax.networks.mlp import MLP
+from gan_jax.networks.toy import Monotone
+
+__all__ = ["MLP", "Monotone", "Network", "Params", "Stats", "Variables", "apply", "init"]
+
+Params = Any  # pytree of float32 arrays
+Stats = Any  # likewise: batch statistics and the like, {} for most networks
+Network = MLP | Monotone
+
+
+class Variables(NamedTuple):
+    """Everything a network's output depends on besides its input."""
+
+    params: Params
+    stats: Stats
+
+
+def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Variables:
+    """Initial parameters and statistics of a network.
+
+    Args:
+      network: the module.
+      key: for the weights; biases start at zero.
+      x: an input, shape (batch, ...).
+      data_mean: shape `out_shape`. With output_bias "data_mean" the output bias is set so that the
+        network outputs this mean when its last hidden layer is zero.
+    """
+    variables = network.init(key, x)
+    params = variables["params"]
+    if isinstance(network, MLP) and network.output_bias == "data_mean":
+        bias = INVERSE_OUTPUTS[network.output](data_mean).ravel()
+        params[f"Dense_{len(network.widths)}"]["bias"] = bias
+    return Variables(params, variables.get("batch_stats", {}))
+
+
+def apply(
+    network: Network,
+    variables: Variables,
+    x: jax.Array,
+    key: jax.Array | None = None,
+    train: bool = False,
+) -> tuple[jax.Array, Stats]:
+    """Applies a network.
+
+    Args:
+      network: the module.
+      variables: its parameters and statistics.
+      x: inputs, shape (batch, ...).
+      key: for dropout; None disables dropout.
+      train: normalise by this minibatch and update the statistics; else by the statistics.
+
+    Returns:
+      Outputs (batch, *out_shape) and the updated statistics.
+    """
+    y, updated = network.apply(
+        {"params": variables.params, "batch_stats": variables.stats},
+        x,
+        key,
+        train,
+        mutable=["batch_stats"] if train else [],
+    )
+    return y, updated.get("batch_stats", variables.stats)

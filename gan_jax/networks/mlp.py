@@ -1,0 +1,61 @@
+"""Multilayer perceptrons."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.networks.layers import ACTIVATIONS, INITIALIZERS, OUTPUTS
+
+
+class MLP(nn.Module):
+    """Dense layers of the given widths and a dense output layer, on the flattened input.
+
+    Maxout: with `pieces` > 1 a hidden unit is the maximum of that many affine maps, Goodfellow et
+    al. 2013, https://arxiv.org/abs/1302.4389. Dropout is inverted. Spectral normalisation takes one
+    power iteration per training step, Miyato et al. 2018, https://arxiv.org/abs/1802.05957.
+    """
+
+    widths: tuple[int, ...]
+    out_shape: tuple[int, ...]  # of one example: (height, width, channels), or () for a logit
+    activation: str
+    output: str
+    initializer: str
+    init_scale: float
+    pieces: int = 1
+    input_dropout: float = 0.0  # dropped fraction of input components
+    dropout: float = 0.0  # dropped fraction of hidden units
+    output_bias: str = "zero"  # or "data_mean", see `networks.init`
+    batch_norm: bool = False  # of hidden layers, before the activation, in place of a bias
+    spectral_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, key: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """Maps (batch, ...) to (batch, *out_shape); see `networks.apply`."""
+
+        def dense(layer: int, x: jax.Array, width: int) -> jax.Array:
+            rate = self.dropout if layer else self.input_dropout
+            if key is not None and rate:
+                dropout = nn.Dropout(rate, deterministic=False)
+                x = dropout(x, rng=jax.random.fold_in(key, layer))
+            init = INITIALIZERS[self.initializer](self.init_scale)
+            bias = layer == len(self.widths) or not self.batch_norm
+            affine = nn.Dense(width, bias, kernel_init=init, name=f"Dense_{layer}")
+            if self.spectral_norm:
+                return nn.SpectralNorm(affine)(x, update_stats=train)
+            return affine(x)
+
+        x = x.reshape(x.shape[0], -1)
+        for layer, width in enumerate(self.widths):
+            x = dense(layer, x, width * self.pieces)
+            if self.pieces > 1:
+                x = jnp.max(x.reshape(-1, width, self.pieces), axis=-1)
+            if self.batch_norm:
+                # Averages over about 20 iterations; flax's default of 100 lags behind a fast G.
+                x = nn.BatchNorm(use_running_average=not train, momentum=0.95)(x)
+            x = ACTIVATIONS[self.activation](x)
+        x = dense(len(self.widths), x, math.prod(self.out_shape))
+        return OUTPUTS[self.output](x).reshape(-1, *self.out_shape)

@@ -1,0 +1,146 @@
+"""Adversarial objectives of a critic on minibatches, independent of any training state."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.draws import Batch
+from gan_jax.losses import LOSSES
+from gan_jax.penalties import PENALTIES
+from gan_jax.spec import HParams
+
+# A discriminator on (examples, key for dropout): logits (batch,) and its updated statistics.
+Critic = Callable[[Batch, jax.Array], tuple[jax.Array, Any]]
+
+_OWN = 2**31  # fold_in data of this module's draws, above those of dropout layers
+
+
+class Objective(Protocol):
+    """The fields of a spec that define an adversarial objective."""
+
+    @property
+    def loss(self) -> str: ...
+    @property
+    def pack(self) -> int: ...
+    @property
+    def penalties(self) -> tuple[tuple[str, int], ...]: ...
+    @property
+    def noise_steps(self) -> int: ...
+
+
+class DTerms(NamedTuple):
+    """Terms of a discriminator objective, all before the update."""
+
+    loss: jax.Array  # without penalties
+    penalty: jax.Array  # weighted sum of the penalties
+    real_logits: jax.Array  # (batch / pack,)
+    fake_logits: jax.Array
+    stats: Any  # the critic's statistics after the real minibatch
+
+
+def pack(x: jax.Array, size: int) -> jax.Array:
+    """Groups examples, (batch, ...) to (batch / size, size, ...), for a critic of several at once.
+
+    PacGAN, Lin et al. 2018, https://arxiv.org/abs/1712.04086.
+    """
+    return x if size == 1 else x.reshape(-1, size, *x.shape[1:])
+
+
+def critic_input(
+    spec: Objective, hparams: HParams, step: jax.Array, batch: Batch, key: jax.Array
+) -> Batch:
+    """Examples as the critic sees them: with instance noise, packed.
+
+    Instance noise: Sonderby et al. 2017, https://arxiv.org/abs/1610.04490.
+    """
+    x, std = batch.x, hparams["instance_noise"]["std"]
+    if std is not None:
+        fade = jnp.maximum(0, 1 - step / spec.noise_steps) if spec.noise_steps else 1
+        noise = jax.random.normal(jax.random.fold_in(key, _OWN), x.shape)
+        x = x + std * fade * noise
+    return Batch(pack(x, spec.pack), None if batch.y is None else pack(batch.y, spec.pack))
+
+
+def _penalty(
+    spec: Objective,
+    hparams: HParams,
+    step: jax.Array,
+    critic: Critic,
+    real: Batch,
+    fake: Batch,
+    key: jax.Array,
+) -> jax.Array:
+    """Weighted sum of the penalties on the critic's gradient with respect to x."""
+    total = jnp.float32(0)
+    for i, (name, interval) in enumerate(spec.penalties):
+        key_points, key_dropout = jax.random.split(jax.random.fold_in(key, _OWN + 1 + i))
+
+        def logits(x: jax.Array, key: jax.Array = key_dropout) -> jax.Array:
+            return critic(Batch(x, real.y), key)[0]
+
+        value = functools.partial(PENALTIES[name], logits, real.x, fake.x, key_points)
+        # Lazy regularisation, Karras et al. 2020, https://arxiv.org/abs/1912.04958, without their
+        # adjustment of Adam. Due when the number of the iteration is a multiple of the interval.
+        due = (step + 1) % interval == 0
+        now = jax.lax.cond(due, value, lambda: jnp.float32(0)) if interval > 1 else value()
+        total += hparams["penalties"][name]["weight"] * interval * now
+    return total
+
+
+def d_loss(
+    spec: Objective,
+    hparams: HParams,
+    step: jax.Array,
+    critic: Critic,
+    real: Batch,
+    fake: Batch,
+    key: jax.Array,
+) -> tuple[jax.Array, DTerms]:
+    """What the critic minimises: the loss's d term, label smoothing and penalties.
+
+    Args:
+      spec: static structure.
+      hparams: traced numbers: label_smoothing, instance_noise, penalties.
+      step: completed iterations, for schedules and lazy penalties.
+      critic: the discriminator.
+      real: minibatch of data.
+      fake: minibatch of generated examples of the same shape.
+      key: for instance noise, dropout and points of penalties.
+
+    Returns:
+      The scalar objective and its terms.
+    """
+    key_real, key_fake = jax.random.split(key)
+    real = critic_input(spec, hparams, step, real, key_real)
+    fake = critic_input(spec, hparams, step, fake, key_fake)
+    (real_logits, stats), (fake_logits, _) = critic(real, key_real), critic(fake, key_fake)
+    loss = LOSSES[spec.loss].d(real_logits, fake_logits)
+    if hparams["label_smoothing"] is not None:
+        # The cross-entropy with target 1 - s is softplus(-logit) + s logit.
+        loss += hparams["label_smoothing"] * jnp.mean(real_logits)
+    penalty = _penalty(spec, hparams, step, critic, real, fake, key_real)
+    return loss + penalty, DTerms(loss, penalty, real_logits, fake_logits, stats)
+
+
+def g_loss(
+    spec: Objective,
+    hparams: HParams,
+    step: jax.Array,
+    critic: Critic,
+    real: Batch,
+    fake: Batch,
+    key: jax.Array,
+) -> jax.Array:
+    """What the generator minimises: the loss's g term; arguments as for `d_loss`.
+
+    Only relativistic losses depend on `real`.
+    """
+    key_real, key_fake = jax.random.split(key)
+    (real_logits, _), (fake_logits, _) = (
+        critic(critic_input(spec, hparams, step, batch, key), key)
+        for batch, key in ((real, key_real), (fake, key_fake))
+    )
+    return LOSSES[spec.loss].g(real_logits, fake_logits)

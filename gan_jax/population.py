@@ -1,0 +1,148 @@
+"""Runs as one program: members differ in seed and traced hyperparameters only.
+
+On a CPU members are mapped one after another, each device its share: batching the products of small
+networks loses the cache and gains nothing, and each member keeps the bits of a standalone run. On a
+GPU or TPU they are vmapped and agree with it to rounding. A standalone run is a population of one.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from gan_jax import algorithms
+from gan_jax import config as config_lib
+from gan_jax.algorithms import Spec
+from gan_jax.draws import Batch
+from gan_jax.spec import HParams
+from gan_jax.state import Info, State
+
+MEMBERS = "members"  # mesh axis
+
+
+class Population(NamedTuple):
+    """Members on their devices; padded, by repetition of the last one, to a multiple of these."""
+
+    spec: Spec
+    size: int  # members, without padding
+    hparams: HParams  # stacked: every leaf of shape (padded,)
+    seeds: jax.Array  # uint32 (padded,)
+    data: Batch  # shared by all members
+    mesh: Mesh
+
+
+def create(configs: Sequence[ConfigDict], images: np.ndarray) -> Population:
+    """Places members on all devices, or on as many as there are members.
+
+    Args:
+      configs: alike in everything but the seed and traced fields.
+      images: the data set, (n, *example shape).
+    """
+    mesh = Mesh(np.array(jax.devices()[: len(configs)]), (MEMBERS,))
+    hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in configs])
+    seeds = np.array([c.seed for c in configs], np.uint32)
+    hparams, seeds = place(mesh, (hparams, seeds))
+    data = Batch(jax.device_put(images, NamedSharding(mesh, P())))
+    spec = config_lib.spec(configs[0], images.shape[1:])
+    return Population(spec, len(configs), hparams, seeds, data, mesh)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Stacks pytrees of one structure along a new first axis, on the host."""
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *trees)
+
+
+def place(mesh: Mesh, tree: Any) -> Any:
+    """Puts stacked arrays on the devices of their members, padded."""
+
+    def padded(x: Any) -> np.ndarray:
+        return np.concatenate([x, np.repeat(x[-1:], -len(x) % mesh.size, axis=0)])
+
+    return jax.device_put(jax.tree.map(padded, tree), NamedSharding(mesh, P(MEMBERS)))
+
+
+def member(states: State, number: int) -> State:
+    """The state of one member, on the host."""
+    return jax.tree.map(lambda x: np.asarray(x[number]), states)
+
+
+def _per_device(mesh: Mesh, block: Any) -> Any:
+    """Runs block(stacked pytrees of members, shared pytrees) on each device for its members."""
+    return jax.shard_map(
+        block, mesh=mesh, in_specs=(P(MEMBERS), P()), out_specs=P(MEMBERS), check_vma=False
+    )
+
+
+def init(population: Population) -> State:
+    """Initial states, stacked and padded."""
+    p = population
+    return _init(p.spec, p.mesh, p.hparams, p.seeds, p.data)
+
+
+@functools.partial(jax.jit, static_argnames=("spec", "mesh"))
+def _init(spec: Spec, mesh: Mesh, hparams: HParams, seeds: jax.Array, data: Batch) -> State:
+    def block(members: tuple[HParams, jax.Array], data: Batch) -> State:
+        return jax.lax.map(lambda m: algorithms.init(spec, m[0], m[1], data), members)
+
+    return _per_device(mesh, block)((hparams, seeds), data)
+
+
+def train_chunk(
+    population: Population, states: State, num_steps: int, active: np.ndarray
+) -> tuple[State, dict[str, np.ndarray]]:
+    """Runs `num_steps` iterations of every active member; the others keep their state.
+
+    Args:
+      population: the members.
+      states: the states before, stacked and padded; donated.
+      num_steps: at least 1.
+      active: bool (size,).
+
+    Returns:
+      The states after, and the info of `algorithms.train_chunk` with arrays of shape (size,),
+      meaningless for inactive members.
+    """
+    p = population
+    active = np.concatenate([active, np.zeros(p.seeds.shape[0] - p.size, bool)])
+    states, info = _train_chunk(
+        p.spec, p.mesh, p.hparams, states, p.data, num_steps, place(p.mesh, active)
+    )
+    return states, {name: value[: p.size] for name, value in jax.device_get(info).items()}
+
+
+@functools.partial(jax.jit, static_argnames=("spec", "mesh"), donate_argnames="states")
+def _train_chunk(
+    spec: Spec,
+    mesh: Mesh,
+    hparams: HParams,
+    states: State,
+    data: Batch,
+    num_steps: jax.Array | int,
+    active: jax.Array,
+) -> tuple[State, Info]:
+    def one(shared: Any, hparams: HParams, state: State, active: jax.Array) -> tuple[State, Info]:
+        data, num_steps = shared
+        num_steps = jnp.where(active, num_steps, 0)
+        return algorithms.train_chunk(spec, hparams, state, data, num_steps)
+
+    def block(members: tuple[HParams, State, jax.Array], shared: Any) -> tuple[State, Info]:
+        number = members[2].shape[0]
+        if number > 1 and jax.default_backend() != "cpu":
+            return jax.vmap(functools.partial(one, shared))(*members)
+
+        # Each member is written back to its place: lax.map would hold all states twice.
+        def body(i: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:
+            mine = jax.tree.map(lambda x: x[i], (members[0], carry[0], members[2]))
+            return jax.tree.map(lambda x, new: x.at[i].set(new), carry, one(shared, *mine))
+
+        shapes = jax.eval_shape(jax.vmap(functools.partial(one, shared)), *members)[1]
+        infos = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.fori_loop(0, number, body, (members[1], infos))
+
+    return _per_device(mesh, block)((hparams, states, active), (data, jnp.int32(num_steps)))

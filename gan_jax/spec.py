@@ -1,0 +1,39 @@
+"""What a GAN is before training: static structure, which compiles once, and traced numbers."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gan_jax.networks import Network
+from gan_jax.optimizers import Optimizer
+
+# Traced numbers, nested by config field name: hparams["d_optimizer"]["learning_rate"]. A disabled
+# option is None, which is pytree structure: it is compiled out, and enabling it recompiles.
+HParams = Mapping[str, Any]
+
+
+class Prior(NamedTuple):
+    """Distribution of the latent z, independent in each component."""
+
+    name: str  # "uniform" on [low, high), or "normal" with mean 0 and variance 1
+    low: float = -1.0
+    high: float = 1.0
+
+
+class GANSpec(NamedTuple):
+    """Static structure of a GAN; hashable, compiled once per value."""
+
+    loss: str  # key of losses.LOSSES
+    k: int  # discriminator steps per iteration
+    update: str  # "alternating" (Algorithm 1), "unrolled", or a key of updates.UPDATES
+    batch_size: int
+    z_dim: int
+    prior: Prior
+    generator: Network
+    discriminator: Network
+    d_optimizer: Optimizer
+    g_optimizer: Optimizer
+    pack: int = 1  # examples per discriminator input
+    unrolled_steps: int = 0  # discriminator steps that an unrolled generator step looks ahead
+    penalties: tuple[tuple[str, int], ...] = ()  # (key of penalties.PENALTIES, interval)
+    noise_steps: int = 0  # iterations over which instance noise fades linearly; 0: constant
+    algorithm: str = "gan"  # key of algorithms.ALGORITHMS

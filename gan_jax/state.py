@@ -1,0 +1,41 @@
+"""What training changes: a pytree of arrays and nothing else."""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from gan_jax.networks import Params, Stats, Variables
+
+Info = dict[str, jax.Array]  # scalars measured during an iteration, by metrics.jsonl name
+
+
+class Player(NamedTuple):
+    """A network in training."""
+
+    params: Params
+    stats: Stats  # non-trainable collections such as batch statistics; {} for most networks
+    opt_state: optax.OptState
+
+    @property
+    def variables(self) -> Variables:
+        return Variables(self.params, self.stats)
+
+
+class State(NamedTuple):
+    """Complete training state."""
+
+    step: jax.Array  # completed iterations, int32 ()
+    key: jax.Array  # root key data, uint32 (2,); constant, see `draws.stream_key`
+    players: dict[str, Player]
+    averages: dict[str, Variables]  # running averages of players, {} without any
+
+    def replace_players(self, **players: Player) -> "State":
+        return self._replace(players=self.players | players)
+
+
+def trainable(state: State) -> dict[str, Any]:
+    """Everything learned from data, of which `params_sha256` is the hash."""
+    params = {name: player.params for name, player in state.players.items()}
+    stats = {name: player.stats for name, player in state.players.items()}
+    return params | {"stats": stats} | state.averages

@@ -1,0 +1,102 @@
+"""Tests of gan_jax.config.build: the split into static spec and traced hyperparameters."""
+
+import pytest
+
+from gan_jax import config
+from gan_jax.config.schema import COMMON, KINDS
+from gan_jax.errors import InputError
+from gan_jax.networks import MLP, Monotone
+from gan_jax.optimizers import Optimizer
+from gan_jax.spec import Prior
+
+SHAPE = (8, 8, 1)
+
+
+def test_spec_has_every_static_field():
+    c = config.replace(
+        {},
+        {
+            "loss": "hinge",
+            "k": 2,
+            "update": "unrolled",
+            "unrolled_steps": 3,
+            "batch_size": 6,
+            "z_dim": 5,
+            "prior.high": 2.0,
+            "generator.widths": (7, 8),
+            "generator.batch_norm": True,
+            "discriminator.dropout": 0.5,
+            "d_optimizer.name": "sgd",
+            "g_optimizer.schedule": "linear",
+            "pack": 3,
+            "penalties.r2.weight": 1.0,
+            "penalties.r2.interval": 4,
+            "penalties.gradient_penalty.weight": 2.0,
+            "instance_noise.std": 0.1,
+            "instance_noise.steps": 9,
+        },
+    )
+    assert config.spec(c, SHAPE)._asdict() == {
+        "algorithm": "gan",
+        "loss": "hinge",
+        "k": 2,
+        "update": "unrolled",
+        "unrolled_steps": 3,
+        "batch_size": 6,
+        "z_dim": 5,
+        "prior": Prior("uniform", -1.0, 2.0),
+        "generator": MLP((7, 8), SHAPE, "relu", "sigmoid", "he_normal", 1.0, batch_norm=True),
+        "discriminator": MLP((128,), (), "relu", "linear", "he_normal", 1.0, dropout=0.5),
+        "d_optimizer": Optimizer("sgd", decay_steps=20_000),
+        "g_optimizer": Optimizer("adam", "linear", decay_steps=20_000),
+        "pack": 3,
+        "penalties": (("gradient_penalty", 1), ("r2", 4)),
+        "noise_steps": 9,
+    }
+
+
+def test_hparams_has_every_traced_field():
+    default = config.flatten(config.hparams(config.default()))
+    assert set(default) == {name for name, field in COMMON.items() if field.traced}
+    off = {name for name, value in default.items() if value is None}
+    assert off == {name for name, field in COMMON.items() if field.optional}
+    values = dict.fromkeys(off - {"weight_clip", "consensus"}, 0.25)
+    c = config.replace({}, values | {"g_optimizer.b2": 0.5})
+    changed = {
+        name: x for name, x in config.flatten(config.hparams(c)).items() if x != default[name]
+    }
+    assert changed == values | {"g_optimizer.b2": 0.5}
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_a_field_is_traced_or_static_or_the_hosts(name):
+    field, c = COMMON[name], config.default()
+    if field.rule.kind not in (int, float):
+        return
+    *groups, leaf = name.split(".")
+    place = c
+    for group in groups:
+        place = place[group]
+    place[leaf] = field.rule.kind(field.default + 1)  # not validated: it may exclude other fields
+    same_hparams = config.hparams(c) == config.hparams(config.default())
+    same_spec = config.spec(c, SHAPE) == config.spec(config.default(), SHAPE)
+    assert hash(config.spec(c, SHAPE)) == hash(config.spec(c, SHAPE))
+    assert same_hparams != field.traced
+    if name.startswith("penalties"):  # static only where there is a penalty
+        assert same_spec == (leaf == "interval")
+    else:
+        assert same_spec == (field.traced or field.per_sweep or name == "num_steps")
+
+
+MONOTONE = {"generator.name": "monotone", "z_dim": 1, "prior.name": "normal"}
+
+
+def test_monotone_generator_makes_numbers_only():
+    c = config.replace({}, MONOTONE | {"generator.units": 3})
+    assert config.spec(c, (1,)).generator == Monotone(3, out_shape=(1,))
+    assert (
+        set(config.flatten(c)) & {f"generator.{name}" for name in KINDS["generator"]["mlp"]}
+        == set()
+    )
+    with pytest.raises(InputError, match=r"config\.generator\.name is 'monotone', but mnist has"):
+        config.spec(c, SHAPE)

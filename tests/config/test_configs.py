@@ -1,0 +1,57 @@
+"""Tests of configs/: that they are the settings which they reproduce."""
+
+import math
+
+import numpy as np
+
+from gan_jax import config
+from gan_jax.optimizers import OptimizerHParams
+
+
+def test_mnist_is_the_tutorial():
+    """Two MLPs of 128 ReLU, Adam with its defaults, 20,000 iterations; the schema's defaults."""
+    c = config.load("mnist")
+    assert config.differences(config.default(), c) == {}
+    assert (c.dataset, c.split, c.image_size) == ("mnist", "train", 0)
+    assert (c.loss, c.k, c.num_steps, c.batch_size) == ("non_saturating", 1, 20_000, 128)
+    assert (c.z_dim, c.prior.to_dict()) == (100, {"name": "uniform", "low": -1.0, "high": 1.0})
+    for player in (c.generator, c.discriminator):
+        assert (player.widths, player.activation) == ((128,), "relu")
+        assert (player.initializer, player.init_scale) == ("he_normal", 1.0)
+    assert c.generator.output == "sigmoid"
+    for optimizer in (c.d_optimizer, c.g_optimizer):
+        assert (optimizer.name, optimizer.schedule) == ("adam", "constant")
+        rates = optimizer.learning_rate, optimizer.b1, optimizer.b2, optimizer.eps
+        assert rates == (1e-3, 0.9, 0.999, 1e-8)
+    assert (c.log_every, c.sample_every, c.sample_grid) == (2_000, 2_000, (4, 4))
+
+
+def test_goodfellow2014_is_the_papers_code():
+    c = config.load("goodfellow2014")
+    assert (c.dataset, c.split, c.batch_size) == ("mnist", "train[:50000]", 100)
+    assert (c.validation_split, c.test_split) == ("train[50000:]", "test")
+    assert (c.loss, c.k, c["update"]) == ("non_saturating", 1, "simultaneous")
+    assert (c.z_dim, c.prior.name) == (100, "uniform")
+    np.testing.assert_allclose((c.prior.low, c.prior.high), (-math.sqrt(3), math.sqrt(3)))
+    g, d = c.generator, c.discriminator
+    assert (g.widths, g.activation, g.pieces, g.output) == ((1200, 1200), "relu", 1, "sigmoid")
+    assert (g.initializer, g.init_scale, g.output_bias) == ("uniform", 0.05, "data_mean")
+    assert (d.widths, d.activation, d.pieces) == ((240, 240), "linear", 5)
+    assert (d.initializer, d.init_scale) == ("uniform", 0.005)
+    assert (d.input_dropout, d.dropout) == (0.2, 0.5)  # kept: 0.8 and 0.5
+    assert (c.eval_metrics, c.keep_best, c.eval_num) == (("parzen",), "parzen", 10_000)
+    epoch = 50_000 // 100
+    # The paper's D loss is half of ours: half the learning rate stands for it, see
+    # test_optimizers.test_half_the_rate_is_half_the_loss.
+    for player, half in (("d_optimizer", 0.5), ("g_optimizer", 1.0)):
+        optimizer = config.spec(c, (28, 28, 1))._asdict()[player]
+        assert optimizer.name == "momentum"
+        hparams = OptimizerHParams(**config.hparams(c)[player])
+        for step in (0, 1, 10 * epoch, 250 * epoch, 5000 * epoch, 10**7):
+            rate = max(0.1 / 1.000004**step, 1e-6)
+            momentum = 0.5 + 0.2 * min(step / (249 * epoch), 1)
+            opt = optimizer.transformation(hparams, step)
+            first, state = opt.update(1.0, opt.init(0.0))
+            second, _ = opt.update(0.0, state)
+            np.testing.assert_allclose(first, -half * rate, rtol=1e-5)
+            np.testing.assert_allclose(second / first, momentum, rtol=1e-5)

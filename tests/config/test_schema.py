@@ -1,0 +1,186 @@
+"""Tests of gan_jax.config.schema: fields, their rules, and which values exclude each other."""
+
+import re
+
+import numpy as np
+import pytest
+
+from gan_jax import config
+from gan_jax.config import schema
+from gan_jax.config.schema import COMMON, KINDS, Field
+from gan_jax.errors import InputError
+
+MONOTONE = {"generator.name": "monotone", "z_dim": 1, "prior.name": "normal"}
+# Every field of every kind, by (name, the kinds that have it).
+FIELDS = [
+    *((name, field, {}) for name, field in COMMON.items()),
+    *(
+        (f"{player}.{name}", field, MONOTONE if kind == "monotone" else {})
+        for player, kinds in KINDS.items()
+        for kind, own in kinds.items()
+        for name, field in own.items()
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "kind"), FIELDS, ids=lambda x: x if x is str else None)
+def test_fields_reject_other_types_by_name(name, field, kind):
+    assert schema.coerce(name, field.default, field) == field.default
+    assert field.doc
+    for value in ({"nested": 1}, None):
+        with pytest.raises(InputError, match=rf"config\.{re.escape(name)}.* is "):
+            config.replace(kind, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("k", 0, "an integer from 1 to 2147483647"),
+        ("k", True, "an integer"),
+        ("seed", 2**32, "an integer from 0 to 4294967295"),
+        ("ema", 1.0, "a number from 0 to below 1"),
+        ("ema", 0.999999999, "a number from 0 to below 1"),  # 1 in float32
+        ("weight_clip", 1e-60, "a number, at least 0"),  # 0 in float32, which disables it
+        pytest.param("d_optimizer.learning_rate", 10**400, "a number, at least 0", id="10^400"),
+        ("d_optimizer.learning_rate", float("nan"), "a number, at least 0"),
+        ("d_optimizer.eps", 0.0, "a number above 0"),
+        ("g_optimizer.decay_rate", 1.5, "a number above 0, at most 1"),
+        ("label_smoothing", 0.5, "a number from 0 to below 1/2"),
+        ("prior.low", float("inf"), "a finite number"),
+        ("loss", "wgan", "one of minimax, non_saturating, "),
+        ("generator.name", "cnn", "one of mlp, monotone"),
+        ("generator.init_scale", 1e4, "a number above 0, at most 1000"),
+        ("generator.widths", (0,), "a tuple of integers from 1 to 65536, such as (128,), "),
+        ("generator.widths", (3.5,), "a tuple of integers"),
+        ("sample_grid", (4,), "a tuple of integers from 1 to 100, such as (4,4)"),
+        ("eval_metrics", (), "a tuple, such as ("),
+        ("dataset", "", "a name"),
+    ],
+)
+def test_out_of_range_values_are_refused(name, value, allowed):
+    message = re.escape(f"config.{name} is ") + ".*" + re.escape(f", but must be {allowed}")
+    with pytest.raises(InputError, match=message) as e:
+        config.replace({}, {name: value})
+    assert len(str(e.value)) < 300
+
+
+def test_exact_conversions_are_made():
+    values = {
+        "ema": (0, 0.0),
+        "weight_clip": (np.float32(0), 0.0),
+        "k": (np.int64(3), 3),
+        "generator.widths": ([7, 8], (7, 8)),
+    }
+    c = config.replace({}, {name: value for name, (value, _) in values.items()})
+    for name, (_, expected) in values.items():
+        value = config.flatten(c)[name]
+        assert (value, type(value)) == (expected, type(expected))
+
+
+UNKNOWN = {
+    "generator.units": "config.generator.units is not a field of generator.name=mlp, which has: ",
+    "discriminator.batch_norm": "config.discriminator.batch_norm is not a field",
+    "g_optimiser.name": "config.g_optimiser.name is not a field; did you mean "
+    "config.g_optimizer.name?",
+    "xyzzy": "config.xyzzy is not a field. The fields are: seed, ",
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_unknown_fields_are_refused(name):
+    for call in (
+        lambda: config.replace({}, {name: 1}),
+        lambda: config.override({}, [f"--config.{name}=1"]),
+    ):
+        with pytest.raises(InputError, match=re.escape(UNKNOWN[name])):
+            call()
+
+
+def test_another_kind_refuses_the_mlps_fields():
+    with pytest.raises(
+        InputError, match=r"generator\.output is not a field of generator\.name=mon"
+    ):
+        config.replace(MONOTONE, {"generator.output": "linear"})
+
+
+CONFLICTS = {
+    "prior.low is 1.0, but must be below prior.high": {"prior.low": 1.0, "prior.high": 1.0},
+    "d_optimizer.end_learning_rate is 1.0, but must be at most": {
+        "d_optimizer.schedule": "linear",
+        "d_optimizer.end_learning_rate": 1.0,
+    },
+    "g_optimizer.decay_steps is 5, but must be at least num_steps": {
+        "g_optimizer.schedule": "cosine",
+        "g_optimizer.decay_steps": 5,
+        "num_steps": 6,
+    },
+    "batch_size is 1, but must be at least 2": {"batch_size": 1, "generator.batch_norm": True},
+    "discriminator.dropout is 0.5, but must be 0.0 without hidden layers": {
+        "discriminator.widths": (),
+        "discriminator.dropout": 0.5,
+    },
+    "generator.pieces is 2, but must be 1 without hidden layers": {
+        "generator.widths": (),
+        "generator.pieces": 2,
+    },
+    "g_optimizer.b1_steps is 5, but must be 0 for adam": {"g_optimizer.b1_steps": 5},
+    "keep_best is 'fid', but must be evaluated": {"keep_best": "fid", "eval_every": 0},
+    "k is 2, but must be 1 with update simultaneous": {"k": 2, "update": "simultaneous"},
+    "unrolled_steps is 0, but must be at least 1": {"update": "unrolled"},
+    "unrolled_steps is 3, but must be 0 with update alternating": {"unrolled_steps": 3},
+    "consensus is 0.0, but must be above 0": {"update": "consensus"},
+    "consensus is 1.0, but must be 0 with update optimistic": {
+        "update": "optimistic",
+        "consensus": 1.0,
+    },
+    "pack is 3, but must be a divisor of batch_size, 128": {"pack": 3},
+    "weight_clip is 0.01, but must be 0 with loss hinge": {"weight_clip": 0.01, "loss": "hinge"},
+    "label_smoothing is 0.1, but must be 0 with loss wasserstein": {
+        "label_smoothing": 0.1,
+        "loss": "wasserstein",
+    },
+    "instance_noise.steps is 9, but must be 0": {"instance_noise.steps": 9},
+    "num_steps is 2000000000, but must be smaller": {"num_steps": 2_000_000_000},
+    "penalties.r1.interval is 4, but must be 1 where penalties.r1.weight is 0": {
+        "penalties.r1.interval": 4
+    },
+    "z_dim is 2, but must be 1 for a monotone generator": MONOTONE | {"z_dim": 2},
+    "prior.name is 'uniform', but must be normal": MONOTONE | {"prior.name": "uniform"},
+    "pack is 2, but must be 1 for a monotone generator": MONOTONE | {"pack": 2},
+}
+
+
+@pytest.mark.parametrize("message", CONFLICTS)
+def test_conflicts_are_refused(message):
+    with pytest.raises(InputError, match=re.escape(f"config.{message}")) as e:
+        config.replace({}, CONFLICTS[message])
+    assert "\n" not in str(e.value)
+
+
+def test_boundaries_of_conflicts_are_allowed():
+    cosine = {"schedule": "cosine", "decay_steps": 10, "end_learning_rate": 0.0}
+    config.replace(
+        {},
+        {
+            "num_steps": 10,
+            "generator.widths": (),
+            "prior.low": 0.0,
+            "prior.high": 1e-9,
+            "pack": 128,
+            **{f"d_optimizer.{name}": value for name, value in cosine.items()},
+            "g_optimizer.schedule": "linear",
+            "g_optimizer.end_learning_rate": 1e-3,
+        },
+    )
+
+
+def test_a_new_scalar_is_one_schema_entry(monkeypatch):
+    field = Field(0.0, COMMON["ema"].rule, "a new option", traced=True, optional=True)
+    monkeypatch.setitem(COMMON, "d_optimizer.warmup", field)
+    assert config.hparams(config.default())["d_optimizer"]["warmup"] is None
+    c = config.override({}, ["--config.d_optimizer.warmup=0.5"])
+    assert config.hparams(c)["d_optimizer"]["warmup"] == 0.5
+    assert config.spec(c, (8, 8, 1)) == config.spec(config.default(), (8, 8, 1))
+    assert "| `d_optimizer.warmup` | `0.0` | a new option |" in schema.markdown()
+    with pytest.raises(InputError, match=r"config\.d_optimizer\.warmup is 1\.0, but must be"):
+        config.replace({}, {"d_optimizer.warmup": 1.0})

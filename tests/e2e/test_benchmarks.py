@@ -1,0 +1,156 @@
+"""What the benchmarks compute, on small sizes; what they measure is not tested."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks import common, jax_sides, pacgan_table1, population, speed, table1
+from gan_jax import config
+from gan_jax.errors import InputError
+from tests.conftest import tiny_config
+
+
+def committed(name: str) -> dict:
+    return json.loads((common.RESULTS / name).read_text())
+
+
+def test_sides_take_turns_at_equal_durations():
+    calls = []
+
+    def side(name, seconds):
+        return lambda num: calls.append((name, num)) or num * seconds
+
+    rates = common.in_turn({"a": side("a", 0.5), "b": side("b", 0.1)}, rounds=2, duration=10)
+    assert rates == {"a": pytest.approx([2, 2]), "b": pytest.approx([10, 10])}
+    assert calls[4:] == [("a", 20), ("b", 100)] * 2
+
+
+def test_origin_omits_directories(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/x/table1.py", "--seeds=2", "--out=/x/y", "--workdir=/z"])
+    assert common.origin()["command"] == "python benchmarks/table1.py --seeds=2"
+
+
+def test_chunks_of_a_run_are_observed(tiny):
+    chunks, end = speed.observe(tiny)
+    assert chunks[0].num_steps == 1
+    assert sum(chunk.num_steps for chunk in chunks) == tiny.num_steps
+    assert chunks[0].begun < chunks[0].ended <= chunks[1].begun < chunks[-1].ended < end
+
+
+def test_outputs_share(monkeypatch):
+    chunks = [speed.Chunk(1, 0, 5), speed.Chunk(10, 6, 8), speed.Chunk(20, 10, 13)]
+    monkeypatch.setattr(speed, "observe", lambda _: (chunks, 25))
+    monkeypatch.setattr(speed.jax_sides, "population", lambda *_: lambda num: None)
+    monkeypatch.setattr(speed.common, "seconds", lambda _, num: num / 10)
+    shares = speed.outputs_share(None, None)
+    assert shares["waiting"] == pytest.approx([0.75] * 3)  # 15 of 20 s outside of train_chunk
+    assert shares["in_all"] == pytest.approx([0.85] * 3)  # 3 s without outputs
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_bytes_moved_per_iteration(k):
+    c = config.replace(config.load("mnist"), {"k": k})
+    d = (784 + 1) * 128 + (128 + 1)
+    g = (100 + 1) * 128 + (128 + 1) * 784
+    # Parameters and Adam's two moments, float32, read and written; a minibatch read.
+    expected = k * (2 * 3 * 4 * d + 128 * 784) + 2 * 3 * 4 * g
+    assert population.moved(c, np.zeros((2, 28, 28, 1), np.uint8)) == expected
+
+
+def test_constant_bounds_every_peak():
+    peaks = {1: 500.0, 8: 560.0, 128: 800.0}
+    assert population.constant(peaks, state=2.5) == pytest.approx(560 - 1.2 * 8 * 2.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [jax_sides.population, jax_sides.limit, jax_sides.python_loop])
+def test_sides_run(side):
+    images = np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), np.uint8)
+    assert common.seconds(side(config.load("mnist"), images), 2) > 0
+
+
+@pytest.mark.slow
+def test_populations_on_gpu(monkeypatch, capsys):
+    monkeypatch.setattr(population, "SECONDS", 0.001)
+    c = tiny_config()
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    result = population.on_gpu(c, images, (1, 2), rounds=2, whole=2, train_whole=True, copied=4096)
+    assert {name: len(rates) for name, rates in result["rates"].items()} == {"1": 2, "2": 2}
+    rate = np.median(result["rates"]["2"])
+    assert result["whole_estimated_s"] == pytest.approx(2 * c.num_steps / rate)
+    assert "whole_s, 2 trainings of 12 iterations" in capsys.readouterr().out
+
+
+def test_table1_separates_standard_errors():
+    rows = table1.table1(committed("table1.json"))
+    assert [tuple(re.split("  +", row)) for row in rows[:-1]] == [
+        ("Parzen log-likelihood (nats)", "mean ± SE over seeds", "SE over test images"),
+        ("DBN (published)", "138", "2.0"),
+        ("Stacked CAE (published)", "121", "1.6"),
+        ("Deep GSN (published)", "214", "1.1"),
+        ("adversarial nets (published)", "225", "2.0"),
+        ("goodfellow2014, 1 seed", "179.8", "2.3"),
+        ("mnist_best, 3 seeds", "233.5 ± 1.2", "2.1"),
+        ("real data", "242.6", "2.1"),
+        ("Gaussians", "161.3", "1.2"),
+        ("k-means", "334.3", "1.7"),
+    ]
+    assert rows[-1] == "The published ± is the standard error over test images."
+
+
+def test_table1_compares_metrics_that_all_seeds_have():
+    results = committed("table1.json")
+    del results["mnist_best"]["seeds"][2]["metrics"]["kid"]
+    header, *rows = table1.comparison(results)
+    assert header.split()[3:] == ["goodfellow2014", "mnist_best", "better"]
+    assert rows[0].split() == ["FID", "1.168", "0.2887", "lower"]
+    assert not any(row.startswith("KID") for row in rows)
+
+
+def test_table1_adds_a_row_per_settings(tmp_path, monkeypatch, capsys):
+    before, out = committed("table1.json"), tmp_path / "table1.json"
+    out.write_text(json.dumps(before))
+    seed = before["goodfellow2014"]["seeds"][0]
+    seed = seed | {"validation": {seed["iteration"]: 1.0}}  # JSON has no integer keys
+    monkeypatch.setattr(table1, "measure", lambda *_: seed)
+    monkeypatch.setattr("sys.argv", ["table1.py", f"--out={out}", "--config.update=alternating"])
+    assert table1.main() == 0
+    after = json.loads(out.read_text())
+    assert after.keys() - before.keys() == {"goodfellow2014 --config.update=alternating"}
+    assert {name: after[name] for name in before} == before
+    assert "goodfellow2014 --config.update=alternating, 1 seed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "argument", "message"),
+    [
+        ("hello", "--seeds=1", "table1.json cannot be read"),
+        ('{"a": {}}', "--seeds=1", "is not a result of this script"),
+        ("{}", "--config.seed=1", "--config.seed is given by --seeds"),
+        ("{}", "--config=digits", "--config is of digits, but"),
+        ("{}", "--config=mnist", "--config must have keep_best"),
+    ],
+)
+def test_table1_refuses_before_training(content, argument, message, tmp_path, monkeypatch):
+    out = tmp_path / "table1.json"
+    out.write_text(content)
+    monkeypatch.setattr(table1.train, "run", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr("sys.argv", ["table1.py", f"--out={out}", argument])
+    with pytest.raises(InputError, match=message):
+        table1.main()
+    assert out.read_text() == content
+
+
+def test_pacgan_table():
+    gan, *others = pacgan_table1.table(committed("pacgan-table1-2000.json")["scores"])[1:]
+    assert gan.startswith("GAN         7.00 ± 0.49 (6.3 ± 0.5)      26.31 ± 4.70 (98.2 ± 0.2)")
+    assert [row.split()[0] for row in others] == ["PacGAN2", "PacGAN3", "PacGAN4"]
+
+
+@pytest.mark.parametrize("fraction", ["0", "1.1", "nan"])
+def test_pacgan_fraction_is_checked(fraction, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pacgan_table1.py", f"--fraction={fraction}"])
+    with pytest.raises(InputError, match="is not above 0 and at most 1"):
+        pacgan_table1.main()

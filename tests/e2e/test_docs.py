@@ -1,0 +1,334 @@
+"""README.md and docs/: commands and Python run, figures are those of benchmarks/results/.
+
+Commands that end in `# long` are only parsed: their flags, config and sweep must exist. Those that
+make a virtual environment are run by .ci/run.
+"""
+
+import argparse
+import csv
+import importlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from decimal import Decimal
+
+import pytest
+
+from benchmarks import pacgan_table1, table1
+from gan_jax import config
+from gan_jax.config import schema
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)(?: title=\"(\S+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"python (?:-m gan_jax|benchmarks/)[^`\"\n]*")
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+# Appended to commands that run.
+SHRINK = {
+    "gan_jax.main": "--config.num_steps=20 --config.metrics_every=10 --config.checkpoint_every=10",
+    "gan_jax.sweep": "--config.num_steps=20 --config.metrics_every=10 --seeds=2",
+    "gan_jax.evaluate": "--num=500",
+}
+SHRINK_EVAL = "--config.eval_every=10 --config.eval_num=500"
+
+
+class Parsed(Exception):
+    """Raised in place of whatever a command does after parsing."""
+
+
+def lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def commands(page: pathlib.Path) -> list[str]:
+    """Commands of sh blocks, and those inline or in other blocks, which are not run."""
+    text = page.read_text()
+    shell = [
+        line
+        for language, _, body in BLOCK.findall(text)
+        if language == "sh"
+        for line in lines(body)
+    ]
+    return shell + COMMAND.findall(BLOCK.sub(lambda m: "" if m[1] == "sh" else m[0], text))
+
+
+def parse(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a Python command up to its parsed arguments, and loads the config and sweep named."""
+    known = argparse.ArgumentParser.parse_known_args
+
+    def parse_known_args(self: argparse.ArgumentParser, *args: object) -> None:
+        raise Parsed(*known(self))
+
+    def parse_args(self: argparse.ArgumentParser, *args: object) -> None:
+        arguments, rest = known(self)
+        if rest:
+            self.error(f"unrecognized arguments: {rest}")
+        raise Parsed(arguments, rest)
+
+    module = argv[2] if argv[1] == "-m" else argv[1].removesuffix(".py").replace("/", ".")
+    monkeypatch.setattr(sys, "argv", [module, *argv[3 if argv[1] == "-m" else 2 :]])
+    if not hasattr(importlib.import_module(module), "main"):  # takes no arguments
+        return
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", parse_known_args)
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        with pytest.raises(Parsed) as parsed:
+            importlib.import_module(module).main()
+    arguments, settings = parsed.value.args
+    if path := getattr(arguments, "config", None):
+        config.load(str(path), settings)
+    else:
+        assert not settings
+    if sweep := getattr(arguments, "sweep", None):
+        assert sweep is True or config.call("--sweep", sweep, "get_sweep")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_parse(page, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    for name in ("configs", "benchmarks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    for _, title, body in BLOCK.findall(page.read_text()):
+        if title:
+            pathlib.Path(title).write_text(body)
+    for command in commands(page):
+        for part in re.sub(r"\$\w+", "0", command).split("&&"):
+            argv = shlex.split(part, comments=True)
+            if "install" in argv:
+                assert set(re.findall(r"[a-z]+", argv[-1])) <= EXTRAS.keys(), command
+            elif re.search(r"-m gan_jax|benchmarks/", part):
+                parse(argv, monkeypatch)
+            else:
+                assert part.strip() in ("python3 -m venv .venv", ".venv/bin/pytest"), part
+
+
+def tiny(command: str) -> str:
+    """A command with as little work as shows that it works."""
+    module = shlex.split(command)[2]
+    fixed = "--merge" in command or "--rerun" in command
+    return " ".join(
+        [
+            command,
+            "" if fixed else SHRINK.get(module, ""),
+            SHRINK_EVAL if "eval_every" in command else "",
+        ]
+    )
+
+
+@pytest.mark.slow
+def test_code_runs(tmp_path, mnist_dir):
+    env = os.environ | {"TFDS_DATA_DIR": mnist_dir, "PYTHONPATH": str(ROOT)}
+    env["PATH"] = f"{pathlib.Path(sys.executable).parent}:{env['PATH']}"
+    for page in PAGES:
+        for language, title, body in BLOCK.findall(page.read_text()):
+            if title:
+                (tmp_path / title).write_text(body)
+            elif language == "python":
+                subprocess.run([sys.executable, "-c", body], cwd=tmp_path, env=env, check=True)
+            elif language == "sh":
+                for command in lines(body):
+                    if not command.endswith("# long") and "-m venv" not in command:
+                        subprocess.run(tiny(command), shell=True, cwd=tmp_path, env=env, check=True)
+
+
+@pytest.mark.slow
+def test_added_field_trains(tmp_path):
+    """The diff of docs/extending.md applies, and the field that it adds has an effect."""
+    diffs = [
+        body
+        for language, _, body in BLOCK.findall((ROOT / "docs/extending.md").read_text())
+        if language == "diff"
+    ]
+    for name in ("gan_jax", "configs"):
+        subprocess.run(["cp", "-r", ROOT / name, tmp_path], check=True)
+    subprocess.run(["patch", "-p1"], input="".join(diffs), text=True, cwd=tmp_path, check=True)
+    losses = []
+    for drift in (0, 1):
+        settings = f"--workdir={drift} --config.num_steps=2 --config.drift={drift}"
+        subprocess.run(
+            [sys.executable, "-m", "gan_jax.main", "--config=digits", *settings.split()],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            check=True,
+        )
+        first = (tmp_path / str(drift) / "metrics.jsonl").read_text().splitlines()[0]
+        losses.append(json.loads(first)["d_loss"])
+    assert losses[1] > losses[0]
+
+
+def test_configuration_page_is_current():
+    """Otherwise: python -m gan_jax.config.schema > docs/configuration.md."""
+    assert (ROOT / "docs/configuration.md").read_text() == schema.markdown()
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+RESULTS = ROOT / "benchmarks/results"
+
+
+def read(name: str) -> dict:
+    return json.loads((RESULTS / name).read_text())
+
+
+def members(name: str) -> list[dict[str, str]]:
+    with (RESULTS / name / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def mean_error(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and its standard error."""
+    values = list(values)
+    return statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
+
+
+def assert_row(page: str, first: str, values: Iterable[float]) -> None:
+    """Asserts that the numbers in a table row, after its first cell, are these, rounded."""
+    text = (ROOT / page).read_text().replace("\N{MINUS SIGN}", "-").replace("*", "")
+    rows = [row for row in text.splitlines() if row.startswith(f"| {first} |")]
+    rests = [
+        re.findall(r"(?<![A-Za-z\d])-?\d[\d,]*(?:\.\d+)?", row[len(first) + 4 :]) for row in rows
+    ]
+    found = [[Decimal(x.replace(",", "")) for x in rest] for rest in rests]
+    wanted = list(values)
+    assert any(
+        len(numbers) == len(wanted)
+        and all(
+            x == round(Decimal(v), -x.as_tuple().exponent)
+            for x, v in zip(numbers, wanted, strict=True)
+        )
+        for numbers in found
+    ), (first, wanted, rows)
+
+
+def test_table_1():
+    page = "docs/reproductions.md"
+    for name, (value, error) in table1.PUBLISHED.items():
+        assert_row(page, f"{name[0].upper()}{name[1:]} (published)", (value, error))
+    configs = {name: row["seeds"] for name, row in read("table1.json").items()}
+    for name, seeds in configs.items():
+        scores = [seed["metrics"]["parzen"] for seed in seeds]
+        value, *error = (
+            mean_error(s["value"] for s in scores) if len(seeds) > 1 else (scores[0]["value"],)
+        )
+        of_images = statistics.mean(s["standard_error"] for s in scores)
+        assert_row(page, f"`{name}`", (len(seeds), value, of_images, *error))
+    one, three = configs["goodfellow2014"], configs["mnist_best"]
+    baselines = one[0]["metrics"]["parzen"]["baselines"]
+    for first, name in (
+        ("real training images", "real data"),
+        ("Gaussian per class", "Gaussians"),
+        ("k-means centroids", "k-means"),
+    ):
+        assert_row(page, first, (baselines[name]["value"], baselines[name]["standard_error"]))
+    for metric, entry in one[0]["metrics"].items():
+        values = [seed["metrics"][metric]["value"] for seed in three]
+        if metric not in ("parzen", "fid_infinity", "modes"):
+            label = {"class_kl": "class KL (nats)", "fid": "FID", "kid": "KID"}.get(
+                metric, metric.replace("_", " ")
+            )
+            spread = statistics.mean(values), min(values), max(values)
+            assert_row(
+                page, label, (entry["value"], *spread, entry["baselines"]["real data"]["value"])
+            )
+
+
+def test_mode_coverage():
+    row = []
+    for name in ("all_modes", "all_modes_ring"):
+        scores = {
+            m: [float(x[f"final_{m}"]) for x in members(name)]
+            for m in ("modes_covered", "high_quality", "reverse_kl")
+        }
+        assert len(set(scores["modes_covered"])) == 1
+        row += [
+            scores["modes_covered"][0],
+            *mean_error(100 * x for x in scores["high_quality"]),
+            *mean_error(scores["reverse_kl"]),
+        ]
+    assert_row("docs/reproductions.md", "ours", (20_000, 10_000, *row))
+
+
+def test_pacgan_table():
+    scores = read("pacgan-table1-2000.json")["scores"]
+    for pack in pacgan_table1.PACKS:
+        row: list[float] = []
+        for dataset, published in pacgan_table1.PUBLISHED.items():
+            for metric, theirs in zip(pacgan_table1.METRICS, published[pack], strict=True):
+                factor = 100 if metric == "high_quality" else 1
+                row += [
+                    *mean_error(factor * x for x in scores[dataset][str(pack)][metric]),
+                    *theirs,
+                ]
+        assert_row("docs/reproductions.md", "GAN" if pack == 1 else f"PacGAN{pack}", row)
+
+
+def test_sweep_of_losses():
+    settings: dict[tuple, list[float]] = {}
+    for x in members("losses"):
+        key = x["loss"], x["k"], x["d_optimizer.learning_rate"], x["g_optimizer.learning_rate"]
+        settings.setdefault(key, []).append(float(x["final_fid"]))
+    for loss in ("minimax", "non_saturating"):
+        row: list[float] = []
+        for k in "125":
+            best = min(
+                (v for key, v in settings.items() if key[:2] == (loss, k)), key=statistics.mean
+            )
+            row += [statistics.mean(best), statistics.stdev(best)]
+        assert_row("docs/sweeps.md", f"`{loss}`", row)
+
+
+def test_speed():
+    found = read("cpu-2.json")
+    names = {
+        "torch fused Adam": "PyTorch, fused Adam",
+        "torch compile": "PyTorch, `torch.compile`, fused Adam",
+        "torch eager": "PyTorch, eager",
+        "python_loop": "Python loop over jitted `d_step` and `g_step`",
+        "matmuls": "matrix products of an iteration alone",
+    }
+    for side, first in names.items():
+        assert_row(
+            "docs/speed.md", first, (found["steps_per_second"][side], *found["times_as_fast"][side])
+        )
+    found = read("population-cpu-2.json")
+    for members in ("1", "2", "8", "32", "128"):
+        rates = found["rates"][members]
+        row = [statistics.median(rates)]
+        for side in ("lone", "torch fused Adam", "matmuls"):
+            ratios = [a / b for a, b in zip(rates, found["rates"][side], strict=True)]
+            row += [statistics.median(ratios), min(ratios), max(ratios)]
+        assert_row("docs/speed.md", members, (*row, found["peak_memory_mb"][members]))
+
+
+def test_readme_results():
+    table = read("table1.json")
+    one, three = (
+        [seed["metrics"]["parzen"]["value"] for seed in table[name]["seeds"]]
+        for name in ("goodfellow2014", "mnist_best")
+    )
+    kl = [
+        mean_error(float(x["final_reverse_kl"]) for x in members(name))
+        for name in ("all_modes", "all_modes_ring")
+    ]
+    speed = read("cpu-2.json")
+    text = (ROOT / "README.md").read_text()
+    for figure in (
+        f"{one[0]:.1f}, one seed",
+        "{:.1f} ± {:.1f}, three seeds".format(*mean_error(three)),
+        "25, {:.4f} ± {:.4f}, ten seeds".format(*kl[0]),
+        "8, {:.4f} ± {:.4f}, ten seeds".format(*kl[1]),
+        f"{speed['steps_per_second']['gan_jax']:.0f} steps/s, "
+        f"{speed['times_as_fast']['torch fused Adam'][0]:.2f} times PyTorch",
+    ):
+        assert figure in text

@@ -1,0 +1,267 @@
+"""Faults that a run survives: after each, resuming gives the bytes of an undisturbed run."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import matplotlib
+import numpy as np
+import pytest
+
+from gan_jax import checkpoint, cli, config, device, plots, train, workdir, writers
+from gan_jax.errors import InputError
+from tests.conftest import ROOT, fill, tiny_config
+from tests.test_train import files, sha
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A finished run."""
+    directory = tmp_path_factory.mktemp("faults") / "undisturbed"
+    train.run(tiny_config(), directory, "digits")
+    return directory
+
+
+@pytest.fixture
+def halfway(undisturbed, tmp_path):
+    """The run as left by a kill after iteration 8 of 12, within a line of metrics."""
+    directory = tmp_path / "halfway"
+    shutil.copytree(undisturbed, directory)
+    shutil.rmtree(directory / "checkpoints/step_0000012")
+    for name in ("curves.png", "samples.gif", "samples/step_0000012.png"):
+        (directory / name).unlink()
+    metrics = directory / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes()[:-7])
+    record = workdir.read_json(directory / "run.json")
+    writers.write_json(directory / "run.json", record | {"status": "running"})
+    return directory
+
+
+def contents(directory: pathlib.Path) -> dict[pathlib.Path, tuple[int, bytes]]:
+    """Every file but hidden ones, with its time of modification."""
+    visible = (p for p in directory.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in visible}
+
+
+def assert_same_end(a: pathlib.Path, b: pathlib.Path) -> None:
+    assert files(a) == files(b)
+    assert sha(a) == sha(b)
+
+
+def resumed_from(directory: pathlib.Path) -> int:
+    return workdir.read_json(directory / "run.json")["resumed_from"]
+
+
+def flip(path: pathlib.Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_five_kills():
+    command = [sys.executable, "benchmarks/chaos.py", "--kills=5", "--num_steps=60000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "5 kills" in done.stdout
+    assert "identical" in done.stdout
+    assert done.returncode == 0
+
+
+def test_resume_is_bitwise_identical(tiny, halfway, undisturbed):
+    """Also where a save was cut short, which leaves directories that are no checkpoints."""
+    checkpoints = halfway / "checkpoints"
+    shutil.copytree(checkpoints / "step_0000008", checkpoints / "unfinished")
+    shutil.copytree(checkpoints / "step_0000004", checkpoints / "doomed")
+    assert train.run(config.replace(tiny, {"keep_checkpoints": 1}), halfway, "digits") == 0
+    assert resumed_from(halfway) == 8
+    assert [p.name for p in checkpoints.iterdir()] == ["step_0000012"]
+    assert train.run(tiny, halfway, "digits") == 0  # whose config.json is then the same again
+    writers.write_json(halfway / "config.json", tiny.to_dict())
+    assert_same_end(halfway, undisturbed)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny, halfway, undisturbed, caplog):
+    flip(max(halfway.glob("checkpoints/step_0000008/**/*"), key=lambda p: p.stat().st_size))
+    train.run(config.replace(tiny, {"keep_checkpoints": 2}), halfway, "digits")
+    assert "step_0000008 is damaged" in caplog.text
+    assert resumed_from(halfway) == 4
+    assert checkpoint.steps(halfway / "checkpoints") == [8, 12]  # the damaged one did not count
+    assert sha(halfway) == sha(undisturbed)
+    assert (halfway / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
+
+
+def test_unusable_checkpoints_are_left_alone(tiny, halfway):
+    """Whether all are damaged, or intact and of an earlier version."""
+    for path in halfway.glob("checkpoints/*/manifest.ocdbt"):
+        flip(path)
+    before = contents(halfway)
+    with pytest.raises(InputError, match="every checkpoint"):
+        train.run(tiny, halfway, "digits")
+    assert contents(halfway) == before
+
+
+# Orbax leaves unawaited writes behind where the disk fills up in the middle of a save.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("what", ["checkpoint", "metrics", "picture", "figures"])
+def test_a_full_disk_is_one_line_and_resumable(
+    what, tiny, small_disk, undisturbed, monkeypatch, capsys
+):
+    ballast = small_disk / "ballast"
+    owner, name = {
+        "checkpoint": (checkpoint.Writer, "_save"),
+        "metrics": (writers.Files, "flush"),
+        "picture": (writers, "write_whole"),
+        "figures": (plots, "write_whole"),
+    }[what]
+    original = getattr(owner, name)
+
+    def fill_first(*arguments):
+        if (small_disk / "run/checkpoints/step_0000004").exists():
+            fill(ballast)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fill_first)
+        patch.setattr(sys, "argv", ["train"])
+        with pytest.raises(SystemExit) as e:
+            cli.run(lambda: train.run(tiny, small_disk / "run", "digits"))
+    assert e.value.code == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(err) == 1
+    assert "No space left on device" in err[0]
+    ballast.unlink()
+    assert train.run(tiny, small_disk / "run", "digits") == 0
+    assert resumed_from(small_disk / "run") >= 4
+    assert_same_end(small_disk / "run", undisturbed)
+
+
+def test_a_finished_run_gets_missing_figures_back(tiny, undisturbed, tmp_path):
+    directory = shutil.copytree(undisturbed, tmp_path / "run")
+    before = contents(directory)
+    for missing in ("samples.gif", "curves.png"):
+        (directory / missing).unlink()
+        assert train.run(tiny, directory, "digits") == 0
+        after = contents(directory)
+        assert {p.name for p in after if after[p] != before[p]} == {missing}
+        assert {p: x for p, (_, x) in after.items()} == {p: x for p, (_, x) in before.items()}
+        before = after
+
+
+def test_figures_do_not_stop_a_run(tiny, tmp_path):
+    """Neither by a name that looks like LaTeX nor by the user's matplotlib settings."""
+    tiny.dataset, tiny.generator.output = f"npy:{tmp_path}/sold_$5_$10.npy", "linear"
+    np.save(tiny.dataset[4:], np.random.default_rng(0).normal(size=(20, 2)))
+    with matplotlib.rc_context({"text.usetex": True}):
+        assert train.run(tiny, tmp_path / "run", "x") == 0
+    assert workdir.read_json(tmp_path / "run/run.json")["status"] == "finished"
+
+
+def test_moved_data_resume(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    np.save("old.npy", images)
+    tiny.dataset = "npy:old.npy"
+    for name in ("once", "twice"):
+        tiny.num_steps = 12 if name == "once" else 7
+        train.run(tiny, tmp_path / name, "x")
+    tiny.num_steps = 12
+    (tmp_path / "old.npy").unlink()
+    np.save("new.npy", 255 - images)
+    tiny.dataset = "npy:new.npy"
+    with pytest.raises(InputError, match=r"npy:old\.npy has other content"):
+        train.run(tiny, tmp_path / "twice", "x")
+    np.save("new.npy", images)
+    assert train.run(tiny, tmp_path / "twice", "x") == 0
+    assert resumed_from(tmp_path / "twice") == 7
+    assert sha(tmp_path / "twice") == sha(tmp_path / "once")
+    assert train.run(tiny, tmp_path / "once", "x") == 0  # finished: only told of the new place
+    assert workdir.read_config(tmp_path / "once").dataset == "npy:new.npy"
+
+
+def test_another_environment_is_said_and_recorded(tiny, halfway, monkeypatch, caplog):
+    monkeypatch.setenv("NPROC", "64")
+    train.run(tiny, halfway, "digits")
+    assert "resuming in another environment: cores" in caplog.text
+    assert "-> 64; the bytes may differ" in caplog.text
+    record = workdir.read_json(halfway / "run.json")
+    assert record["cores"] == 64
+    assert [segment["until"] for segment in record["earlier"]] == [8]
+
+
+def test_jax_variables_do_not_change_bytes(tiny, undisturbed, tmp_path):
+    others = {
+        "jax_default_prng_impl": "rbg",
+        "jax_default_matmul_precision": "bfloat16",
+        "jax_numpy_dtype_promotion": "strict",
+        "jax_numpy_rank_promotion": "raise",
+        "jax_legacy_prng_key": "error",
+        "jax_threefry_partitionable": "0",
+        "jax_random_seed_offset": "3",
+    }
+    variables = {name.upper(): others.get(name, "1") for name in device.PINNED}
+    writers.write_json(tmp_path / "config.json", tiny.to_dict())
+    for module, *arguments in (
+        ("main", f"--config={tmp_path}/config.json"),
+        ("sample", "--num=3", f"--out={tmp_path}/a.npz"),
+    ):
+        command = [sys.executable, "-m", f"gan_jax.{module}", f"--workdir={tmp_path}/run"]
+        subprocess.run([*command, *arguments], cwd=ROOT, check=True, env=os.environ | variables)
+    assert_same_end(tmp_path / "run", undisturbed)
+    arguments = ["sample", f"--workdir={undisturbed}", "--num=3", f"--out={tmp_path}/b.npz"]
+    command = [sys.executable, "-m", f"gan_jax.{arguments[0]}", *arguments[1:]]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_a_removed_workdir_is_one_line(tiny, tmp_path, monkeypatch, capsys):
+    directory = tmp_path / "run"
+    loop = train.loop
+
+    def remove_at_two(*arguments, **options):
+        for report in loop(*arguments, **options):
+            if report.step == 2:
+                shutil.rmtree(directory)
+            yield report
+
+    monkeypatch.setattr(train, "loop", remove_at_two)
+    with pytest.raises(SystemExit) as e:
+        cli.run(lambda: train.run(tiny, directory, "digits"))
+    assert e.value.code == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "No such file or directory" in err
+    assert not directory.exists()
+
+
+def test_a_second_signal_exits_at_once(tiny, tmp_path, undisturbed):
+    """The first signal arrives during a save of a minute; the second does not wait for it."""
+    code = (
+        "import pathlib, time\n"
+        "from gan_jax import checkpoint, cli, config, train\n"
+        "save = checkpoint.Writer._save\n"
+        "def slow(self, step, *rest):\n"
+        "    if step == 8: print('saving', flush=True); time.sleep(60)\n"
+        "    save(self, step, *rest)\n"
+        "checkpoint.Writer._save = slow\n"
+        f"c = config.load({str(tmp_path / 'config.json')!r})\n"
+        f"cli.run(lambda: train.run(c, pathlib.Path({str(tmp_path / 'run')!r}), 'x'))\n"
+    )
+    writers.write_json(tmp_path / "config.json", tiny.to_dict())
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    while (line := process.stdout.readline()) != "saving\n":
+        assert line
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=5)
+    assert process.returncode == -signal.SIGTERM  # a shell shows 128 + 15
+    assert checkpoint.steps(tmp_path / "run/checkpoints") == [4]
+    assert train.run(tiny, tmp_path / "run", "digits") == 0
+    assert_same_end(tmp_path / "run", undisturbed)

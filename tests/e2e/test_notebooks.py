@@ -1,0 +1,116 @@
+"""Tests of notebooks/: committed outputs are what the notebooks print when run top to bottom."""
+
+import json
+import pathlib
+import re
+import sys
+from decimal import Decimal
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from tests.conftest import ROOT
+
+DRAWS = re.compile(r"^(axes = |left, right = |fig, .*= |show\(|frames\[\d+\]$)", re.MULTILINE)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def kernel(tmp_path, monkeypatch) -> str:
+    """Name of a kernel that runs this interpreter, whatever else is installed."""
+    spec = tmp_path / "kernels/gan_jax_test/kernel.json"
+    spec.parent.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": argv, "display_name": "test", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # not the user's settings
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # the committed numbers are from a CPU
+    return spec.parent.name
+
+
+def code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def kinds(cell: NotebookNode) -> list[tuple[str, ...]]:
+    """The stream or formats of each output; without stderr, as warnings differ by machine."""
+    return [
+        (out.name,) if out.output_type == "stream" else (out.output_type, *sorted(out.data))
+        for out in cell.outputs
+        if out.get("name") != "stderr"
+    ]
+
+
+def printed(cell: NotebookNode) -> tuple[list[str], list[Decimal]]:
+    """Words that a cell prints, with # for each number, and the numbers."""
+    text = "".join(out.text for out in cell.outputs if out.get("name") == "stdout")
+    return NUMBER.sub("#", text).split(), [Decimal(x) for x in NUMBER.findall(text)]
+
+
+def close(a: Decimal, b: Decimal) -> bool:
+    """Whether numbers agree up to one unit in the last place; integers must be equal.
+
+    Training in theory.ipynb differs by a relative 1e-6 between instruction sets. Rounding errors
+    around 0 may differ arbitrarily.
+    """
+    place = min(a.as_tuple().exponent, b.as_tuple().exponent)
+    return a == b or (place < 0 and abs(a - b) <= max(Decimal(1).scaleb(place), Decimal("1e-12")))
+
+
+def test_close_allows_one_unit_in_the_last_place():
+    for a, b in (("0.00057", "0.00058"), ("-1.2376", "-1.2375"), ("2e-16", "1e-14"), ("7", "7")):
+        assert close(Decimal(a), Decimal(b))
+    for a, b in (("0.00057", "0.00059"), ("-1.23", "1.23"), ("7", "8"), ("2e-16", "1e-11")):
+        assert not close(Decimal(a), Decimal(b))
+
+
+def test_notebooks_are_found():
+    assert [path.stem for path in NOTEBOOKS] == ["mnist", "theory"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_small_ordered_and_portable(path):
+    text = path.read_text()
+    assert len(text) < 1_000_000
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert [cell.execution_count for cell in code(notebook)] == [
+        i + 1 for i in range(len(code(notebook)))
+    ]
+    for cell in notebook.cells:
+        assert cell.metadata == {}
+        texts = [cell.source, *(json.dumps(out) for out in cell.get("outputs", []))]
+        for place in (str(ROOT), str(pathlib.Path.home()), "/tmp/", "/home/", "site-packages"):
+            assert not any(place in text for text in texts), place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# The kernel's connection, which is local.
+@pytest.mark.filterwarnings("default::DeprecationWarning", "default::RuntimeWarning")
+def test_notebook_reproduces_its_outputs(path, kernel, mnist_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
+    committed = nbformat.read(path, as_version=4)
+    executed = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        executed,
+        timeout=300,
+        kernel_name=kernel,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()  # raises if a cell does
+    for before, after in zip(code(committed), code(executed), strict=True):
+        assert kinds(after) == kinds(before), before.source
+        assert not any(out.get("name") == "stderr" for out in before.outputs), before.source
+        (words, numbers), (words_now, numbers_now) = printed(before), printed(after)
+        assert words_now == words, before.source
+        if path.stem != "mnist":  # 4,000 iterations on images end elsewhere on another machine
+            assert all(map(close, numbers, numbers_now)), (before.source, numbers_now)
+        if DRAWS.search(before.source):
+            assert any("image/png" in kind for kind in kinds(before)), before.source

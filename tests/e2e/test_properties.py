@@ -1,0 +1,201 @@
+"""Properties of runs under random configs and random damage to checkpoints."""
+
+import contextlib
+import io
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from gan_jax import checkpoint, cli, config, train, workdir
+from gan_jax.errors import InputError
+from gan_jax.losses import LOSSES
+from gan_jax.updates import UPDATES
+from tests.conftest import tiny_config
+
+# Some that the field takes, some of the wrong type, sign or spelling.
+NUMBERS = ["0", "1", "2", "3", "-1", "0.5", "1e-3", "1e30", "nan", "inf", "None", "two", ""]
+NAMES = ["adam", "sgd", "momentum", "rmsprop", "Adam", "0", ""]
+VALUES = {
+    "seed": ["0", "7", "4294967295", "4294967296", "-1", "1.0"],
+    "dataset": ["digits", "digit", "npz:nowhere.npz", "folder:", ""],
+    "split": ["train", "test", "train[:100]", "train[5:5]", "train[:99999]", "val", "train["],
+    "algorithm": ["gan", "vae"],
+    "image_size": ["0", "4", "5", "-1", "4097", "x"],
+    "loss": [*LOSSES, "wgan", ""],
+    "update": ["alternating", "unrolled", *UPDATES, "both"],
+    "unrolled_steps": ["0", "1", "2", "-1"],
+    "consensus": NUMBERS,
+    "pack": ["1", "2", "3", "0"],
+    "penalties.gradient_penalty.weight": NUMBERS,
+    "penalties.r1.weight": NUMBERS,
+    "penalties.r1.interval": ["1", "2", "0"],
+    "penalties.dragan.weight": NUMBERS,
+    "label_smoothing": NUMBERS,
+    "instance_noise.std": NUMBERS,
+    "instance_noise.steps": ["0", "1", "-1"],
+    "weight_clip": NUMBERS,
+    "ema": NUMBERS,
+    "generator.batch_norm": ["True", "False", "1"],
+    "generator.pieces": ["1", "2", "0"],
+    "generator.name": ["mlp", "monotone", "cnn"],
+    "generator.units": ["3", "0"],
+    "discriminator.spectral_norm": ["True", "False", "yes"],
+    "discriminator.dropout": NUMBERS,
+    "k": ["1", "2", "3", "0", "-1", "1.5", "True"],
+    "batch_size": ["1", "7", "8", "1500", "1501", "0"],
+    "z_dim": ["1", "2", "0", "3.0"],
+    "prior.name": ["uniform", "normal", "cauchy"],
+    "prior.low": NUMBERS,
+    "prior.high": NUMBERS,
+    "generator.widths": ["()", "(3,)", "(3,4)", "(0,)", "3", "(3.5,)", "None"],
+    "generator.activation": ["relu", "leaky_relu", "tanh", "gelu"],
+    "generator.output": ["sigmoid", "linear", "softmax"],
+    "generator.initializer": ["he_normal", "uniform", "normal", "zeros"],
+    "generator.init_scale": NUMBERS,
+    "discriminator.widths": ["()", "(3,)", "(2,2,2)", "(-1,)", "(3"],
+    "discriminator.activation": ["relu", "tanh", ""],
+    "d_optimizer.name": NAMES,
+    "d_optimizer.learning_rate": NUMBERS,
+    "d_optimizer.b1": NUMBERS,
+    "d_optimizer.eps": NUMBERS,
+    "d_optimizer.schedule": ["constant", "linear", "cosine", "exponential", "step"],
+    "g_optimizer.name": NAMES,
+    "g_optimizer.b2": NUMBERS,
+    "g_optimizer.decay_steps": NUMBERS,
+    "g_optimizer.decay_rate": NUMBERS,
+    "g_optimizer.end_learning_rate": NUMBERS,
+    "g_optimizer.schedule": ["linear", "cosine", "exponential"],
+    "metrics_every": ["1", "2", "0"],
+    "sample_grid": ["(1,1)", "(2,3)", "(0,1)", "(1,)", "4"],
+    "keep_checkpoints": ["1", "2", "0"],
+    "accelerator": ["auto", "cpu", "tpu", "npu"],
+    "no_such_field": ["1"],
+    "d_optimizer.no_such_field": ["1"],
+}
+CHANGES = st.lists(
+    st.sampled_from(sorted(VALUES)).flatmap(
+        lambda f: st.tuples(st.just(f), st.sampled_from(VALUES[f]))
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda change: change[0],
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(6))
+def test_random_configs_train_or_are_refused_in_a_line(part):
+    outcomes = []
+
+    @seed(part)
+    @settings(max_examples=50, deadline=None, database=None, derandomize=False)
+    @given(CHANGES)
+    def one(changes):
+        arguments = [f"--config.{field}={value}" for field, value in changes]
+        with tempfile.TemporaryDirectory() as name:
+            directory = pathlib.Path(name, "run")
+            arguments.append("--config.num_steps=2")
+            out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
+            with (
+                contextlib.redirect_stderr(err),
+                contextlib.redirect_stdout(out),
+                pytest.raises(SystemExit) as e,
+            ):
+                cli.run(
+                    lambda: train.run(config.override(tiny_config(), arguments), directory, "x")
+                )
+            outcomes.append(e.value.code)
+            if e.value.code == 2:
+                message = err.buffer.getvalue().decode()
+                assert message.startswith("error: ")
+                assert message.count("\n") == 1
+                assert not directory.exists()
+            elif e.value.code == 1:
+                assert workdir.read_json(directory / "run.json")["status"] == "diverged"
+            else:
+                assert e.value.code == 0
+                assert workdir.read_json(directory / "run.json")["step"] == 2
+
+    one()
+    assert len(outcomes) >= 50
+    assert {0, 2} <= set(outcomes)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("properties") / "run"
+    train.run(tiny_config(), directory, "digits")
+    return directory
+
+
+def damage(checkpoints: pathlib.Path, draw) -> None:
+    """Changes one random file or directory of a checkpoints directory."""
+    paths = sorted(checkpoints.rglob("*"))
+    path = draw(st.sampled_from(paths))
+    if path.is_dir():
+        if draw(st.booleans()):
+            shutil.rmtree(path)
+        else:
+            other = draw(st.sampled_from(["step_0000099", "step_x", "unfinished", "elsewhere"]))
+            if not (checkpoints / other).exists():
+                path.rename(checkpoints / other)
+        return
+    content = path.read_bytes()
+    kind = draw(st.sampled_from(["truncate", "flip", "append", "delete", "empty", "swap"]))
+    at = draw(st.integers(0, max(0, len(content) - 1)))
+    if kind == "truncate":
+        path.write_bytes(content[:at])
+    elif kind == "flip" and content:
+        path.write_bytes(
+            content[:at] + bytes([content[at] ^ draw(st.integers(1, 255))]) + content[at + 1 :]
+        )
+    elif kind == "append":
+        path.write_bytes(content + b"\0")
+    elif kind == "delete":
+        path.unlink()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    else:
+        files = [p for p in paths if p.is_file()]
+        other = draw(st.sampled_from(files))
+        path.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_damaged_checkpoints_are_restored_or_refused(run):
+    _, state = workdir.load(run)
+    true = {
+        checkpoint.sha256(checkpoint.restore(run / "checkpoints", step, state)): step
+        for step in checkpoint.steps(run / "checkpoints")
+    }
+    outcomes = []
+
+    @seed(0)
+    @settings(
+        max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(st.data())
+    def one(data):
+        with tempfile.TemporaryDirectory() as name:
+            copy = pathlib.Path(name, "checkpoints")
+            shutil.copytree(run / "checkpoints", copy)
+            for _ in range(data.draw(st.integers(1, 6))):
+                if any(copy.iterdir()):
+                    damage(copy, data.draw)
+            try:
+                found = checkpoint.restore_newest(copy, state)
+            except InputError:
+                outcomes.append("refused")
+                return
+            step = 0 if found is None else int(found.step)
+            assert found is None or true[checkpoint.sha256(found)] == step
+            outcomes.append(step)
+
+    one()
+    assert len(outcomes) >= 300
+    assert {4, 8, 12, "refused"} <= set(outcomes)

@@ -1,0 +1,228 @@
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+from gan_jax import checkpoint, cli, data, workdir
+from gan_jax.errors import InputError
+from gan_jax.sweeps import merge, runner, summary
+from gan_jax.writers import read_metrics, write_json
+from tests.conftest import ROOT, fill
+from tests.sweeps.conftest import RATE, assert_same, base, refused, rows, run, times
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    directory = tmp_path / "sweep"
+    shutil.copytree(finished, directory)
+    return directory
+
+
+def test_sweep_writes_its_files(finished):
+    names = {path.name for path in finished.iterdir() if path.is_file()}
+    assert names >= {"config.json", "run.json", "sweep.json", *summary.FILES}
+    assert workdir.read_json(finished / "run.json")["status"] == "finished"
+    splits = [data.load("digits", split).sha256 for split in ("train[:1000]", "train[1000:]")]
+    assert merge.read_spec(finished).data_sha256 == splits
+    assert len(rows(finished)) == 8
+    for row in rows(finished):
+        diverged = row[RATE] == "1e+30"
+        assert (row["diverged_at"] != "") == diverged
+        assert (row["params_sha256"] == "") == (row["final_parzen"] == "") == diverged
+    text = (finished / "summary.md").read_text()
+    assert "# Sweep ranked by Parzen log-likelihood" in text
+    assert "Scored with 30 samples against `digits` train[1000:]." in text
+    assert not list(finished.rglob("checkpoints"))
+
+
+def test_member_is_bitwise_a_standalone_run(copied, capsys):
+    for number in (2, 7):
+        assert runner.rerun(copied, number) == 0
+        assert "identical to the member" in capsys.readouterr().out
+        standalone = copied / "members" / str(number)
+        sha256 = workdir.read_json(standalone / "run.json")["params_sha256"]
+        assert sha256 == rows(copied)[number]["params_sha256"]
+        with np.load(copied / "curves.npz") as file:
+            steps, names = file["steps"].tolist(), file["names"].tolist()
+            for line in read_metrics(standalone / "metrics.jsonl"):
+                values = file["curves"][number, steps.index(line.pop("step"))]
+                curve = dict(zip(names, values, strict=True))
+                assert line == pytest.approx({name: curve[name] for name in line}, rel=1e-7)
+    assert runner.rerun(copied, 0) == 1  # diverges as well
+    with pytest.raises(InputError, match="members are 0 to 7"):
+        runner.rerun(copied, 8)
+    table = copied / "results.csv"
+    table.write_text(table.read_text().replace(sha256, "0" * 64))
+    assert runner.rerun(copied, 7) == 1
+    assert "differ from the member's" in capsys.readouterr().out
+    table.unlink()
+    assert runner.rerun(copied, 7) == 0
+    assert "nothing to compare with" in capsys.readouterr().out
+
+
+def test_resume_is_bitwise_identical(finished, tmp_path, monkeypatch):
+    """SIGKILL in the first unit, on another number of devices; SIGTERM in the second."""
+    directory, settings = tmp_path / "sweep", merge.read_spec(finished).settings
+    write_json(tmp_path / "config.json", base().to_dict())
+    (tmp_path / "s.py").write_text(f"def get_sweep():\n    return {settings!r}\n")
+    code = (
+        "from gan_jax import cli, sweep; from gan_jax.sweeps import runner; "
+        f"runner.cores = lambda: {jax.device_count() + 1}; cli.run(sweep.main)"
+    )
+    arguments = [f"--config={tmp_path}/config.json", f"--sweep={tmp_path}/s.py", "--seeds=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, f"--workdir={directory}"],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.DEVNULL,
+    )
+    while not checkpoint.steps(directory / "units/0000/checkpoints"):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    assert workdir.read_json(directory / "run.json")["status"] == "running"
+    assert not (directory / "units/0000/result.npz").exists()
+
+    original = runner.population.run
+
+    def terminated(configs, *arguments):
+        *others, tell = arguments
+
+        def tell_and_terminate(progress):
+            tell(progress)
+            if configs[0].loss == "non_saturating":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return original(configs, *others, tell_and_terminate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.population, "run", terminated)
+        assert run(directory) == 128 + signal.SIGTERM
+    assert workdir.read_json(directory / "run.json")["status"] == "interrupted"
+    assert (directory / "units/0000/result.npz").exists()
+    assert checkpoint.steps(directory / "units/0001/checkpoints") == [1]
+    assert run(directory) == 0
+    assert_same(finished, directory)
+    assert "different environments: device.count" in (directory / "summary.md").read_text()
+
+
+def test_unit_trains_from_directory_and_number(copied):
+    unit = copied / "units/0001"
+    before = (unit / "result.npz").read_bytes()
+    shutil.rmtree(unit)
+    sweep = runner.load(copied)
+    with tqdm(total=2400, file=io.StringIO()) as bar:
+        for number in (0, 1):
+            assert runner.train_unit(sweep, number, [], bar)
+            assert bar.n == 1200 * (number + 1)
+    assert (unit / "result.npz").read_bytes() == before
+
+
+def test_changed_data_are_refused(copied):
+    spec = merge.read_spec(copied)
+    for hashes in (["0", spec.data_sha256[1]], [spec.data_sha256[0], "0"]):
+        merge.write_spec(copied, spec._replace(data_sha256=hashes))
+        with refused(copied, "another sweep, which differs in data_sha256"):
+            run(copied)
+    merge.write_spec(copied, spec._replace(data_sha256=["0", spec.data_sha256[1]]))
+    for call in (runner.load, lambda directory: runner.rerun(directory, 2)):
+        with refused(copied, "trained on other data: digits has changed since"):
+            call(copied)
+
+
+def test_finished_sweep_gets_missing_files_back(copied, capsys):
+    before = times(copied)
+    assert run(copied, log_every=3, checkpoint_every=7) == 0
+    assert "Finished already: nothing to do" in capsys.readouterr().out
+    assert times(copied) == before
+    content = (copied / "ranking.png").read_bytes()
+    (copied / "ranking.png").unlink()
+    assert run(copied) == 0
+    assert (copied / "ranking.png").read_bytes() == content
+    result = copied / "units/0000/result.npz"
+    assert times(copied)[result] == before[result]
+
+
+def test_different_environments_are_reported(copied, caplog):
+    unit = copied / "units/0001/run.json"
+    write_json(unit, workdir.read_json(unit) | {"cores": 99})
+    (copied / "run.json").unlink()
+    assert "different environments" not in (copied / "summary.md").read_text()
+    assert run(copied) == 0
+    assert "different environments: cores" in caplog.text
+    assert "different environments: cores" in (copied / "summary.md").read_text()
+
+
+def test_damaged_result_is_named(finished, copied):
+    (copied / "summary.md").unlink()
+    result = copied / "units/0001/result.npz"
+    content = result.read_bytes()
+    middle = len(content) // 2
+    other = (copied / "units/0000/result.npz").read_bytes()
+    for damaged in (content[:-100], content[:middle] + b"x" + content[middle + 1 :], b"", other):
+        result.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"0001/result.npz cannot be read: .*; remove it to"):
+            run(copied)
+        assert result.read_bytes() == damaged
+    result.unlink()
+    assert run(copied) == 0
+    assert_same(finished, copied)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("owner", [merge, summary])
+def test_full_disk_is_survived(owner, finished, small_disk, monkeypatch, capsys):
+    original = owner.write_whole
+
+    def fill_first(*arguments):
+        fill(small_disk / "ballast")
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, "write_whole", fill_first)
+        patch.setattr(sys, "argv", ["sweep"])
+        with pytest.raises(SystemExit) as e:
+            cli.run(lambda: run(small_disk / "sweep"))
+    assert e.value.code == 1
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(err) == 1
+    assert "No space left on device" in err[0]
+    (small_disk / "ballast").unlink()
+    assert run(small_disk / "sweep") == 0
+    assert_same(finished, small_disk / "sweep")
+
+
+def test_removed_workdir_is_not_recreated(tmp_path, monkeypatch):
+    directory, train_unit = tmp_path / "sweep", runner.train_unit
+
+    def remove_after(*arguments):
+        done = train_unit(*arguments)
+        shutil.rmtree(directory)
+        return done
+
+    monkeypatch.setattr(runner, "train_unit", remove_after)
+    with pytest.raises(OSError, match="No such file or directory"):
+        run(directory)
+    assert not directory.exists()
+
+
+def test_incompatible_data_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"config\.batch_size is 5000"):
+        run(tmp_path / "sweep", settings=[{"batch_size": 8}, {"batch_size": 5000}])
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("shard", [[], ["--shard=0/4"], ["--shard", "0/4"]])
+def test_command_is_of_the_whole_sweep(shard):
+    arguments = ["--sweep=s.py", *shard, "--config.split=train[:9]"]
+    command = "python -m gan_jax.sweep --sweep=s.py '--config.split=train[:9]'"
+    assert runner._command(arguments) == command

@@ -1,0 +1,71 @@
+"""Tests of gan_jax.draws: distributions, and that no key or minibatch serves twice."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import draws
+from gan_jax.draws import Batch, Stream
+from gan_jax.spec import Prior
+
+ROOT_KEY = jax.random.key_data(jax.random.key(0))
+
+
+class Latent(NamedTuple):
+    prior: Prior
+    z_dim: int = 3
+
+
+@pytest.mark.parametrize(
+    ("prior", "mean", "std"),
+    [
+        (Prior("uniform"), 0.0, 2 / np.sqrt(12)),
+        (Prior("uniform", 2.0, 3.0), 2.5, 1 / np.sqrt(12)),
+        (Prior("normal"), 0.0, 1.0),
+    ],
+)
+def test_noise_follows_the_prior(prior, mean, std):
+    z = np.asarray(draws.noise(Latent(prior), jax.random.key(0), 10_000))
+    assert z.shape == (10_000, 3)
+    np.testing.assert_allclose(z.mean(axis=0), mean, atol=5 * std / 100)
+    np.testing.assert_allclose(z.std(axis=0), std, rtol=5 / np.sqrt(20_000))
+    np.testing.assert_allclose(np.corrcoef(z.T) - np.eye(3), 0, atol=0.05)
+    if prior.name == "uniform":
+        assert prior.low <= z.min() < z.max() < prior.high
+    else:
+        assert abs(np.mean(np.abs(z) > 1.96) - 0.05) < 5 * np.sqrt(0.05 * 0.95 / z.size)
+
+
+def test_stream_keys_are_unique():
+    # The numbers are part of the format: checkpoints of earlier versions resume with them.
+    assert [stream.value for stream in Stream] == list(range(10))
+    stream, number = (x.ravel() for x in jnp.meshgrid(jnp.arange(10), jnp.arange(50)))
+    keys = jax.vmap(functools.partial(draws.stream_key, ROOT_KEY))(stream, number)
+    assert len(np.unique(jax.random.key_data(keys), axis=0)) == 500
+
+
+@pytest.mark.parametrize("stream", [Stream.BATCH, Stream.BATCH_G])
+def test_minibatches_visit_each_example_once_per_epoch(stream):
+    data = Batch(jnp.arange(20.0)[:, None], jnp.arange(20) * 10)
+    batch = jax.jit(functools.partial(draws.minibatch, 8, ROOT_KEY, data, stream=stream))
+    batches = [batch(number) for number in range(5)]
+    x = np.concatenate([b.x[:, 0] for b in batches])
+    for epoch in x.reshape(2, 20):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(20))
+    np.testing.assert_array_equal(np.concatenate([b.y for b in batches]), x * 10)
+    if stream != Stream.BATCH:  # in an order of its own
+        assert np.any(draws.minibatch(8, ROOT_KEY, data, 0).x != batches[0].x)
+
+
+def test_minibatch_scales_uint8_only():
+    pixels = np.arange(40, dtype=np.uint8).reshape(20, 2)
+    scaled, plain = (
+        draws.minibatch(8, ROOT_KEY, Batch(jnp.asarray(x)), 3) for x in (pixels, np.float32(pixels))
+    )
+    assert scaled.x.dtype == jnp.float32
+    np.testing.assert_allclose(scaled.x, plain.x / 255, rtol=1e-6)
+    assert scaled.y is None

@@ -1,0 +1,182 @@
+"""Tests of gan_jax.objectives with critics whose logits are known: linear, tables, noise."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.draws import Batch
+from gan_jax.losses import CROSS_ENTROPY
+from gan_jax.objectives import d_loss, g_loss
+from tests.conftest import make_hparams
+
+BATCH = 8
+KEY = jax.random.key(7)
+W = np.array([3.0, 0.0, -4.0])  # of norm 5
+REAL, FAKE = (Batch(jnp.float32(x)) for x in np.random.default_rng(2).normal(size=(2, BATCH, 3)))
+ZEROS = Batch(jnp.zeros((BATCH, 3)))
+CLOSE = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6)
+
+
+class Spec(NamedTuple):
+    """The static fields of an objective."""
+
+    loss: str = "wasserstein"
+    pack: int = 1
+    penalties: tuple[tuple[str, int], ...] = ()
+    noise_steps: int = 0
+
+
+def linear(w):
+    """A critic with logits w x; its statistics are the mean example."""
+    return lambda batch, key: (batch.x.reshape(len(batch.x), -1) @ w, batch.x.mean(axis=0))
+
+
+def evaluate(spec: Spec, hparams, real=REAL, fake=FAKE, step=0, key=KEY, w=W):
+    """d_loss, its gradient with respect to w, its terms, and g_loss."""
+    w = jnp.float32(w)
+
+    def objective(w):
+        return d_loss(spec, hparams, step, linear(w), real, fake, key)
+
+    (value, terms), grad = jax.value_and_grad(objective, has_aux=True)(w)
+    return value, grad, terms, g_loss(spec, hparams, step, linear(w), real, fake, key)
+
+
+def test_terms_of_a_relativistic_loss():
+    # Which, unlike most, depends on the real examples in both terms.
+    value, grad, terms, g = evaluate(Spec("relativistic_pairing"), make_hparams())
+    gap = np.float64(REAL.x - FAKE.x) @ W
+    CLOSE(value, np.mean(np.logaddexp(0, -gap)))
+    CLOSE(grad, -np.mean(np.exp(-np.logaddexp(0, gap))[:, None] * (REAL.x - FAKE.x), axis=0))
+    CLOSE(g, np.mean(np.logaddexp(0, gap)))
+    CLOSE(terms.loss, value)
+    assert terms.penalty == 0
+    CLOSE(terms.real_logits, REAL.x @ W)
+    CLOSE(terms.fake_logits, FAKE.x @ W)
+    CLOSE(terms.stats, REAL.x.mean(axis=0))
+
+
+@pytest.mark.parametrize("loss", CROSS_ENTROPY)
+def test_label_smoothing_is_one_sided_soft_targets(loss):
+    # Examples are one-hot, so that a linear critic is a table of logits.
+    p, q, s = np.array([5, 2, 1]) / 8, np.array([1, 3, 4]) / 8, 0.2
+    real, fake = (Batch(jnp.eye(3)[np.repeat(np.arange(3), np.int32(8 * r))]) for r in (p, q))
+    # There the derivative of p ((1 - s) softplus(-v) + s softplus(v)) + q softplus(v) is 0.
+    best = np.log((1 - s) * p / (s * p + q))
+    hparams = make_hparams({"label_smoothing": s})
+    value, grad, terms, _ = evaluate(Spec(loss), hparams, real, fake, w=best)
+    log_d, log_not_d = -np.logaddexp(0, -best), -np.logaddexp(0, best)
+    CLOSE(value, -p @ ((1 - s) * log_d + s * log_not_d) - q @ log_not_d)
+    CLOSE(terms.loss, value)
+    CLOSE(grad, 0)
+
+
+def test_instance_noise_scale_and_schedule():
+    std, n = 0.5, 2000
+    hparams = make_hparams({"instance_noise.std": std})
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def logits(noise_steps: int, step: int):
+        """Mean logits on real and on fake zeros, and the generator's loss, for many keys."""
+
+        def one(key):
+            _, _, terms, g = evaluate(
+                Spec(noise_steps=noise_steps), hparams, ZEROS, ZEROS, step, key
+            )
+            return terms.real_logits.mean(), terms.fake_logits.mean(), g
+
+        return jax.vmap(one)(jax.random.split(KEY, n))
+
+    for noise_steps, step, fade in ((10, 0, 1), (10, 5, 0.5), (10, 10, 0), (10, 15, 0), (0, 99, 1)):
+        real, fake, g = logits(noise_steps, step)
+        size = std * fade * np.linalg.norm(W) / np.sqrt(BATCH)
+        for x in (real, fake):
+            np.testing.assert_allclose(np.std(x), size, rtol=5 / np.sqrt(2 * n))
+            np.testing.assert_allclose(np.mean(x), 0, atol=5 * size / np.sqrt(n))
+        CLOSE(g, -fake)  # with one key, D and G see the same noise on the fakes
+        if fade:  # and real examples another
+            assert abs(np.corrcoef(real, fake)[0, 1]) < 5 / np.sqrt(n)
+
+
+def test_generator_loss_sees_noise_on_real_examples():
+    # Both sides are noise alone: softplus(r - f) - softplus(f - r) = r - f.
+    hparams = make_hparams({"instance_noise.std": 0.5})
+    d, _, terms, g = evaluate(Spec("relativistic_pairing"), hparams, ZEROS, ZEROS)
+    gap = np.mean(terms.real_logits - terms.fake_logits)
+    assert abs(gap) > 0.1
+    CLOSE(g - d, gap, rtol=1e-4)
+
+
+def test_packs_are_single_inputs():
+    w = jnp.array([1.0, -2.0, 0.5, 0.3, 1.5, -1.0])
+
+    def critic(batch, key):
+        assert (batch.x.shape, batch.y.shape) == ((BATCH // 2, 2, 3), (BATCH // 2, 2))
+        np.testing.assert_array_equal(batch.y[1], [2, 3])
+        return batch.x.reshape(-1, 6) @ w, None
+
+    real, fake = (Batch(batch.x, jnp.arange(BATCH)) for batch in (REAL, FAKE))
+    _, terms = d_loss(Spec(pack=2), make_hparams(), 0, critic, real, fake, KEY)
+    CLOSE(terms.real_logits, REAL.x.reshape(4, 6) @ w)
+    CLOSE(terms.fake_logits, FAKE.x.reshape(4, 6) @ w)
+    g = g_loss(Spec(pack=2), make_hparams(), 0, critic, real, fake, KEY)
+    CLOSE(g, -terms.fake_logits.mean())
+
+
+def test_both_losses_use_the_same_dropout_on_fakes():
+    def critic(batch, key):
+        return jax.random.normal(key, (BATCH,)), None
+
+    _, terms = d_loss(Spec(), make_hparams(), 0, critic, REAL, REAL, KEY)
+    assert np.all(terms.real_logits != terms.fake_logits)
+    CLOSE(g_loss(Spec(), make_hparams(), 0, critic, REAL, REAL, KEY), -terms.fake_logits.mean())
+
+
+WEIGHTS = {"penalties.gradient_penalty.weight": 0.3, "penalties.r2.weight": 2.0}
+
+
+def test_penalties_add_up_by_weight():
+    # Equal examples on both sides: the loss itself has no gradient.
+    spec = Spec(penalties=(("gradient_penalty", 1), ("r2", 1)))
+    value, grad, terms, g = evaluate(spec, make_hparams(WEIGHTS), REAL, REAL)
+    CLOSE(value, 0.3 * (5 - 1) ** 2 + 2 * 5**2 / 2)
+    CLOSE((terms.loss, terms.penalty), (0, value))
+    CLOSE(grad, 0.3 * 2 * (5 - 1) * W / 5 + 2 * W)
+    CLOSE(g, -np.mean(REAL.x @ W))  # which has no penalty
+
+
+def test_lazy_penalty_keeps_its_mean():
+    spec, hparams = Spec(penalties=(("r2", 3),)), make_hparams(WEIGHTS)
+    found = [evaluate(spec, hparams, REAL, REAL, step)[:2] for step in range(6)]
+    # Due when the number of the iteration, one more than those completed, is a multiple of 3.
+    CLOSE([value for value, _ in found], [0, 0, 3 * 2 * 25 / 2] * 2)
+    CLOSE([grad for _, grad in found], [0 * W, 0 * W, 3 * 2 * W] * 2)
+
+
+def test_penalties_are_at_the_critics_input():
+    # The gradient of |x|^2 / 2 is x: R1 is half the mean square norm of what the critic sees.
+    def critic(batch, key):
+        return jnp.sum(batch.x.reshape(len(batch.x), -1) ** 2, axis=1) / 2, None
+
+    spec = Spec(pack=2, penalties=(("r1", 1),))
+    weights = {"penalties.r1.weight": 1.0, "instance_noise.std": 2.0}
+    _, terms = d_loss(spec, make_hparams(weights), 0, critic, REAL, FAKE, KEY)
+    CLOSE(terms.penalty, terms.real_logits.mean())
+    assert terms.penalty > 6  # 2 * 3 * (1 + 2^2) / 2 = 15 with noise, 3 without
+
+
+def test_penalties_have_dropout_of_their_own():
+    def critic(batch, key):
+        return jnp.sum(batch.x, axis=1) * jax.random.normal(key), None
+
+    spec = Spec(penalties=(("r1", 1), ("r2", 1)))
+    weights = {"penalties.r1.weight": 1.0, "penalties.r2.weight": 1e-3}
+    _, terms = d_loss(spec, make_hparams(weights), 0, critic, REAL, FAKE, KEY)
+    scale = np.array(
+        [terms.real_logits[0] / REAL.x[0].sum(), terms.fake_logits[0] / FAKE.x[0].sum()]
+    )
+    assert np.all(abs(terms.penalty - 3 * scale**2 / 2) > 1e-3)

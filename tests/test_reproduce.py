@@ -1,0 +1,101 @@
+import shutil
+
+import pytest
+
+from gan_jax import reproduce, train, workdir
+from gan_jax.errors import InputError
+from gan_jax.writers import read_metrics, write_json
+from tests.conftest import tiny_config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "difference"),
+    [
+        ([{"step": 1, "fid": 2.0}], [{"step": 1, "fid": 2.0}], None),
+        ([{"step": 1, "fid": 2.0}], [{"step": 1, "fid": 3.0}], "fid: 2.0 recorded, 3.0 now"),
+        ([{"step": 1, "fid": 2.0}], [{"step": 1}], "fid: 2.0 recorded, nothing now"),
+        ([{"step": 1}], [{"step": 1, "fid": None}], "fid: nothing recorded, None now"),
+        ([{"step": 1, "a": 1, "b": 1}], [{"step": 1, "b": 2, "a": 2}], "a: 1 recorded, 2 now"),
+    ],
+)
+def test_first_difference(old, new, difference):
+    expected = difference and f"iteration 1, {difference}"
+    assert reproduce.first_difference(old, new) == expected
+
+
+def test_missing_lines_are_a_difference():
+    lines = [{"step": 1}, {"step": 2}]
+    expected = "2 lines of metrics recorded, 1 now"
+    assert reproduce.first_difference(lines, lines[:1]) == expected
+    assert reproduce.first_difference(lines, lines[1:]) == "iteration 1, step: 1 recorded, 2 now"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("reproduce") / "run"
+    train.run(tiny_config(), directory, "digits")
+    return directory
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def test_a_run_is_reproduced(finished, capsys):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+    assert reproduce.reproduce(finished) == 0
+    expected = "identical: 7 lines of metrics, samples, params_sha256"
+    assert capsys.readouterr().out.splitlines()[1] == expected
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
+
+
+def test_the_first_difference_and_the_environment(copy, capsys, monkeypatch):
+    metrics = copy / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    lines[2] = lines[2].replace('"d_real": 0.', '"d_real": 0.0')
+    metrics.write_text("".join(lines))
+    record = workdir.read_json(copy / "run.json")
+    record["versions"]["jax"] = "0.0.1"
+    record["earlier"] = [{**record, "cores": 64, "until": 4}]
+    record["cores"] = 2
+    write_json(copy / "run.json", record)
+    monkeypatch.setenv("NPROC", "1")
+    assert reproduce.reproduce(copy) == 1
+    out = capsys.readouterr().out
+    assert "differs first at iteration 4, d_real" in out
+    assert "the run changed environment at iteration 4: cores 64 -> 2" in out
+    assert "the environment differs in cores 2 -> 1" in out
+    assert "the environment differs in versions.jax 0.0.1 ->" in out
+
+
+def test_parameters_and_pictures_are_compared(copy, capsys):
+    record = workdir.read_json(copy / "run.json")
+    write_json(copy / "run.json", record | {"params_sha256": 64 * "0"})
+    assert reproduce.reproduce(copy) == 1
+    out = capsys.readouterr().out
+    assert "differs first at params_sha256: 0000" in out
+    assert "the environment differs in nothing recorded" in out
+    (copy / "samples/step_0000012.png").write_bytes(b"")
+    assert reproduce.reproduce(copy) == 1
+    assert "differs first at samples/step_0000012.png" in capsys.readouterr().out
+
+
+def test_inconsistent_records_are_refused(copy):
+    lines = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (copy / "metrics.jsonl").write_text("")
+    with pytest.raises(InputError, match="no metrics yet"):
+        reproduce.reproduce(copy)
+    (copy / "metrics.jsonl").write_text("".join(lines[:-1]))
+    with pytest.raises(InputError, match="disagree on the last step"):
+        reproduce.reproduce(copy)
+
+
+def test_metrics_every_may_have_changed(copy, capsys):
+    config = tiny_config()
+    config.metrics_every, config.num_steps = 3, 18
+    train.run(config, copy, "digits")
+    steps = [line["step"] for line in read_metrics(copy / "metrics.jsonl")]
+    assert steps == [1, 2, 4, 6, 8, 10, 12, 15, 18]
+    assert reproduce.reproduce(copy) == 0
+    assert "identical: 9 lines" in capsys.readouterr().out

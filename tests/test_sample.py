@@ -1,0 +1,86 @@
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from gan_jax import cli, sample, train
+from tests.conftest import picture, tiny_config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished")
+    train.run(tiny_config(), directory, "digits")
+    return directory
+
+
+@pytest.fixture
+def call(monkeypatch):
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["sample", *arguments])
+        with pytest.raises(SystemExit) as e:
+            cli.run(sample.main)
+        return e.value.code
+
+    return call
+
+
+def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, call, capsys):
+    def draw(name, *arguments):
+        assert call(f"--workdir={finished}", f"--out={tmp_path / name}", *arguments) == 0
+        return tmp_path / name
+
+    a = np.load(draw("a.npz", "--num=10"))["images"]
+    assert a.shape == (10, 8, 8, 1)
+    assert a.dtype == np.uint8
+    assert np.array_equal(a, np.load(draw("b.npz", "--num=10"))["images"])
+    assert not np.array_equal(a, np.load(draw("c.npz", "--num=10", "--seed=1"))["images"])
+    assert not np.array_equal(a, np.load(draw("d.npz", "--num=10", "--step=4"))["images"])
+    assert picture(draw("e.png", "--num=10")).size[0] >= 240
+    walk = np.load(draw("f.npz", "--num=9", "--interpolate"))["images"].astype(int)
+    steps = np.abs(np.diff(walk.reshape(3, 3, -1), axis=1)).sum()
+    ends = np.abs(walk.reshape(3, 3, -1)[:, 0] - walk.reshape(3, 3, -1)[:, 2]).sum()
+    assert steps < 2 * ends  # the middle of a walk is between its ends
+    assert call(f"--workdir={finished}", f"--out={tmp_path}/a.npz") == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_parallel_points_are_interpolated_linearly():
+    z = np.array([[[2.0]], [[-1.0]]])
+    walk = sample.interpolate(z, 4, "normal")
+    np.testing.assert_allclose(walk[0, :, 0], [2, 1, 0, -1], atol=1e-6)
+
+
+def test_interpolation_keeps_ends_and_norms():
+    z = jax.random.normal(jax.random.key(0), (2, 4, 50))
+    for prior in ("uniform", "normal"):
+        walk = sample.interpolate(z, 5, prior)
+        np.testing.assert_allclose(walk[:, 0], z[0], atol=1e-5)
+        np.testing.assert_allclose(walk[:, -1], z[1], atol=1e-5)
+        middle = np.linalg.norm(walk[:, 2], axis=-1) / np.linalg.norm(z, axis=-1).mean(0)
+        assert (middle > 0.9).all() == (prior == "normal")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--out=x.png"], "--workdir"),
+        (["--workdir=WORKDIR"], "--out"),
+        (["--workdir=nowhere", "--out=x.png"], "not the directory of a run"),
+        (["--workdir=WORKDIR", "--out=x.bmp"], ".png or .npz"),
+        (["--workdir=WORKDIR", "--out=no/x.png"], "no directory"),
+        (["--workdir=WORKDIR", "--out=x.png", "--num=0"], "from 1 up"),
+        (["--workdir=WORKDIR", "--out=x.png", "--num=many"], "from 1 up"),
+        (["--workdir=WORKDIR", "--out=x.npz", "--num=4294967295"], "GB of memory"),
+        (["--workdir=WORKDIR", "--out=x.png", "--step=3"], "it has: 4, 8, 12"),
+        (["--workdir=WORKDIR", "--out=x.png", "--config.k=3"], "unrecognized"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, words, finished, call, capfd, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert call(*(a.replace("WORKDIR", str(finished)) for a in arguments)) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert words in err
+    assert not list(tmp_path.iterdir())

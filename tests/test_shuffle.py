@@ -1,0 +1,150 @@
+"""Tests of gan_jax.shuffle: bijections, exact epochs, and statistics of the order."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gan_jax import shuffle
+
+KEY = jax.random.key(0)
+# Data set size -> number of keys in its statistics.
+NUM_KEYS = {4: 24_000, 10: 20_000, 100: 100, 1797: 20, 60000: 2}
+
+
+@functools.cache
+def orders(n: int) -> np.ndarray:
+    """Permutations of [0, n), one per key and row."""
+    keys = jax.random.bits(jax.random.key(n), (NUM_KEYS[n], shuffle._ROUNDS))
+    permute = jax.vmap(functools.partial(shuffle.permute, n=n), in_axes=(0, None))
+    return np.asarray(jax.jit(permute)(keys, jnp.arange(n, dtype=jnp.uint32)))
+
+
+@functools.cache
+def indices(batch_size: int, n: int):
+    """shuffle.indices as a jitted function of the key and the minibatch's number."""
+    return jax.jit(functools.partial(shuffle.indices, batch_size=batch_size, n=n))
+
+
+def stream(batch_size: int, n: int, num: int) -> np.ndarray:
+    """The first `num` examples, drawn in minibatches."""
+    batches = [indices(batch_size, n)(KEY, b) for b in range(-(-num // batch_size))]
+    assert all(b.shape == (batch_size,) and b.dtype == jnp.int32 for b in batches)
+    return np.concatenate(batches)[:num]
+
+
+def assert_uniform(cells: np.ndarray, num_cells: int) -> None:
+    """Chi-square test at one in a million; with fixed keys, it passes always or never."""
+    counts = np.bincount(cells.ravel(), minlength=num_cells)
+    assert counts.size == num_cells
+    assert scipy.stats.chisquare(counts).pvalue > 1e-6
+
+
+@given(n=st.integers(1, 40), seed=st.integers(0, 2**31 - 1), rounds=st.sampled_from([1, 3, 8]))
+@example(n=1, seed=0, rounds=8)
+@example(n=2, seed=0, rounds=8)
+@example(n=3, seed=0, rounds=8)
+@example(n=7, seed=0, rounds=8)
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_permute_is_bijective_for_small_n(n, seed, rounds):
+    x = np.arange(40, dtype=np.uint32) % n  # one shape and no jit, so that no n compiles anything
+    keys = np.random.default_rng(seed).integers(2**32, size=rounds, dtype=np.uint32)
+    with jax.disable_jit():
+        image = shuffle.permute(jnp.asarray(keys), jnp.asarray(x), n)
+    np.testing.assert_array_equal(np.sort(image[:n]), np.arange(n))
+    np.testing.assert_array_equal(image, np.asarray(image)[x])
+
+
+@pytest.mark.parametrize("n", NUM_KEYS)
+def test_permute_is_bijective(n):
+    expected = np.broadcast_to(np.arange(n, dtype=np.uint32), (NUM_KEYS[n], n))
+    np.testing.assert_array_equal(np.sort(orders(n)), expected, strict=True)
+
+
+def test_images_are_uniform():
+    for position in range(10):
+        assert_uniform(orders(10)[:, position], 10)
+    assert_uniform(orders(100), 100)
+
+
+@pytest.mark.parametrize(("i", "j"), [(0, 1), (4, 5), (8, 9), (0, 9), (0, 4)])
+def test_pairs_of_images_are_uniform(i, j):
+    first, second = orders(10)[:, i], orders(10)[:, j]
+    # numbers the 90 ordered pairs of different images
+    assert_uniform(first * 9 + second - (second > first), 90)
+
+
+def test_orders_of_four_are_uniform():
+    _, cells = np.unique(orders(4), axis=0, return_inverse=True)
+    assert_uniform(cells, 24)
+
+
+def test_orders_agree_no_more_than_by_chance():
+    assert len(np.unique(orders(100), axis=0)) == 100
+    # Two random orders agree at one position on average, 1 % of them; five standard errors.
+    agree = np.mean([orders(100)[i] == orders(100)[j] for i in range(100) for j in range(i)])
+    np.testing.assert_allclose(agree, 0.01, atol=5 * 0.01 / np.sqrt(4950))
+    # Likewise with the identity: fixed points have mean 1 and standard deviation 1.
+    fixed_points = (orders(1797) == np.arange(1797)).sum(axis=1)
+    assert abs(fixed_points.mean() - 1) < 5 / np.sqrt(20)
+
+
+@pytest.mark.parametrize("n", [1797, 60000])
+@pytest.mark.parametrize("lag", [1, 2, 42, 245])  # the grids have 42 and 245 columns
+def test_nearby_positions_are_uncorrelated(n, lag):
+    for order in orders(n):
+        correlation = np.corrcoef(order[:-lag], order[lag:])[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(n)
+
+
+@pytest.mark.parametrize(("batch_size", "n"), [(1, 1), (3, 7), (4, 10), (10, 10), (2, 101)])
+def test_every_epoch_visits_each_example_once(batch_size, n):
+    # Minibatches that do not divide the data set straddle epochs.
+    for epoch in stream(batch_size, n, 5 * n).reshape(5, n):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(n))
+
+
+def test_batch_size_does_not_change_the_stream():
+    np.testing.assert_array_equal(stream(4, 10, 50), stream(10, 10, 50))
+
+
+def test_epochs_and_keys_have_different_orders():
+    seen = {tuple(epoch) for epoch in stream(10, 10, 200).reshape(20, 10)}
+    seen |= {tuple(indices(10, 10)(jax.random.key(s), 0).tolist()) for s in range(1, 21)}
+    assert len(seen) == 40
+
+
+def test_consecutive_epochs_are_independent():
+    two_epochs = jax.vmap(lambda key: jnp.stack([shuffle.indices(key, e, 7, 7) for e in range(2)]))
+    first, second = np.moveaxis(jax.jit(two_epochs)(jax.random.split(KEY, 20_000)), 1, 0)
+    assert_uniform(first[:, 0] * 7 + second[:, 0], 49)
+    assert_uniform(first[:, 6] * 7 + second[:, 0], 49)  # neighbours in the stream
+
+
+def test_positions_up_to_2_to_the_32():
+    last = 2**32 // 10 - 1  # the last whole epoch before positions wrap
+    late = [indices(10, 10)(KEY, last - i) for i in range(2)]
+    for epoch in late:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(10))
+    assert not np.array_equal(*late)
+    assert not np.array_equal(late[0], indices(10, 10)(KEY, 0))
+    for batch_size in (4, 10):  # and wrapped positions still give indices in range
+        for batch in (2**32 // 4 - 1, 2**32 // 4, 2**32 // 10, 2**31 - 1):
+            wrapped = indices(batch_size, 10)(KEY, jnp.uint32(batch))
+            assert 0 <= wrapped.min() <= wrapped.max() < 10
+
+
+def test_golden_indices():
+    # What checkpoints of earlier versions resume with: eagerly, jitted and vmapped.
+    expected = [[9, 7, 1, 9], [9, 6, 4, 7]]  # the first across two epochs
+    keys, batches = jax.random.split(KEY, 2), jnp.array([2, 10**6])
+    np.testing.assert_array_equal(jax.vmap(indices(4, 10))(keys, batches), expected)
+    for key, batch, row in zip(keys, batches, expected, strict=True):
+        np.testing.assert_array_equal(indices(4, 10)(key, batch), row)
+    with jax.disable_jit():
+        np.testing.assert_array_equal(shuffle.indices(keys[1], 10**6, 4, 10), expected[1])

@@ -1,0 +1,386 @@
+"""Tests of gan_jax.theory.divergences: identities of the paper, by hand, and against losses.py."""
+
+import decimal
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.spatial
+import scipy.special
+from hypothesis import strategies as st
+
+from gan_jax import losses
+from gan_jax.errors import InputError
+from gan_jax.losses import LOSSES
+from gan_jax.theory import divergences
+from gan_jax.theory.divergences import DIVERGENCES
+
+LOG_2, LOG_4 = math.log(2), math.log(4)
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
+NAMES = sorted(DIVERGENCES)
+
+POINTS = 5
+REAL, FAKE = 12, 18  # minibatch sizes; points without real or fake examples are common
+
+
+def indices(size: int) -> st.SearchStrategy[np.ndarray]:
+    """The point at which each example of a minibatch lies."""
+    return st.lists(st.integers(0, POINTS - 1), min_size=size, max_size=size).map(np.array)
+
+
+tables = st.lists(st.floats(-8, 8), min_size=POINTS, max_size=POINTS).map(np.array)
+minibatches = hypothesis.given(real=indices(REAL), fake=indices(FAKE), table=tables)
+
+
+def many(test):
+    return hypothesis.settings(max_examples=100, deadline=None)(hypothesis.seed(0)(test))
+
+
+def histogram(x: np.ndarray) -> np.ndarray:
+    return np.bincount(x, minlength=POINTS) / len(x)
+
+
+def pairs(num: int = 300) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Random pairs of distributions: near and far, flat and peaked, with and without zeros."""
+    rng = np.random.default_rng(0)
+    for i in range(num):
+        size = rng.integers(1, 20)
+        p, q = rng.dirichlet(np.full(size, 10.0 ** rng.uniform(-1, 2)), 2)
+        if i % 3 == 0:
+            q = p + 10.0 ** rng.uniform(-6, -1) * (q - p)
+        if i % 4 == 0:
+            p, q = (x * np.append(rng.random(size - 1) < 0.7, True) for x in (p, q))
+        p, q = p + (p.sum() == 0), q + (q.sum() == 0)
+        yield p / p.sum(), q / q.sum()
+
+
+# The value function.
+
+
+def test_value_by_hand():
+    p, q, d = [0.75, 0.25], [0.25, 0.75], [0.5, 0.2]
+    by_hand = 0.75 * math.log(0.5) + 0.25 * math.log(0.2)
+    by_hand += 0.25 * math.log(0.5) + 0.75 * math.log(0.8)
+    np.testing.assert_allclose(divergences.value_from_probs(p, q, d), by_hand, **EXACT)
+    np.testing.assert_allclose(divergences.value(p, q, np.log([1, 0.25])), by_hand, **EXACT)
+
+
+@many
+@minibatches
+def test_value_matches_minibatch_value(real, fake, table):
+    p, q = histogram(real), histogram(fake)
+    with jax.enable_x64(True):
+        expected = losses.value(jnp.asarray(table[real]), jnp.asarray(table[fake]))
+    np.testing.assert_allclose(divergences.value(p, q, table), expected, **EXACT)
+    d = scipy.special.expit(table)
+    np.testing.assert_allclose(divergences.value_from_probs(p, q, d), expected, rtol=1e-10)
+
+
+def test_value_of_a_certain_discriminator():
+    p, q = [1, 0], [0, 1]
+    assert divergences.value_from_probs(p, q, [1, 0]) == 0
+    assert divergences.value(p, q, [math.inf, -math.inf]) == 0
+    assert divergences.value_from_probs(p, q, [0, 0]) == -math.inf
+    assert divergences.value_from_probs(p, q, [1, 1]) == -math.inf
+
+
+def test_value_keeps_tiny_losses():
+    p, q = [1, 0], [0, 1]
+    np.testing.assert_allclose(divergences.value(p, q, [50, -60]), -np.exp(-50), rtol=1e-4)
+    found = divergences.value_from_probs(p, q, [1, 1e-30])
+    np.testing.assert_allclose(found, -1e-30, rtol=1e-10)
+
+
+# The optimal discriminator, and G's objective against it.
+
+
+def test_optimal_discriminator_by_hand():
+    p, q = [0.75, 0.25, 0, 0], [0.25, 0, 0.75, 0]
+    best = divergences.optimal_discriminator(p, q)
+    np.testing.assert_allclose(best, [0.75, 1, 0, 0.5], **EXACT)
+    logits = divergences.optimal_logits(p, q)
+    np.testing.assert_allclose(logits, [math.log(3), math.inf, -math.inf, 0], **EXACT)
+
+
+def test_optimal_discriminator_maximises_value():
+    rng = np.random.default_rng(1)
+    for p, q in pairs():
+        best, highest = divergences.optimal_discriminator(p, q), divergences.criterion(p, q)
+        if not np.any((best == 1) & (q > 0)):  # as far as D* does not round to 1
+            value = divergences.value_from_probs(p, q, best)
+            np.testing.assert_allclose(value, highest, **EXACT)
+        for size in (1e-3, 0.1, 1):  # of a move to another D in [0, 1]
+            other = best + size * (rng.random(p.shape) - best)
+            fall = 2 * np.sum((p + q) * (other - best) ** 2)  # at least, by V's curvature
+            assert divergences.value_from_probs(p, q, other) <= highest - (1 - 1e-9) * fall + 1e-13
+        logits = divergences.optimal_logits(p, q) + rng.normal(size=p.shape)
+        assert divergences.value(p, q, logits) <= highest + 1e-12
+
+
+def test_criterion_is_2_jsd_minus_log_4():
+    for p, q in pairs():
+        m = (p + q) / 2
+        by_kl = divergences.kl(p, m) + divergences.kl(q, m) - LOG_4  # equation 5
+        found = divergences.criterion(p, q)
+        np.testing.assert_allclose(found, by_kl, **EXACT)
+        np.testing.assert_allclose(found, 2 * divergences.jsd(p, q) - LOG_4, **EXACT)
+        np.testing.assert_allclose(divergences.criterion(p, p), -LOG_4, rtol=1e-14)
+        assert found + LOG_4 >= divergences.total_variation(p, q) ** 2 - 1e-14  # Pinsker, twice
+
+
+def test_disjoint_supports_saturate():
+    p = [1, 0, 0, 0]
+    for q in ([0, 0.5, 0.5, 0], [0, 0, 0, 1]):
+        assert divergences.criterion(p, q) == 0
+        np.testing.assert_allclose(divergences.jsd(p, q), LOG_2, rtol=1e-15)
+        assert divergences.total_variation(p, q) == 1
+        assert divergences.kl(p, q) == divergences.kl(q, p) == math.inf
+
+
+# Divergences.
+
+
+def test_kl_and_jsd_match_scipy():
+    for p, q in pairs():
+        expected = np.sum(scipy.special.rel_entr(p, q))
+        np.testing.assert_allclose(divergences.kl(p, q), expected, **EXACT)
+        np.testing.assert_allclose(divergences.f_divergence("reverse_kl", q, p), expected, **EXACT)
+        with np.errstate(invalid="ignore"):  # scipy's root of a rounding error
+            expected = np.nan_to_num(scipy.spatial.distance.jensenshannon(p, q) ** 2)
+        np.testing.assert_allclose(divergences.jsd(p, q), expected, **EXACT)
+        np.testing.assert_allclose(divergences.f_divergence("js", p, q), 2 * expected, **EXACT)
+
+
+def test_total_variation_is_optimal_accuracy():
+    for p, q in pairs():
+        real = divergences.optimal_discriminator(p, q) > 0.5
+        accuracy = (p[real].sum() + q[~real].sum()) / 2
+        np.testing.assert_allclose(divergences.total_variation(p, q), 2 * accuracy - 1, **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("name", "where_p_is_0", "where_q_is_0"),
+    [
+        ("kl", LOG_2, math.inf),
+        ("reverse_kl", math.inf, LOG_2),
+        ("pearson", 1, math.inf),
+        ("squared_hellinger", 2 - math.sqrt(2), 2 - math.sqrt(2)),
+        ("js", *[LOG_2 + 1.5 * math.log(2 / 3) + LOG_2 / 2] * 2),
+    ],
+)
+def test_divergences_at_the_edge_of_supports(name, where_p_is_0, where_q_is_0):
+    one, both = [1, 0, 0], [0.5, 0.5, 0]  # the last point is in neither support
+    np.testing.assert_allclose(divergences.f_divergence(name, one, both), where_p_is_0, **EXACT)
+    np.testing.assert_allclose(divergences.f_divergence(name, both, one), where_q_is_0, **EXACT)
+
+
+def in_decimals(name: str, p: np.ndarray, q: np.ndarray) -> float:
+    """A divergence of positive distributions by its textbook formula, to 40 digits."""
+    with decimal.localcontext(prec=40):
+        p, q = ([decimal.Decimal(float(x)) for x in each] for each in (p, q))
+        p, q = ([x / sum(each) for x in each] for each in (p, q))
+        term = {
+            "kl": lambda a, b: a * (a / b).ln(),
+            "reverse_kl": lambda a, b: b * (b / a).ln(),
+            "pearson": lambda a, b: (a - b) ** 2 / b,
+            "squared_hellinger": lambda a, b: (a.sqrt() - b.sqrt()) ** 2,
+            "js": lambda a, b: a * (2 * a / (a + b)).ln() + b * (2 * b / (a + b)).ln(),
+        }[name]
+        return float(sum(map(term, p, q)))  # inf on overflow of float64
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_divergences_of_extreme_ratios(name):
+    small = (0.5, *(10.0**-n for n in (1, 10, 100, 150, 162, 170, 300, 304, 308, 310, 320)), 5e-324)
+    for a, b in itertools.product(small, small):
+        p, q = np.array([1 - a, a]), np.array([1 - b, b])
+        assert not np.isnan(divergences.optimal_v(name, p, q)).any()
+        found, expected = divergences.f_divergence(name, p, q), in_decimals(name, p, q)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15, err_msg=f"{a}, {b}")
+
+
+def test_rounding_respects_the_bounds():
+    rng = np.random.default_rng(5)
+    for size in range(2, 102):
+        p = rng.dirichlet(np.ones(size))
+        near = p * (1 + 1e-13 * rng.normal(size=size))
+        for name in NAMES:
+            assert 0 <= divergences.f_divergence(name, p, near) < 1e-15
+        apart = np.append(p, 0 * p), np.append(0 * p, near)
+        assert LOG_2 - 1e-14 < divergences.jsd(*apart) <= LOG_2
+        assert 1 - 1e-14 < divergences.total_variation(*apart) <= 1
+    assert divergences.jsd([1, 5e-324], [1, 0]) < 1e-299  # half of 5e-324 is 0
+
+
+@many
+@minibatches
+@pytest.mark.parametrize("name", NAMES)
+def test_f_gan_losses_bound_their_divergence(name, real, fake, table):
+    p, q = histogram(real), histogram(fake)
+    divergence, v = divergences.f_divergence(name, p, q), divergences.optimal_v(name, p, q)
+
+    def bound(v: np.ndarray) -> float:
+        with jax.enable_x64(True):
+            return -float(LOSSES[name].d(jnp.asarray(v[real]), jnp.asarray(v[fake])))
+
+    np.testing.assert_allclose(bound(v), divergence, **EXACT)
+    for other in (table, v + table / 100, v + 1, v - 1):
+        assert bound(other) <= divergence + 1e-12
+
+
+# Best responses.
+
+
+def generators(num: int = 10) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Random data distributions and generator logits."""
+    rng = np.random.default_rng(6)
+    for _ in range(num):
+        size = rng.integers(3, 10)
+        p = rng.dirichlet(np.full(size, 2.0)) + 0.02
+        yield p / p.sum(), rng.normal(size=size) * rng.uniform(0.1, 4)
+
+
+def test_softmax_at_any_scale():
+    for _, logits in generators():
+        for x in (logits, logits + 1e4, 100 * logits):
+            np.testing.assert_allclose(divergences.softmax(x), scipy.special.softmax(x), rtol=1e-10)
+    np.testing.assert_array_equal(divergences.softmax([[0, 0], [0, 0]]), np.full((2, 2), 0.25))
+
+
+def test_best_response_round_by_hand():
+    # p_g = (1/2, 1/2), so log(1 - D*) = (log(2/5), log(2/3)).
+    by_hand = 0.25 * (math.log(2 / 5) - math.log(2 / 3))
+    found = divergences.best_response_round([0.75, 0.25], [0, 0], learning_rate=2)
+    np.testing.assert_allclose(found, [-2 * by_hand, 2 * by_hand], **EXACT)
+
+
+def test_first_step_descends_the_criterion():
+    for p, logits in generators():  # the envelope theorem
+        step = logits - divergences.best_response_round(p, logits, learning_rate=1)
+        ahead, behind = (
+            divergences.criterion(p, divergences.softmax(logits + h * step)) for h in (1e-5, -1e-5)
+        )
+        np.testing.assert_allclose((ahead - behind) / 2e-5, step @ step, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 7])
+def test_a_round_keeps_one_discriminator(steps):
+    for p, logits in generators(num=5):
+        with jax.enable_x64(True):
+            fixed = jnp.asarray(divergences.optimal_logits(p, divergences.softmax(logits)))
+
+            def v(x: jax.Array, fixed=fixed) -> jax.Array:
+                return -jnp.sum(jax.nn.softmax(x) * jax.nn.softplus(fixed))
+
+            x = jnp.asarray(logits)
+            for _ in range(steps):
+                x -= 0.7 * jax.grad(v)(x)
+        found = divergences.best_response_round(p, logits, 0.7, steps)
+        np.testing.assert_allclose(found, x, rtol=1e-12)
+
+
+def test_short_rounds_reach_the_data():
+    for p, logits in generators():
+        jsds = [divergences.jsd(p, divergences.softmax(logits))]
+        while jsds[-1] > 1e-7 and len(jsds) < 5000:
+            logits = divergences.best_response_round(p, logits, learning_rate=2)
+            jsds.append(divergences.jsd(p, divergences.softmax(logits)))
+        assert np.all(np.diff(jsds) < 0)
+        assert jsds[-1] < 1e-6
+
+
+def test_long_rounds_collapse_onto_the_maximum_of_d():
+    for p, _ in generators():
+        near = np.log(p) + 0.1 * np.cos(np.arange(len(p)))
+        best = divergences.optimal_discriminator(p, divergences.softmax(near)).argmax()
+        after = divergences.softmax(divergences.best_response_round(p, near, 10, steps=5000))
+        assert after[best] > 0.98
+
+
+def test_best_response_survives_underflow():
+    found = divergences.best_response_round([0.5, 0.5], [0, -1000], learning_rate=1, steps=3)
+    assert np.isfinite(found).all()
+    assert np.isfinite(divergences.best_response_round([1, 0], [0, 1], 1.0)).all()
+
+
+# Arguments.
+
+
+def test_arguments_of_any_shape_and_dtype():
+    p = np.random.default_rng(4).random((3, 4)).astype(np.float32)
+    p /= p.sum()
+    q, before = p[::-1], p.copy()
+    assert divergences.optimal_discriminator(p, q).shape == (3, 4)
+    assert divergences.optimal_logits(p, q).dtype == np.float64
+    assert divergences.jsd(p, q) == divergences.jsd(p.tolist(), jnp.asarray(q))
+    np.testing.assert_array_equal(p, before)
+
+
+def test_distributions_are_normalised():
+    assert divergences.jsd([1 + 9e-7, 0], [0, 1 + 9e-7]) == LOG_2
+    p = np.array([0.5, 0.5 - 9e-7])
+    np.testing.assert_allclose(divergences.criterion(p, p), -LOG_4, rtol=1e-15)
+
+
+HALF = [0.5, 0.5]
+PAIR_FUNCTIONS = {
+    "value": lambda p, q: divergences.value(p, q, HALF),
+    "value_from_probs": lambda p, q: divergences.value_from_probs(p, q, HALF),
+    "optimal_logits": divergences.optimal_logits,
+    "optimal_discriminator": divergences.optimal_discriminator,
+    "criterion": divergences.criterion,
+    "kl": divergences.kl,
+    "jsd": divergences.jsd,
+    "total_variation": divergences.total_variation,
+    "optimal_v": functools.partial(divergences.optimal_v, "js"),
+}
+
+
+@pytest.mark.parametrize("name", PAIR_FUNCTIONS)
+def test_invalid_distributions_are_refused(name):
+    players = name.startswith(("value", "optimal_l", "optimal_d", "criterion"))
+    first, second = ("p_data", "p_g") if players else ("p", "q")
+    for x, message in (
+        ([1.5, -0.5], "be finite and non-negative; got -0.5"),
+        ([0.5, math.nan], "be finite and non-negative; got nan"),
+        ([math.inf, 0.5], "be finite and non-negative; got inf"),
+        ([0.5, 0.4], r"sum to 1 \(within 1e-06\); got 0.9"),
+        ([0.5, 0.5 + 1.1e-6], r"sum to 1 \(within 1e-06\); got 1.0000011"),
+    ):
+        for argument, args in ((first, (x, HALF)), (second, (HALF, x))):
+            with pytest.raises(InputError, match=f"^{argument} must {message}"):
+                PAIR_FUNCTIONS[name](*args)
+    with pytest.raises(InputError, match=rf"^{first} and {second} must have the same shape; got"):
+        PAIR_FUNCTIONS[name](HALF, [0.2, 0.3, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("function", "bad", "message"),
+    [
+        ("value", [HALF], r"logits must have p_data's shape, \(2,\); got \(1, 2\)"),
+        ("value", [0, math.nan], "logits must not be NaN"),
+        ("value_from_probs", [0.5], r"d must have p_data's shape, \(2,\); got \(1,\)"),
+        ("value_from_probs", [0.5, 1.01], r"d must be in \[0, 1\]; got values from 0.5 to 1.01"),
+        ("value_from_probs", [-1e-9, 0.5], r"d must be in \[0, 1\]; got values from -1e-09 to"),
+        ("value_from_probs", [math.nan, 0.5], r"d must be in \[0, 1\]"),
+    ],
+)
+def test_invalid_discriminators_are_refused(function, bad, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        getattr(divergences, function)(HALF, HALF, bad)
+
+
+def test_invalid_generator_logits_are_refused():
+    for bad in ([], [0, math.nan]):
+        with pytest.raises(InputError, match=r"^logits must be finite and non-empty"):
+            divergences.softmax(bad)
+    with pytest.raises(InputError, match=r"^g_logits must be finite"):
+        divergences.best_response_round(HALF, [0, math.inf], 1)
+    with pytest.raises(InputError, match=r"^g_logits must have p_data's shape"):
+        divergences.best_response_round(HALF, [0, 0, 0], 1)

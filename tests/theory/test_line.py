@@ -1,0 +1,201 @@
+"""Tests of gan_jax.theory.line: known distributions against samples, closed forms and by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import pytest
+import scipy.stats
+from ml_collections import ConfigDict
+
+from gan_jax import algorithms, config, data, draws, networks, plots, train, workdir
+from gan_jax.data.mixtures import MIXTURES
+from gan_jax.draws import Batch
+from gan_jax.losses import LOSSES
+from gan_jax.spec import GANSpec, HParams
+from gan_jax.state import State
+from gan_jax.theory import divergences, line, quadrature
+from gan_jax.writers import read_metrics
+from tests.conftest import ROOT
+
+LOG_4 = math.log(4)
+MIXTURE = MIXTURES["gaussian1d"]
+
+
+def line_config(changes: dict | None = None) -> ConfigDict:
+    """configs/gaussian1d.py, shrunk until a run takes a second or two."""
+    fields = {
+        "num_steps": 60,
+        "k": 2,
+        "batch_size": 64,
+        "generator.units": 4,
+        "discriminator.widths": (8,),
+        "log_every": 30,
+        "metrics_every": 6,
+        "sample_every": 30,
+        "checkpoint_every": 30,
+    }
+    base = config.load(str(ROOT / "configs/gaussian1d.py"))
+    return config.replace(base, fields | (changes or {}))
+
+
+def trained(steps: int = 100, changes: dict | None = None) -> tuple[GANSpec, HParams, State]:
+    c = line_config(changes)
+    spec, hparams = config.spec(c, (1,)), config.hparams(c)
+    points = Batch(jnp.asarray(data.load(c.dataset).images))
+    state = algorithms.init(spec, hparams, 0, points)
+    if steps:
+        state, _ = algorithms.train_chunk(spec, hparams, state, points, steps)
+    return spec, hparams, state
+
+
+def inverse(spec: GANSpec, state: State, x: jax.Array) -> jax.Array:
+    return line._inverse(spec.generator, state.players["g"].variables, x)
+
+
+def test_inverse_undoes_g():
+    spec, _, state = trained()
+    z = jnp.linspace(-5, 5, 101)
+    x = algorithms.generate(spec, state, z[:, None])[:, 0]
+    assert np.all(np.diff(x) > 0)
+    np.testing.assert_allclose(inverse(spec, state, x), z, atol=1e-4)
+    out_of_reach = inverse(spec, state, jnp.float32([-1e6, 1e6]))
+    np.testing.assert_allclose(out_of_reach, [-8, 8], atol=1e-5)
+
+
+def test_p_g_matches_samples():
+    spec, hparams, state = trained()
+    known, num = line.line(spec, hparams, state, MIXTURE), 400_000
+    x = algorithms.generate(spec, state, draws.noise(spec, jax.random.key(0), num))[:, 0]
+    edges = (known.grid.points[1:] + known.grid.points[:-1]) / 2  # the end cells hold the tails
+    shares = np.bincount(np.digitize(x, edges), minlength=len(known.p_g)) / num
+    shares, p = shares.reshape(-1, 20).sum(axis=1), known.p_g.reshape(-1, 20).sum(axis=1)
+    error = np.sqrt(p * (1 - p) / num) + 1 / num
+    assert np.all(np.abs(shares - p) < 5 * error)
+    np.testing.assert_allclose(known.p_g.sum(), 1, atol=1e-12)
+
+
+def test_curves_are_those_of_the_data_and_the_players():
+    spec, hparams, state = trained()
+    known = line.line(spec, hparams, state, MIXTURE)
+    x, sizes = known.grid.points, known.grid.weights
+    density = sum(scipy.stats.norm.pdf(x, mean, 0.5) for mean in (-1, 1)) / 2
+    np.testing.assert_allclose(known.p_data / sizes, density, atol=1e-4)
+    np.testing.assert_allclose(known.p_data[::-1], known.p_data, rtol=1e-6)  # no rounded upper tail
+    d = state.players["d"].variables
+    logits = networks.apply(spec.discriminator, d, jnp.float32(x)[:, None])[0]
+    np.testing.assert_allclose(known.logits, logits, atol=1e-6)
+    np.testing.assert_allclose(known.z, np.linspace(-2.5, 2.5, 41))
+    g_of_z = algorithms.generate(spec, state, jnp.float32(known.z)[:, None])[:, 0]
+    np.testing.assert_allclose(known.g_of_z, g_of_z, atol=1e-6)
+
+
+def test_averaged_generator_is_used():
+    spec, hparams, state = trained()
+    g = state.players["g"]
+    moved = jax.tree.map(lambda x: x + 0.5, g.variables)
+    averaged = line.line(spec, hparams, state._replace(averages={"ema": moved}), MIXTURE)
+    other = state.replace_players(g=g._replace(params=moved.params))
+    expected = line.line(spec, hparams, other, MIXTURE)
+    for name in ("p_g", "g_of_z"):
+        np.testing.assert_array_equal(getattr(averaged, name), getattr(expected, name))
+    assert not np.allclose(averaged.p_g, line.line(spec, hparams, state, MIXTURE).p_g)
+
+
+def test_measure_by_hand():
+    grid = quadrature.grid_1d(0, 2, 2)
+    logits = np.array([0.0, math.log(3)])  # D = 1/2 and 3/4; D* = 1/3 and 3/5
+    known = line.Line(grid, np.array([0.25, 0.75]), np.array([0.5, 0.5]), logits, grid, grid)
+    v = 0.75 * math.log(1 / 2) + 0.75 * math.log(3 / 4) + 0.5 * math.log(1 / 4)
+    best = 0.25 * math.log(1 / 3) + 0.75 * math.log(3 / 5)
+    best += 0.5 * math.log(2 / 3) + 0.5 * math.log(2 / 5)
+    gap = 0.75 / 2 * (1 / 2 - 1 / 3) + 1.25 / 2 * (3 / 4 - 3 / 5)
+    by_hand = {"v": v, "v_best": best, "jsd": (best + LOG_4) / 2, "d_gap": gap}
+    assert line.measure(known) == pytest.approx(by_hand, rel=1e-14)
+
+
+def test_a_run_records_exact_metrics(tmp_path):
+    assert train.run(line_config(), tmp_path, "gaussian1d") == 0
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    for entry in lines:
+        assert entry["v"] <= entry["v_best"] <= 0
+        np.testing.assert_allclose(entry["v_best"], 2 * entry["jsd"] - LOG_4, atol=1e-12)
+        assert 0 <= entry["d_gap"] <= 1
+    assert lines[-1]["jsd"] < lines[0]["jsd"]
+    spec, state = workdir.load(tmp_path, 60)
+    expected = line.measure(line.line(spec, config.hparams(line_config()), state, MIXTURE))
+    assert expected == pytest.approx({name: lines[-1][name] for name in expected})
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        ({"loss": "non_saturating"}, True),
+        ({"penalties.r1.weight": 1.0}, True),
+        ({"loss": "kl"}, False),
+        ({"label_smoothing": 0.1}, False),
+        ({"instance_noise.std": 0.1}, False),
+        ({"discriminator.input_dropout": 0.1}, False),
+    ],
+)
+def test_logits_only_where_d_approximates_d_star(changes, known):
+    found = line.line(*trained(0, changes), MIXTURE)
+    assert (found.logits is not None) == known
+    assert ({"v", "d_gap"} <= line.measure(found).keys()) == known
+    labels = [curve.get_label() for axes in line.draw(found, 0).axes for curve in axes.lines]
+    assert ("$D$" in labels) == known
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_whose_optimal_output_is_a_logit(name):
+    p, q = np.array([2, 5, 3]), np.array([6, 1, 3])  # examples at each point, of ten
+    real, fake = np.repeat(np.arange(3), p), np.repeat(np.arange(3), q)
+    pairs = np.repeat(real, 10), np.tile(fake, 10)  # all pairs, for relativistic_pairing
+    gradient = jax.grad(lambda table: LOSSES[name].d(table[pairs[0]], table[pairs[1]]))
+
+    def is_optimal(logits):
+        return np.allclose(gradient(jnp.float32(logits)), 0, atol=1e-6)
+
+    best = divergences.optimal_logits(p / 10, q / 10)
+    # A relativistic D is optimal up to a constant.
+    assert (is_optimal(best) and not is_optimal(best + 1)) == (name in line._LOGIT_LOSSES)
+
+
+def test_picture_shows_the_line():
+    known = line.line(*trained(), MIXTURE)
+    narrow = known.p_data**2
+    known = known._replace(p_g=narrow / narrow.sum())  # with p_data, almost 0 at the ends
+    curves, noise, outputs = line.draw(known, 7).axes
+    assert "iteration 7:" in curves.get_title(loc="left")
+    shown = {curve.get_label(): curve.get_xydata() for curve in (*curves.lines, *outputs.lines)}
+    x, sizes = known.grid.points, known.grid.weights
+    best = np.stack([x, divergences.optimal_discriminator(known.p_data, known.p_g)], axis=1)
+    np.testing.assert_allclose(shown["$p_{data}$"], np.stack([x, known.p_data / sizes], axis=1))
+    np.testing.assert_allclose(shown["$p_G$"], np.stack([x, known.p_g / sizes], axis=1))
+    np.testing.assert_allclose(shown["$D$"][:, 1], 1 / (1 + np.exp(-known.logits)))
+    assert {tuple(point) for point in shown["$D^*$"]} <= {tuple(point) for point in best}
+    assert 200 < len(shown["$D^*$"]) < len(best)
+    ends = np.array([curve.get_xydata() for curve in noise.lines])  # (z, (x above, z below), 2)
+    np.testing.assert_allclose(ends[:, 0, 0], known.g_of_z)
+    assert np.all(np.diff(ends[:, 1, 0]) > 0)
+    np.testing.assert_array_equal(ends[:, :, 1], [[1, 0]] * 41)
+    assert [label.get_text() for label in noise.get_yticklabels()] == ["z", "x"]
+
+
+def test_picture_ignores_user_rcparams():
+    known = line.line(*trained(0), MIXTURE)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # which typeset math
+        expected = plots.figure_image(line.draw(known, 7)).tobytes()
+    with matplotlib.rc_context({"font.size": 30, "text.usetex": True}):
+        assert line.picture(known, 7).tobytes() == expected
+
+
+def test_known_mixture_needs_a_monotone_generator():
+    spec, _, _ = trained(steps=0)
+    assert line.known_mixture("gaussian1d", spec) is MIXTURE
+    assert line.known_mixture("npy:points.npy", spec) is None
+    mlp = config.spec(config.default(), (1,))
+    assert line.known_mixture("gaussian1d", mlp) is None
