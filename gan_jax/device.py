@@ -87,5 +87,5 @@ def check_memory(request: str, needed: int) -> None:
         free = min(free, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
     if needed > free:
         raise InputError(
-            f"{request} takes about {needed / 1e9:,.1f} GB of memory, but {free / 1e9:,.1f} are free"
+            f"{request} takes about {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free"
         )

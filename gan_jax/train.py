@@ -298,10 +298,11 @@ def _train(
             info = {name: value[0].item() for name, value in report.info.items()}
             if report.diverged[0]:
                 step = int(report.diverged[0])
-                quantity = next((n for n, x in info.items() if not math.isfinite(x)), "samples")
+                trained = (n for n in info if n not in config.eval_metrics)
+                quantity = next((n for n in trained if not math.isfinite(info[n])), "samples")
                 record |= {"status": "diverged", "diverged": {"step": step, "in": quantity}}
                 break
-            if now & {"metrics", "sample", "checkpoint"} or pending_signals:
+            if now & {"metrics", "sample"}:
                 state = population.member(states, 0)
             if "metrics" in now and (mixture := line.known_mixture(config.dataset, spec)):
                 hparams = config_lib.hparams(config)
@@ -324,7 +325,7 @@ def _train(
                     for name in info
                     if name == config.keep_best
                 }
-                saver.save(step, state, best_by)
+                saver.save(step, population.member(states, 0), best_by)
             if pending_signals:
                 break
     record["step"] = step

@@ -1,7 +1,7 @@
 """A run's directory: creating, locking and reading it.
 
-Runs work on Linux and macOS, and on Windows through WSL 2, on any file system with atomic renames.
-Locks between machines need a shared file system that supports `flock`, such as NFS 4.
+Supported systems: Linux (tested), macOS, and Windows through WSL 2, on any file system with atomic
+renames. Locks between machines need a shared file system with `flock`, such as NFS 4.
 """
 
 import contextlib

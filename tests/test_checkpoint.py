@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -123,6 +124,21 @@ def test_damage_falls_back_to_the_one_before(name, saved, caplog):
     with pytest.raises(InputError, match="every checkpoint"):
         checkpoint.restore_newest(saved, state())
     assert checkpoint.steps(saved) == [2, 3]
+
+
+def test_a_renamed_checkpoint_is_passed_over(saved, caplog):
+    (saved / "step_0000003").rename(saved / "step_0000009")
+    assert checkpoint.restore_newest(saved, state()).step == 2
+    assert "step_0000009 is damaged" in caplog.text
+
+
+def test_a_removed_directory_is_not_recreated(saved):
+    writer = checkpoint.Writer(saved, keep=2, begin=3)
+    shutil.rmtree(saved)
+    writer.save(4, state(4))
+    with pytest.raises(OSError, match="no checkpoint could be written: FileNotFoundError"):
+        writer.close()
+    assert not saved.exists()
 
 
 def test_writer_deletes_checkpoints_past_begin(saved):

@@ -19,7 +19,7 @@ def test_cores_are_those_that_xla_uses(monkeypatch):
     assert provenance.cores() == 7
 
 
-def test_variables_are_recorded_unless_pinned_or_neutral(monkeypatch):
+def test_variables_are_recorded_unless_neutral(monkeypatch):
     before = provenance.provenance()
     for name, value in {
         "JAX_ENABLE_X64": "1",  # pinned

@@ -48,7 +48,7 @@ def test_metrics_past_the_step_are_dropped(keep_begin, kept, tmp_path):
     assert [line["step"] for line in lines] == [*kept, 4]
 
 
-def test_removed_metrics_are_noticed_before_a_checkpoint(tmp_path):
+def test_flush_notices_removed_metrics(tmp_path):
     files = writers.Files(tmp_path, 0, keep_begin=False)
     (tmp_path / "metrics.jsonl").unlink()
     with pytest.raises(FileNotFoundError):

@@ -14,6 +14,8 @@ Params = Any  # pytree of float32 arrays
 Stats = Any  # likewise: batch statistics and the like, {} for most networks
 Network = MLP | Monotone
 
+_POWER_ITERATIONS = 100  # of spectral normalisation before training: sigma within 1 %
+
 
 class Variables(NamedTuple):
     """Everything a network's output depends on besides its input."""
@@ -37,7 +39,15 @@ def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -
     if isinstance(network, MLP) and network.output_bias == "data_mean":
         bias = INVERSE_OUTPUTS[network.output](data_mean).ravel()
         params[f"Dense_{len(network.widths)}"]["bias"] = bias
-    return Variables(params, variables.get("batch_stats", {}))
+    initial = Variables(params, variables.get("batch_stats", {}))
+    if isinstance(network, MLP) and network.spectral_norm:
+        # flax starts from a single power iteration, whose estimate is too low by up to a third.
+        def iterate(_: jax.Array, stats: Stats) -> Stats:
+            return apply(network, Variables(params, stats), x, train=True)[1]
+
+        stats = jax.lax.fori_loop(0, _POWER_ITERATIONS, iterate, initial.stats)
+        return initial._replace(stats=stats)
+    return initial
 
 
 def apply(

@@ -99,9 +99,9 @@ def _ranking_text(results: Results, standings: list[Standing]) -> str:
     paragraphs = [
         "Members that diverged or have a NaN score are *unscored*. The IQM (interquartile mean, "
         "[Agarwal et al. 2021](https://arxiv.org/abs/2108.13264)) counts them as worst possible: "
-        "it is infinite if more than a quarter of the seeds are unscored (any, with fewer than 4 "
-        "seeds). The mean excludes them. Settings are sorted by IQM; those with an infinite IQM by "
-        "the number of unscored seeds, then by the mean."
+        "it is infinite if more than a quarter of the seeds are unscored or, with fewer than 4 "
+        "seeds, if any is. The mean excludes them. Settings are sorted by IQM; those with an "
+        "infinite IQM by the number of unscored seeds, then by the mean."
     ]
     if len(standings[0].scores) == 1:
         paragraphs.append("A single seed has no interval: the variance across seeds is unknown.")

@@ -1,6 +1,7 @@
 """Tests of gan_jax.algorithms: conformance to Algorithm 1 in NumPy, and what each step changes."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
 from gan_jax.networks import MLP
 from gan_jax.optimizers import Optimizer
 from gan_jax.spec import GANSpec, Prior
-from gan_jax.state import trainable
+from gan_jax.state import Player, State, trainable
 from tests.conftest import make_hparams
 
 N, BATCH, SHAPE = 20, 8, (4, 4, 1)  # 8 does not divide 20
@@ -475,6 +476,37 @@ def test_info_names(changes):
     _, info = jax.eval_shape(chunk, hparams, state, IMAGES, 1)
     assert set(info) == {"step", *gan.info_names(spec)}
     assert ("d_penalty" in info) == bool(spec.penalties)
+
+
+class ToySpec(NamedTuple):
+    algorithm: str = "toy"
+
+
+def test_an_algorithm_is_four_functions(monkeypatch):
+    """Gradient descent on |w - mean(x)|^2 / 2, of which its callers know nothing else."""
+
+    def init(spec, hparams, seed, data):
+        w = Player(jnp.zeros(2), {}, ())
+        return State(jnp.int32(0), jax.random.key_data(jax.random.key(seed)), {"w": w}, {})
+
+    def step(spec, hparams, state, data):
+        w = state.players["w"]
+        grad = w.params - data.x.mean(axis=0)
+        new = state.replace_players(w=w._replace(params=w.params - hparams["rate"] * grad))
+        return new._replace(step=state.step + 1), {"loss": jnp.sum(grad**2) / 2}
+
+    def sample(spec, state, z):
+        return z + state.players["w"].params
+
+    toy = algorithms.Algorithm(init, step, sample, lambda spec: ("loss", "w_param_norm"))
+    monkeypatch.setitem(algorithms.ALGORITHMS, "toy", toy)
+    spec, hparams, data = ToySpec(), {"rate": 0.5}, Batch(jnp.float32([[2, 4], [4, 8]]))
+    state = algorithms.init(spec, hparams, 0, data)
+    state, info = algorithms.train_chunk(spec, hparams, state, data, 3)
+    w = np.array([3, 6]) * (1 - 0.5**3)
+    loss = norm([np.array([3, 6]) * 0.5**2]) ** 2 / 2
+    jax.tree.map(CLOSE, info, {"step": 3, "loss": loss, "w_param_norm": norm([w])})
+    CLOSE(algorithms.generate(spec, state, jnp.zeros((5, 2))), [w] * 5)
 
 
 # Divergence

@@ -33,43 +33,16 @@ def assert_one_line(err: str, words: str) -> None:
     ("arguments", "words"),
     [
         ([], "--config"),
-        (["--config=nowhere.py"], "nowhere.py: no such file"),
+        ([f"--config={5000 * 'x'}.py"], "no such file"),
         ([f"--config={ROOT}/pyproject.toml"], "neither a .py nor a .json"),
-        ([f"--config={ROOT}/gan_jax/errors.py"], "get_config"),
-        ([DIGITS, "--config.los=minimax"], "did you mean config.loss?"),
-        ([DIGITS, "--config.prior=3"], "config.prior is not a field"),
         ([DIGITS, "--confg.k=3"], "unknown argument"),
-        ([DIGITS, "--config.k"], "--config.FIELD=VALUE"),
+        ([DIGITS, "--config.los=minimax"], "did you mean config.loss?"),
         ([DIGITS, "--config.k=0"], "config.k is 0, but must be an integer from 1"),
-        ([DIGITS, "--config.k=two"], "config.k is 'two'"),
-        ([DIGITS, "--config.k=1.5"], "config.k is 1.5"),
-        ([DIGITS, "--config.k=True"], "config.k is True"),
-        ([DIGITS, "--config.seed=-1"], "config.seed"),
-        ([DIGITS, "--config.d_optimizer.learning_rate=-1"], "at least 0"),
-        ([DIGITS, "--config.d_optimizer.learning_rate=1e999"], "d_optimizer.learning_rate is inf"),
-        ([DIGITS, "--config.loss=wgann"], "one of minimax, non_saturating"),
-        ([DIGITS, "--config.generator.widths=(0,)"], "generator.widths"),
-        ([DIGITS, "--config.generator.widths=7.5"], "a tuple"),
-        ([DIGITS, "--config.prior.low=2"], "below prior.high"),
-        ([DIGITS, "--config.prior.low=0.999999999"], "below prior.high"),
-        ([DIGITS, "--config.d_optimizer.b1=0.999999999"], "from 0 to below 1"),
-        ([DIGITS, "--config.d_optimizer.eps=1e-60"], "above 0"),
-        ([DIGITS, "--config.d_optimizer.learning_rate=1" + 400 * "0"], "at least 0"),
         ([DIGITS, "--config.k={[]:1}"], "config.k is '{[]:1}'"),
         ([DIGITS, "--config.k=" + 20_000 * "-"], "config.k is"),
-        ([DIGITS, "--config.generator.widths=(10000000,)"], "to 65536"),
-        (
-            [
-                DIGITS,
-                *(f"--config.d_optimizer.{x}" for x in ("schedule=cosine", "end_learning_rate=1")),
-            ],
-            "d_optimizer.end_learning_rate is 1.0",
-        ),
-        ([f"--config={5000 * 'x'}.py"], "no such file"),
+        ([DIGITS, "--config.prior.low=2"], "below prior.high"),
         ([DIGITS, f"--workdir={5000 * 'x'}"], "File name too long"),
-        ([DIGITS, "--config.num_steps=2000000000", "--config.k=3"], "num_steps"),
         ([DIGITS, "--config.accelerator=tpu"], "but this machine has: "),
-        ([DIGITS, "--config.accelerator=abacus"], "one of auto, cpu, gpu, tpu"),
         ([DIGITS, "--config.batch_size=1501"], "has only 1500 examples"),
         ([DIGITS, "--config.dataset=npz:nowhere.npz"], "nowhere.npz"),
         ([DIGITS, "--config.dataset=no_such_set"], "no_such_set"),
@@ -87,32 +60,6 @@ def test_mistakes_are_one_line(arguments, words, monkeypatch, capfd, tmp_path):
     assert out == ""
     assert_one_line(err, words)
     assert not list(tmp_path.iterdir())
-
-
-def test_errors_in_a_config_file_are_one_line(monkeypatch, capfd, tmp_path):
-    for source, words in (
-        ("def get_config(): return 1 / 0", "ZeroDivisionError"),
-        ("import nonsuch", "No module named 'nonsuch'"),
-        ("def get_config(:", "SyntaxError"),
-        ("def get_config(): return {}", "did not return a ConfigDict"),
-        ("raise SystemExit(0)", "SystemExit"),
-        ("def get_config(): return get_config()", "RecursionError"),
-    ):
-        (tmp_path / "c.py").write_text(source)
-        assert call(main, monkeypatch, f"--config={tmp_path}/c.py") == 2
-        assert_one_line(capfd.readouterr().err, words)
-
-
-def test_an_odd_config_json_is_one_line(monkeypatch, capfd, tmp_path):
-    for text, words in (
-        ("[]", "not a JSON object"),
-        ("{", "JSONDecodeError"),
-        (200_000 * "[", "RecursionError"),
-        ('{"seed": {"a": 1}}', "config.seed.a is not a field"),
-    ):
-        (tmp_path / "config.json").write_text(text)
-        assert call(main, monkeypatch, f"--config={tmp_path}/config.json") == 2
-        assert_one_line(capfd.readouterr().err, words)
 
 
 def test_a_config_json_gives_the_same_run(tiny, tmp_path, monkeypatch):

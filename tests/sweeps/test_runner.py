@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gan_jax import checkpoint, cli, data, workdir
 from gan_jax.errors import InputError
-from gan_jax.sweeps import merge, runner, summary
+from gan_jax.sweeps import merge, plan, runner, summary
 from gan_jax.writers import read_metrics, write_json
 from tests.conftest import ROOT, fill
 from tests.sweeps.conftest import RATE, assert_same, base, refused, rows, run, times
@@ -139,15 +139,18 @@ def test_changed_data_are_refused(copied):
             call(copied)
 
 
-def test_finished_sweep_gets_missing_files_back(copied, capsys):
+def test_finished_sweep_gets_missing_files_back(copied, capsys, monkeypatch):
     before = times(copied)
     assert run(copied, log_every=3, checkpoint_every=7) == 0
     assert "Finished already: nothing to do" in capsys.readouterr().out
     assert times(copied) == before
     content = (copied / "ranking.png").read_bytes()
     (copied / "ranking.png").unlink()
+    (copied / "units/0000/checkpoints").mkdir()  # as after a kill
+    monkeypatch.setattr(plan, "max_unit", lambda *_: 1)  # the units of sweep.json stay
     assert run(copied) == 0
     assert (copied / "ranking.png").read_bytes() == content
+    assert not (copied / "units/0000/checkpoints").exists()
     result = copied / "units/0000/result.npz"
     assert times(copied)[result] == before[result]
 

@@ -47,7 +47,9 @@ def test_expectation_is_the_mean_over_all_pairs(name):
 def test_steps_by_hand():
     sgd = TabularGame("minimax", optax.sgd(2.0), optax.sgd(4.0))
     p_data, g = jnp.array([0.75, 0.25]), jnp.zeros(2)
-    state = tabular.init(sgd, jax.random.key(0), 2)._replace(g=g)
+    state = tabular.init(sgd, jax.random.key(0), 2)
+    np.testing.assert_array_equal(state.g, jax.random.normal(jax.random.key(0), (2,)))
+    state = state._replace(g=g)
     state, info = tabular.d_step(sgd, p_data, state)
     # D = 1/2, so dV/dlogit = (p_data - p_g) / 2.
     np.testing.assert_allclose(info["d_loss"], math.log(4), rtol=1e-6)

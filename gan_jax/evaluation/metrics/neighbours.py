@@ -52,7 +52,7 @@ def _radii(
     near = np.argpartition(squared, kept - 1, axis=1)[:, :kept]
     near = np.take_along_axis(near, squared[rows[:, None], near].argsort(axis=1), axis=1)
     ordered = np.take_along_axis(squared, near, axis=1)
-    number = (groups[near] == groups[start + rows][:, None]).cumsum(axis=1)
+    number = np.cumsum(groups[near] == groups[start + rows, None], axis=1, dtype=np.int8)
     return [ordered[rows[:, None], np.minimum((number < k).sum(axis=1), kept - 1)] for k in ks]
 
 
@@ -146,7 +146,7 @@ def manifold(
     centre = x.mean(axis=0)  # small numbers, small rounding in |x|^2 + |y|^2 - 2 x . y
     x, y = x - centre, y - centre
     rng = np.random.default_rng(seed)
-    quarters = [parts(n, 4, splits, rng).T for n in (len(x), len(y))]
+    quarters = [parts(n, 4, splits, rng).T.astype(np.int8) for n in (len(x), len(y))]
     # The whole sets, all halves, all quarters.
     in_x, in_y = (np.hstack([np.zeros_like(q, shape=(len(q), 1)), q // 2, q]) for q in quarters)
     (_, real_balls), (covered, dense) = _members(x, y, (k, k_density), in_x, in_y)
