@@ -1,4 +1,4 @@
-"""MLPs of the 2014 paper's size with the methods that came since, for its Table 1.
+"""MLPs of the 2014 paper's size with later methods, for its Table 1.
 
     python benchmarks/table1.py --config=configs/mnist_best.py
 

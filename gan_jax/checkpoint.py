@@ -1,8 +1,7 @@
 """Checkpoints of any pytree of arrays, written by orbax, with a hash of every file.
 
-A checkpoint is a directory step_NNNNNNN. It gets this name only once it is complete, and is read
-only if each of its files is as it was written. Orbax's own CheckpointManager checks neither file
-contents nor disk space.
+A checkpoint is a directory step_NNNNNNN. It is renamed to this once complete, and read only if
+every file matches its hash. Orbax's CheckpointManager checks neither file contents nor disk space.
 """
 
 import concurrent.futures
@@ -33,7 +32,7 @@ logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 class DamagedError(InputError):
-    """A checkpoint's files are not as they were written."""
+    """A checkpoint's files do not match their hashes."""
 
 
 def sha256(tree: Any) -> str:
@@ -83,7 +82,7 @@ class Writer:
     def __init__(self, directory: pathlib.Path, keep: int, begin: int):
         """Opens a directory and deletes its checkpoints past step `begin`.
 
-        A run that resumes before a checkpoint found it damaged: it must not count as kept.
+        Those were found damaged on resuming, so they must not count towards `keep`.
         """
         directory.mkdir(exist_ok=True)
         self._directory = directory.resolve()
@@ -109,8 +108,8 @@ class Writer:
         self._pending = self._thread.submit(self._save, step, jax.device_get(tree), best_by or {})
 
     def _save(self, step: int, tree: Any, best_by: dict[str, float]) -> None:
-        # Checked first: orbax would create the directory again if somebody had removed it, and
-        # leaves its threads in disorder if the disk fills up under it.
+        # Checked first: orbax would recreate a removed directory, and its threads do not recover
+        # from a disk that fills up during a save.
         need = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + _MARGIN
         if shutil.disk_usage(self._directory).free < need:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._directory))
@@ -134,7 +133,7 @@ class Writer:
             self._delete(_path(self._directory, old))
 
     def _delete(self, path: pathlib.Path) -> None:
-        doomed = self._directory / "doomed"  # so that no half checkpoint has a checkpoint's name
+        doomed = self._directory / "doomed"  # a partly deleted checkpoint must not look like one
         shutil.rmtree(doomed, ignore_errors=True)
         if path.exists():
             shutil.rmtree(path.rename(doomed))
@@ -183,7 +182,7 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
       like: a pytree with the expected structure, shapes and dtypes; its values are not used.
 
     Raises:
-      DamagedError: its files are not as they were written.
+      DamagedError: its files do not match their hashes.
       InputError: no such checkpoint, or it is intact but of another config or version.
     """
     path = _path(directory.resolve(), step)

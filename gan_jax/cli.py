@@ -60,6 +60,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_streams()
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("gan_jax").setLevel(logging.INFO)
     os.environ["MPLBACKEND"] = "agg"  # figures go to files; an unknown backend fails on import
     try:
         for text in (*sys.argv[1:], os.getcwd()):
@@ -86,7 +87,7 @@ def _fail(message: str, status: int) -> int:
 
 
 def _open_streams() -> None:
-    """Makes stdout and stderr writable for any text, also where they were closed (`2>&-`)."""
+    """Makes stdout and stderr accept any text, even if they were closed (`2>&-`)."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
@@ -99,7 +100,7 @@ def _open_streams() -> None:
 
 
 def _discard_unwritable() -> None:
-    """Keeps the interpreter from failing again at exit on output that cannot be written."""
+    """Prevents a second failure at interpreter exit on output that cannot be written."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

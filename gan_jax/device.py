@@ -1,4 +1,4 @@
-"""Where JAX runs, and the settings that results must not depend on."""
+"""Device selection and pinned JAX options."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ import psutil
 
 from gan_jax.errors import InputError, brief, check_utf8
 
-# JAX options that change results or turn values into exceptions, as training needs them. Each can
-# be set by an environment variable of the same name in capitals, which is thus overridden.
+# JAX options that change results or raise on certain values, pinned to what training needs. This
+# overrides the environment variables of the same names in upper case.
 PINNED: dict[str, Any] = {
     "jax_enable_x64": False,
     "jax_numpy_dtype_promotion": "standard",
@@ -73,11 +73,11 @@ def setup(
 
 
 def check_memory(request: str, needed: int) -> None:
-    """Refuses what would exhaust the host's memory, where Linux kills the process without a word.
+    """Raises if a request would exhaust host memory, as Linux would kill the process silently.
 
     Args:
-      request: what takes the memory, for the message.
-      needed: bytes, roughly.
+      request: what needs the memory, for the message.
+      needed: approximate bytes.
 
     Raises:
       InputError: the machine, or the container, has less.

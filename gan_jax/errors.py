@@ -5,7 +5,7 @@ import textwrap
 
 
 class InputError(ValueError):
-    """The user's input is wrong: one line saying what, and what to do. Commands exit with 2."""
+    """Invalid user input. The message is one line: cause and remedy. Commands exit with 2."""
 
 
 def check_utf8(path: str | os.PathLike[str]) -> None:

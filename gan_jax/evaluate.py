@@ -35,7 +35,7 @@ def table(
 ) -> list[str]:
     """Lines of text: per metric its value, 95 % interval, baselines and which values are better.
 
-    Below, what the intervals mean, and which of them do not cover 93 to 97 %.
+    Followed by notes on the intervals, including those with coverage outside 93 to 97 %.
 
     Args:
       entries: by metric, see registry.score.

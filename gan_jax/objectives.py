@@ -32,7 +32,7 @@ class Objective(Protocol):
 
 
 class DTerms(NamedTuple):
-    """Terms of a discriminator objective, all before the update."""
+    """Terms of a discriminator objective, all pre-update."""
 
     loss: jax.Array  # without penalties
     penalty: jax.Array  # weighted sum of the penalties
@@ -83,7 +83,7 @@ def _penalty(
 
         value = functools.partial(PENALTIES[name], logits, real.x, fake.x, key_points)
         # Lazy regularisation, Karras et al. 2020, https://arxiv.org/abs/1912.04958, without their
-        # adjustment of Adam. Due when the number of the iteration is a multiple of the interval.
+        # adjustment of Adam. Due in every interval-th iteration.
         due = (step + 1) % interval == 0
         now = jax.lax.cond(due, value, lambda: jnp.float32(0)) if interval > 1 else value()
         total += hparams["penalties"][name]["weight"] * interval * now
@@ -99,7 +99,7 @@ def d_loss(
     fake: Batch,
     key: jax.Array,
 ) -> tuple[jax.Array, DTerms]:
-    """What the critic minimises: the loss's d term, label smoothing and penalties.
+    """Critic objective: the loss's d term, label smoothing and penalties.
 
     Args:
       spec: static structure.
@@ -134,7 +134,7 @@ def g_loss(
     fake: Batch,
     key: jax.Array,
 ) -> jax.Array:
-    """What the generator minimises: the loss's g term; arguments as for `d_loss`.
+    """Generator objective: the loss's g term. Takes the same arguments as `d_loss`.
 
     Only relativistic losses depend on `real`.
     """

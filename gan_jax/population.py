@@ -1,8 +1,8 @@
-"""Runs as one program: members differ in seed and traced hyperparameters only.
+"""Runs trained as one program; they differ only in seed and traced hyperparameters.
 
-On a CPU members are mapped one after another, each device its share: batching the products of small
-networks loses the cache and gains nothing, and each member keeps the bits of a standalone run. On a
-GPU or TPU they are vmapped and agree with it to rounding. A standalone run is a population of one.
+On CPU, each device trains its members sequentially: batching the matrix products of small networks
+defeats the cache and gains nothing, and each member is bitwise identical to a standalone run. On
+GPU and TPU, members are vmapped and agree up to rounding. A standalone run is a population of one.
 """
 
 import functools
@@ -27,7 +27,7 @@ MEMBERS = "members"  # mesh axis
 
 
 class Population(NamedTuple):
-    """Members on their devices; padded, by repetition of the last one, to a multiple of these."""
+    """Members on their devices, padded to a multiple of the device count by repeating the last."""
 
     spec: Spec
     size: int  # members, without padding
@@ -41,7 +41,7 @@ def create(configs: Sequence[ConfigDict], images: np.ndarray) -> Population:
     """Places members on all devices, or on as many as there are members.
 
     Args:
-      configs: alike in everything but the seed and traced fields.
+      configs: identical except for seed and traced fields.
       images: the data set, (n, *example shape).
     """
     mesh = Mesh(np.array(jax.devices()[: len(configs)]), (MEMBERS,))
@@ -136,7 +136,7 @@ def _train_chunk(
         if number > 1 and jax.default_backend() != "cpu":
             return jax.vmap(functools.partial(one, shared))(*members)
 
-        # Each member is written back to its place: lax.map would hold all states twice.
+        # Members are updated in place: lax.map would hold all states twice.
         def body(i: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:
             mine = jax.tree.map(lambda x: x[i], (members[0], carry[0], members[2]))
             return jax.tree.map(lambda x, new: x.at[i].set(new), carry, one(shared, *mine))

@@ -1,4 +1,4 @@
-"""What the bytes of a run depend on besides config and data, as recorded in run.json."""
+"""Provenance in run.json: what determines the bytes of a run besides config and data."""
 
 import hashlib
 import importlib.metadata
@@ -56,7 +56,7 @@ def provenance() -> dict[str, Any]:
         "device": {
             "kind": devices[0].device_kind,
             "count": len(devices),
-            "platform": devices[0].client.platform_version,
+            "platform": " ".join(devices[0].client.platform_version.split()),
         },
         "cpu": _cpu(),
         "cores": cores(),
@@ -67,7 +67,7 @@ def provenance() -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two run.json or `provenance` records, each as "name old -> new"."""
     a, b = (flatten({key: r[key] for key in _KEYS if key in r}) for r in (old, new))
-    unchanged = {"dataset.name"}  # data are known by their hash, code by that of its sources
+    unchanged = {"dataset.name"}  # data are identified by their hash, code by source_sha256
     if a.get("source_sha256") == b.get("source_sha256") is not None:
         unchanged |= {"git_commit", "git_dirty"}
     return [
@@ -78,7 +78,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def earlier(old: Mapping[str, Any], new: dict[str, Any], begin: int) -> list[dict[str, Any]]:
-    """Environments that trained the iterations before `begin`; warns if the last is another one.
+    """Environments of the iterations before `begin`; warns if the current one differs.
 
     Args:
       old: the run.json found in the directory, {} if none.
@@ -86,8 +86,8 @@ def earlier(old: Mapping[str, Any], new: dict[str, Any], begin: int) -> list[dic
       begin: the iteration to resume from.
 
     Returns:
-      For run.json's `earlier`: the environments before the present one, oldest first, each with
-      the iteration `until` which it was used.
+      run.json's `earlier`: the environments before the current one, oldest first, each with the
+      iteration `until` which it was used.
     """
     segments = [*old.get("earlier", ()), {**old, "until": begin}]
     kept = [s for s in segments if s["until"] < begin]
@@ -111,7 +111,7 @@ def cores() -> int:
 
 
 def _cpu() -> str:
-    """Model and vector extensions, for which XLA and BLAS compile and dispatch."""
+    """CPU model and vector extensions, which XLA and BLAS compile and dispatch for."""
     try:
         first = pathlib.Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:  # not Linux

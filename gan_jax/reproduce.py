@@ -2,8 +2,8 @@
 
 python -m gan_jax.reproduce --workdir=DIR
 
-Prints `identical` and exits with 0; or prints where the repetition first differs and what differs
-in the environment, and exits with 1. DIR is not changed.
+Prints `identical` and exits with 0, or prints the first difference and what differs in the
+environment, and exits with 1. DIR is not changed.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ def reproduce(directory: pathlib.Path) -> int:
     if type(end) is not int or end < max(steps) or not whole:
         raise InputError(f"run.json and metrics.jsonl of {directory} disagree on the last step")
     config.num_steps = end
-    # metrics_every may have changed on the way: one that has all recorded lines.
+    # metrics_every may have changed during the run: choose one that covers all recorded lines.
     config.metrics_every = math.gcd(*(steps - {1, end})) or config.metrics_every
     print(f"{directory}: training its {config.num_steps} iterations again")
     data.cache_dir().mkdir(parents=True, exist_ok=True)

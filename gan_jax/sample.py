@@ -3,9 +3,9 @@
 python -m gan_jax.sample --workdir=DIR --num=64 --out=FILE [--seed=N] [--step=N|best]
                          [--interpolate]
 
-FILE is a .png (a grid) or an .npz (with the array `images`, a data set by the name npz:FILE). Uses
-the newest checkpoint unless --step names one. With --interpolate each row of the grid walks from
-one latent point to another.
+FILE is a .png (a grid) or an .npz (an array `images`, usable as data set npz:FILE). Uses the newest
+checkpoint unless --step is given. With --interpolate, each row of the grid interpolates between two
+latent points.
 """
 
 import math
@@ -17,7 +17,7 @@ from gan_jax import cli
 if TYPE_CHECKING:
     import jax
 
-# Of memory per value: two float32 copies, three temporaries, and the encoded file.
+# Host memory per value: two float32 copies, three temporaries, and the encoded file.
 _BYTES_PER_VALUE = 24
 
 
@@ -28,8 +28,8 @@ def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
       z: ends of the walks, shape (2, walks, z_dim).
       points: on each walk, including both ends.
       prior: "normal" interpolates on the sphere (slerp, White 2016,
-        https://arxiv.org/abs/1609.04468), as the straight line leaves the shell that has the mass
-        of the prior; "uniform" interpolates linearly.
+        https://arxiv.org/abs/1609.04468), as straight lines leave the shell on which the prior
+        concentrates; "uniform" interpolates linearly.
 
     Returns:
       Latent points, shape (walks, points, z_dim).
@@ -43,7 +43,7 @@ def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
         return linear
     norms = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1)
     angle = jnp.arccos(jnp.clip(jnp.sum(a * b, axis=-1) / norms, -1, 1))[..., None]
-    # Parallel points, as all points of one component are, have no arc between them.
+    # Parallel points have no arc between them; with z_dim 1, all points are parallel.
     parallel = jnp.sin(angle) < 1e-6
     sine = jnp.where(parallel, 1, jnp.sin(angle))
     slerp = (jnp.sin((1 - t) * angle) * a + jnp.sin(t * angle) * b) / sine

@@ -1,4 +1,4 @@
-"""What a GAN is before training: static structure, which compiles once, and traced numbers."""
+"""Definition of a GAN: static structure, compiled once, and traced hyperparameters."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -9,7 +9,7 @@ part diverge, and imaginary parts rotate (Mescheder et al. 2017, https://arxiv.o
 section 3.1). Eigenvalues whose real part is within rounding error of zero are neutral.
 
 A checkpoint is not an equilibrium, and the run's own optimizer and update rule are ignored.
-Gradients are those of NUM examples and latents; a lazily applied penalty counts with its mean.
+Gradients use NUM examples and latents; a lazily applied penalty contributes its average.
 """
 
 import pathlib

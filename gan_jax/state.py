@@ -1,4 +1,4 @@
-"""What training changes: a pytree of arrays and nothing else."""
+"""Training state: a pytree of arrays."""
 
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 
 def trainable(state: State) -> dict[str, Any]:
-    """Everything learned from data, of which `params_sha256` is the hash."""
+    """Everything learned from data; `params_sha256` is its hash."""
     params = {name: player.params for name, player in state.players.items()}
     stats = {name: player.stats for name, player in state.players.items()}
     return params | {"stats": stats} | state.averages

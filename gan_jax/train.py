@@ -1,4 +1,4 @@
-"""The host side of training: chunks, evaluations, outputs and checkpoints."""
+"""Host loop of training: chunks, evaluations, outputs and checkpoints."""
 
 import contextlib
 import importlib.util
@@ -39,7 +39,7 @@ from gan_jax.writers import Files, TensorBoard, write_json
 
 _SHOWN = {"D_loss": "d_loss", "G_loss": "g_loss", "D(x)": "d_real", "D(G(z))": "d_fake"}
 _EVERY = ("log", "metrics", "sample", "checkpoint", "eval")  # config fields <name>_every
-_CHUNK_SECONDS = 1.0  # how long the progress bar and signals wait at most
+_CHUNK_SECONDS = 1.0  # target duration of a chunk; signals are handled between chunks
 
 
 # Schedule of outputs
@@ -57,20 +57,20 @@ def due(step: int, config: ConfigDict) -> set[str]:
     if "eval" in names:
         names |= {"metrics", "checkpoint"}
     if step == config.num_steps:
-        names |= every.keys() - {"eval"}  # which a longer run would not have here
+        names |= every.keys() - {"eval"}  # a longer run would not evaluate here
     return names | {"log", "metrics"} if step == 1 else names
 
 
 def next_stop(step: int, config: ConfigDict) -> int:
     """The next iteration after which an output is due."""
     if step == 0:
-        return 1  # tells how long compilation took
+        return 1  # separates compilation from training time
     return min(config.num_steps, *((step // n + 1) * n for n in _periods(config).values()))
 
 
 def next_length(longest: int, length: int, seconds: float) -> int:
-    """Limit on the iterations of the next chunk, when `length` of them took so many seconds."""
-    # At most doubled, as a first chunk mostly compiles.
+    """Maximum length of the next chunk, given that `length` iterations took `seconds`."""
+    # At most doubles, as the first chunk is mostly compilation.
     return max(1, min(2 * longest, round(length * _CHUNK_SECONDS / seconds)))
 
 
@@ -94,7 +94,7 @@ def sample_picture(config: ConfigDict, spec: Spec, state: State, images: np.ndar
 
 
 def evaluation_samples(spec: Spec, state: State, num: int) -> np.ndarray:
-    """Samples that a state is scored by, from the same noise at every step."""
+    """Samples used to score a state, from the same noise at every step."""
     z = draws.noise(spec, stream_key(state.key, Stream.EVALUATE), num)
     return algorithms.generate(spec, state, z)
 
@@ -123,12 +123,12 @@ def loop(
     """Trains to the end of a run or of a whole population.
 
     Args:
-      config: of any member; they agree on everything but seed and traced fields.
+      config: of any member; members differ only in seed and traced fields.
       members: the population.
       states: its states, stacked and padded.
-      diverged: int32 (members,), members to leave alone are not 0.
-      reference: for evaluations; None without any.
-      evaluate_last: evaluate at the end as well.
+      diverged: int32 (members,); nonzero members are skipped.
+      reference: for evaluations; None for none.
+      evaluate_last: also evaluate after the last iteration.
 
     Yields:
       A report whenever an output is due, and about once a second.
@@ -161,7 +161,7 @@ def loop(
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collects the first SIGINT or SIGTERM; a second one ends the process at once."""
+    """Records the first SIGINT or SIGTERM; a second one terminates the process."""
     pending: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
 
@@ -182,7 +182,7 @@ def signals() -> Iterator[list[int]]:
 
 
 def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
-    """Trains a config, from the start or from the directory's last checkpoint.
+    """Trains a config, resuming from the directory's last checkpoint if there is one.
 
     Args:
       config: validated.
@@ -193,8 +193,8 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
       Exit status: 0 finished, 1 diverged, 128 + signal interrupted.
 
     Raises:
-      InputError: data, device, config or directory do not fit; nothing was written.
-      OSError: the machine failed; what was saved is intact.
+      InputError: invalid data, device, config or directory; nothing was written.
+      OSError: a system failure; saved files are intact.
     """
     if directory is not None and workdir.holds_finished(directory, config):
         return _nothing_to_do(directory, config)
@@ -211,7 +211,7 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
         )
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), signals() as pending_signals:
-        # Again: another process may have been here while the data were loading.
+        # Checked again: another process may have used the directory since.
         if workdir.holds_finished(directory, config, dataset.sha256):
             write_json(directory / "config.json", config.to_dict())  # its data may have moved
             return _nothing_to_do(directory, config)
@@ -220,7 +220,7 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
 
 
 def check(config: ConfigDict, dataset: data.Dataset) -> None:
-    """Raises an InputError where a config does not fit its data."""
+    """Raises an InputError if a config is incompatible with its data."""
     n = len(dataset.images)
     if n < config.batch_size:
         raise InputError(

@@ -1,7 +1,7 @@
 """A run's directory: creating, locking and reading it.
 
-Supported systems: Linux (tested), macOS, and Windows through WSL 2, on any file system with atomic
-renames. Locks between machines need a shared file system with `flock`, such as NFS 4.
+Requires a file system with atomic renames. Locks between machines require a shared file system with
+`flock`, such as NFS 4.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
         raise InputError(f"--workdir={workdir} holds something that is not a run; name another")
     old = read_config(workdir)
     changed = config_lib.differences(old, config)
-    if config.num_steps > old.num_steps:  # a longer run starts as the shorter one did
+    if config.num_steps > old.num_steps:  # a longer run extends a shorter one
         del changed["num_steps"]
     moved = old.dataset.startswith(_FILES) and config.dataset.startswith(_FILES)
     moved = moved and changed.pop("dataset", None) is not None
@@ -169,11 +169,11 @@ def _is_count(value: Any) -> bool:
 
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds a directory for this process; a process that dies releases it.
+    """Locks a directory for this process; the lock is released if the process dies.
 
     Raises:
-      InputError: another process holds it, or it cannot be created.
-      OSError: raised meanwhile, with a hint on how to resume.
+      InputError: another process holds the lock, or the directory cannot be created.
+      OSError: re-raised from the body, with a hint on how to resume.
     """
     owner = workdir / ".owner"  # a separate file: filelock may truncate the locked one
     held = filelock.FileLock(workdir / ".lock", timeout=0)

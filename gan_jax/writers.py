@@ -1,4 +1,4 @@
-"""A run's files besides checkpoints: written atomically, metrics line by line."""
+"""Writers of a run's files other than checkpoints."""
 
 import io
 import json

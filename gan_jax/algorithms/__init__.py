@@ -1,4 +1,4 @@
-"""Training algorithms, each as four pure functions, and what the host needs of any of them."""
+"""Training algorithms, each four pure functions, behind one interface."""
 
 import functools
 from collections.abc import Callable

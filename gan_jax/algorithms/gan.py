@@ -155,7 +155,7 @@ def _move_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -
 def d_step(
     spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
 ) -> tuple[State, Info]:
-    """One discriminator update: descends the loss's d term, by which D ascends V.
+    """One discriminator update: gradient descent on the loss's d term.
 
     Args:
       spec: static structure.
@@ -177,7 +177,7 @@ def d_step(
 def g_step(
     spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
 ) -> tuple[State, Info]:
-    """One generator update: descends the loss's g term.
+    """One generator update: gradient descent on the loss's g term.
 
     Args:
       spec: static structure.

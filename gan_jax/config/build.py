@@ -1,4 +1,4 @@
-"""From a validated config to what training needs: a static spec and traced hyperparameters."""
+"""Builds a static spec and traced hyperparameters from a validated config."""
 
 from typing import Any
 

@@ -33,7 +33,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def _build(flat: Mapping[str, Any]) -> ConfigDict:
-    """The validated config of these fields, and the defaults of all others."""
+    """The validated config with these fields and defaults for the others."""
     known = fields(flat)
     for name in flat:
         if name not in known:
@@ -59,7 +59,7 @@ def default() -> ConfigDict:
 
 
 def _upgrade(config: Config) -> dict[str, Any]:
-    """`flatten`, with the fields of an earlier version named as in this one."""
+    """`flatten`, with the fields of earlier versions renamed."""
     flat = flatten(config)
     if flat.pop("generator.monotone", False):
         units = flat["generator.widths"][0]
@@ -143,7 +143,7 @@ def load(name: str, settings: Sequence[str] = ()) -> ConfigDict:
 
 
 def call(flag: str, name: str, function: str) -> Any:
-    """Calls a function without arguments of a .py file, which is code and is executed.
+    """Executes a .py file and calls one of its functions without arguments.
 
     Args:
       flag: of the command line, for the message.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A fixed list, so that which files make up a data set does not depend on the version of Pillow.
-# Left out: stubs that Pillow identifies but cannot decode, EPS (runs Ghostscript), float formats.
+# A fixed list, so that a data set does not depend on the version of Pillow.
+# Excluded: stubs that Pillow identifies but cannot decode, EPS (runs Ghostscript), float formats.
 _FORMATS = (
     "apng avif bmp dds dib gif icns ico j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx"
     " pbm pcx pgm png pnm ppm psd qoi sgi tga tif tiff webp xbm xpm"

@@ -27,7 +27,7 @@ def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
       image_size: height and width in pixels to resize images to; 0 keeps their size.
 
     Raises:
-      InputError: what was asked for does not exist, is damaged or cannot be downloaded.
+      InputError: the data do not exist, are damaged or cannot be downloaded.
     """
     match = re.fullmatch(r"(\w[\w-]{0,99})(?:\[(\d{0,18}):(\d{0,18})\])?", split)
     if not match:

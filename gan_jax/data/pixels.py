@@ -1,4 +1,4 @@
-"""Pixels: the package's one uint8 <-> float conversion, resizing and stacking."""
+"""Pixels: uint8 <-> float conversion, resizing and stacking."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar

@@ -1,4 +1,4 @@
-"""Scores of real data and of trivial models, without which a metric's value means little."""
+"""Baseline scores: real data and trivial models."""
 
 import hashlib
 import json
@@ -75,7 +75,7 @@ def baselines(
     """Scores of each of BASELINES, cached.
 
     Args:
-      reference: what they are compared with; they are made from its training set.
+      reference: to compare with; baselines are built from its training set.
       num: number of samples.
       names: keys of METRICS.
 

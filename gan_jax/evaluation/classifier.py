@@ -1,4 +1,4 @@
-"""The classifier whose features and class probabilities the metrics are computed from.
+"""Classifier that provides features and class probabilities for the metrics.
 
 python -m gan_jax.evaluation.classifier --dataset=mnist --out=FILE
 

@@ -1,4 +1,4 @@
-"""All metrics by name, and what samples are compared with.
+"""Metrics by name, and the reference data they use.
 
 To add one: a function of arrays in metrics/, a family that calls it here, and an entry of METRICS.
 """
@@ -103,7 +103,7 @@ def _memorisation(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> 
 
 
 def _parzen(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
-    found = parzen.parzen(s.images, r.validation, r.test)
+    found = parzen.parzen(s.images, r.validation, r.test, seed, **split)
     return {"parzen": _entry(found.score, standard_error=found.error, sigma=found.sigma)}
 
 
@@ -307,7 +307,7 @@ def score(
     sample = Sample(images, *outputs)
     families = dict.fromkeys(METRICS[name].family for name in names)
     entries: dict[str, Entry] = {}
-    hidden = None if intervals else True  # training shows a progress bar of its own
+    hidden = None if intervals else True  # training has its own progress bar
     for family in tqdm(families, desc="metrics", leave=False, disable=hidden):
         entries |= family(sample, reference, seed, {} if intervals else {"splits": 0})
     return {name: entries[name] for name in names}

@@ -64,7 +64,7 @@ def apply(
       variables: its parameters and statistics.
       x: inputs, shape (batch, ...).
       key: for dropout; None disables dropout.
-      train: normalise by this minibatch and update the statistics; else by the statistics.
+      train: normalise by minibatch statistics and update the running ones, otherwise use those.
 
     Returns:
       Outputs (batch, *out_shape) and the updated statistics.

@@ -1,4 +1,4 @@
-"""Files of a sweep, and how they are joined.
+"""Files of a sweep and merging of shards.
 
 A sweep's directory holds sweep.json (see `Spec`) and for each unit units/NNNN with its checkpoints
 or, once it is finished, its result.npz. A shard's directory, shard-I-of-N, holds the same for every
@@ -79,7 +79,7 @@ def read_spec(directory: pathlib.Path) -> Spec:
 
 
 def difference(old: Spec, new: Spec) -> str:
-    """What makes two specs different sweeps; empty if they are the same."""
+    """Differences between two specs; empty if they describe the same sweep."""
     fields = config.differences(*(config.override(spec.config, ()) for spec in (old, new)))
     found = [f"config.{field} ({text})" for field, text in fields.items() if field not in _MUTABLE]
     for name in ("settings", "seeds", "data_sha256"):
@@ -158,31 +158,27 @@ def merge(directory: pathlib.Path) -> int:
     """Joins the shards of a sweep.
 
     Raises:
-      InputError: no shards, shards of different sweeps, a missing, unfinished or copied shard, or
-        the directory holds something else. Nothing is written.
+      InputError: shards are missing, unfinished or of different sweeps, or the directory holds
+        something else. Nothing is written.
     """
-    paths = sorted(directory.glob(SHARDS))
-    shards = {path: read_spec(path) for path in paths}
+    shards = {path: read_spec(path) for path in sorted(directory.glob(SHARDS))}
     if not shards:
         raise InputError(f"--workdir={directory} has no shards")
-    first = shards[paths[0]]
-    found = []
+    one, first = next(iter(shards.items()))
     for path, spec in shards.items():
         if what := difference(first, spec):
-            raise InputError(f"{path} and {paths[0]} are of sweeps that differ in {what}")
+            raise InputError(f"{path} and {one.name} are of sweeps that differ in {what}")
         if spec.shard is None or path != shard_directory(directory, spec.shard):
             raise InputError(f"{path} is a copy of another shard")
-        found.append(tuple(spec.shard))
-    number = found[0][1]
-    if any(n != number for _, n in found):
-        raise InputError(f"{directory} has shards of {', '.join(f'{i}/{n}' for i, n in found)}")
-    if missing := set(range(number)) - {i for i, _ in found}:
-        raise InputError(f"{directory}: shards {sorted(missing)} of {number} are missing")
+    _, number = first.shard or (0, 1)
+    if shards.keys() != {shard_directory(directory, [i, number]) for i in range(number)}:
+        names = ", ".join(path.name for path in shards)
+        raise InputError(f"{directory} does not have all shards of one sweep, but {names}")
     _check_shards(directory, first, number)
     with workdir.lock(directory):
         summarize(directory, first._replace(shard=None, units=None), shards)
         for name in ("config.json", "run.json"):
-            write_whole(directory / name, (paths[0] / name).read_bytes())
+            write_whole(directory / name, (one / name).read_bytes())
     return 0
 
 
@@ -216,8 +212,8 @@ def summarize(directory: pathlib.Path, spec: Spec, parts: Mapping[pathlib.Path, 
 def join(spec: Spec, units: list[dict[str, np.ndarray]]) -> Results:
     """The results of all members, in order.
 
-    Units need not measure the same: only a game with a penalty has d_penalty, and where num_steps
-    is swept their steps differ. Curves are NaN where a unit has no measurement.
+    Units may record different quantities (d_penalty needs a penalty) and steps (if num_steps is
+    swept). Curves are NaN where a unit has no measurement.
     """
     numbers = np.concatenate([unit["numbers"] for unit in units])
     steps = np.unique(np.concatenate([unit["steps"] for unit in units]))

@@ -69,13 +69,13 @@ def members(base: ConfigDict, settings: Any, seeds: int) -> list[Member]:
 
 
 def group(members: Sequence[Member]) -> list[list[Member]]:
-    """Groups members that can train together: equal but for seeds and traced numbers."""
+    """Groups members that can train together: identical except for seeds and traced numbers."""
     groups: dict[Hashable, list[Member]] = {}
     for member in members:
         static = config.flatten(member.config)
         for field in ("seed", *TRACED):
             del static[field]
-        # An option that is off is None among the hyperparameters, and not in the program.
+        # Disabled options are None in the hyperparameters and compiled out.
         options = jax.tree.structure(config.hparams(member.config))
         groups.setdefault((tuple(static.items()), options), []).append(member)
     return list(groups.values())

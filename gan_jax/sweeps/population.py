@@ -78,12 +78,12 @@ def run(
     """Trains members to the end, from the start or from the directory's last checkpoint.
 
     Args:
-      configs: of the members, alike in everything but the seed and traced fields.
+      configs: of the members, identical except for seed and traced fields.
       dataset: to train on.
       reference: to evaluate by.
       directory: of the checkpoints.
       pending_signals: on the first signal the state is saved.
-      tell: called after every chunk.
+      tell: progress callback, called after every chunk.
 
     Returns:
       The trained members, or None after a signal.

@@ -27,7 +27,7 @@ from gan_jax.writers import write_json
 
 
 class Sweep(NamedTuple):
-    """What training any unit of a sweep needs."""
+    """Everything needed to train a unit of a sweep."""
 
     directory: pathlib.Path
     units: list[list[Member]]
@@ -60,7 +60,7 @@ def run(
 
     Raises:
       InputError: incompatible settings, data or directory; nothing is written.
-      OSError: the machine failed; saved files are intact.
+      OSError: a system failure; saved files are intact.
     """
     if shard is not None and directory is None:
         raise InputError("--shard needs --workdir, the same one for all shards")
@@ -96,7 +96,7 @@ def run(
     reference = _reference(base, dataset)
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), train.signals() as pending_signals:
-        merge.check(directory, spec)  # again: another process may have been here meanwhile
+        merge.check(directory, spec)  # another process may have used it since
         if (directory / merge.SPEC).exists():  # units depend on the memory that was free
             units = _units(merge.read_spec(directory), members)
         spec = spec._replace(units=[[member.number for member in unit] for unit in units])

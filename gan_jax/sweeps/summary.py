@@ -227,9 +227,9 @@ def write(directory: pathlib.Path, results: Results, metric: str, command: str, 
     """Writes FILES, the summary.md that links to the others last. Deterministic.
 
     Args:
-      directory: exists; files of the same names are replaced.
-      results: at least one member.
-      metric: key of METRICS and in results.names; ranks the settings.
+      directory: files of the same names are replaced.
+      results: of at least one member.
+      metric: that ranks the settings.
       command: reproduces the sweep.
       note: how members were scored.
     """

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -109,10 +108,8 @@ def test_a_signal_saves_and_resumes_to_the_same_end(tiny, tmp_path):
     while not (line := process.stdout.readline()).startswith("Iter: 100 "):
         assert line
     process.send_signal(signal.SIGINT)
-    begun = time.monotonic()
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
-    assert time.monotonic() - begun < 10
     assert "goes on from there" in out
     twice = tmp_path / "twice"
     saved = workdir.load(twice)[1].step
@@ -136,9 +133,7 @@ def test_a_signal_during_compilation_saves(tiny, tmp_path):
     )
     assert process.stdout.readline() == f"{tmp_path}/run\n"  # next it compiles
     process.send_signal(signal.SIGTERM)
-    begun = time.monotonic()
     process.communicate(timeout=60)
-    assert time.monotonic() - begun < 10
     assert process.returncode == 128 + signal.SIGTERM
     assert workdir.load(tmp_path / "run")[1].step >= 1
 

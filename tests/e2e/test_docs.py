@@ -35,7 +35,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 SHRINK = {
     "gan_jax.main": "--config.num_steps=20 --config.metrics_every=10 --config.checkpoint_every=10",
     "gan_jax.sweep": "--config.num_steps=20 --config.metrics_every=10 --seeds=2",
-    "gan_jax.evaluate": "--num=500",
+    "gan_jax.evaluate": "--num=500 --metrics=fid,parzen",
 }
 SHRINK_EVAL = "--config.eval_every=10 --config.eval_num=500"
 
@@ -289,26 +289,33 @@ def test_sweep_of_losses():
 
 
 def test_speed():
-    found = read("cpu-2.json")
+    page = "docs/speed.md"
     names = {
         "torch fused Adam": "PyTorch, fused Adam",
         "torch compile": "PyTorch, `torch.compile`, fused Adam",
+        "torch CUDA graph": "PyTorch, CUDA graph",
         "torch eager": "PyTorch, eager",
         "python_loop": "Python loop over jitted `d_step` and `g_step`",
         "matmuls": "matrix products of an iteration alone",
     }
-    for side, first in names.items():
-        assert_row(
-            "docs/speed.md", first, (found["steps_per_second"][side], *found["times_as_fast"][side])
-        )
+    for file in ("cpu-2.json", "nvidia-h100-80gb-hbm3.json"):
+        found = read(file)
+        assert_row(page, "gan_jax", (found["steps_per_second"]["gan_jax"], 1))
+        for side in found["steps_per_second"].keys() - {"gan_jax"}:
+            ratios = found["times_as_fast"][side]
+            assert_row(page, names[side], (found["steps_per_second"][side], *ratios))
     found = read("population-cpu-2.json")
-    for members in ("1", "2", "8", "32", "128"):
-        rates = found["rates"][members]
+    for size in ("1", "2", "8", "32", "128"):
+        rates = found["rates"][size]
         row = [statistics.median(rates)]
         for side in ("lone", "torch fused Adam", "matmuls"):
             ratios = [a / b for a, b in zip(rates, found["rates"][side], strict=True)]
             row += [statistics.median(ratios), min(ratios), max(ratios)]
-        assert_row("docs/speed.md", members, (*row, found["peak_memory_mb"][members]))
+        assert_row(page, size, (*row, found["peak_memory_mb"][size]))
+    found = read("population-nvidia-h100-80gb-hbm3.json")
+    rates = [statistics.median(rates) for rates in found["rates"].values()]
+    assert_row(page, "member-steps/s", rates)
+    assert_row(page, "share of the limit", [rate / found["limit"] for rate in rates])
 
 
 def test_readme_results():

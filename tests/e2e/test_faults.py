@@ -244,7 +244,7 @@ def test_a_second_signal_exits_at_once(tiny, tmp_path, undisturbed):
         "from gan_jax import checkpoint, cli, config, train\n"
         "save = checkpoint.Writer._save\n"
         "def slow(self, step, *rest):\n"
-        "    if step == 8: print('saving', flush=True); time.sleep(60)\n"
+        "    if step == 8: print('saving\\n', end='', flush=True); time.sleep(60)\n"
         "    save(self, step, *rest)\n"
         "checkpoint.Writer._save = slow\n"
         f"c = config.load({str(tmp_path / 'config.json')!r})\n"

@@ -247,6 +247,7 @@ def matrix(fan_in: int, fan_out: int) -> jax.Array:
     return jnp.float32((u[:, :n] * 4 / 2 ** np.arange(n)) @ v[:n])
 
 
+@functools.cache
 def moved() -> Variables:
     """SPECTRAL with other kernels than it started with, and biases of 1."""
     variables = init(SPECTRAL, jnp.zeros((1, 6)))

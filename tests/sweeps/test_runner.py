@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from gan_jax import checkpoint, cli, data, workdir
+from gan_jax import checkpoint, data, train, workdir
 from gan_jax.errors import InputError
 from gan_jax.sweeps import merge, plan, runner, summary
 from gan_jax.writers import read_metrics, write_json
 from tests.conftest import ROOT, fill
-from tests.sweeps.conftest import RATE, assert_same, base, refused, rows, run, times
+from tests.sweeps.conftest import RATE, SETTINGS, assert_same, base, refused, rows, run, times
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_damaged_result_is_named(finished, copied):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("owner", [merge, summary])
-def test_full_disk_is_survived(owner, finished, small_disk, monkeypatch, capsys):
+def test_full_disk_is_survived(owner, finished, small_disk, monkeypatch):
     original = owner.write_whole
 
     def fill_first(*arguments):
@@ -192,30 +192,34 @@ def test_full_disk_is_survived(owner, finished, small_disk, monkeypatch, capsys)
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, "write_whole", fill_first)
-        patch.setattr(sys, "argv", ["sweep"])
-        with pytest.raises(SystemExit) as e:
-            cli.run(lambda: run(small_disk / "sweep"))
-    assert e.value.code == 1
-    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(err) == 1
-    assert "No space left on device" in err[0]
+        with pytest.raises(OSError, match="No space left on device"):
+            run(small_disk / "sweep")
     (small_disk / "ballast").unlink()
     assert run(small_disk / "sweep") == 0
     assert_same(finished, small_disk / "sweep")
 
 
 def test_removed_workdir_is_not_recreated(tmp_path, monkeypatch):
-    directory, train_unit = tmp_path / "sweep", runner.train_unit
-
-    def remove_after(*arguments):
-        done = train_unit(*arguments)
-        shutil.rmtree(directory)
-        return done
-
-    monkeypatch.setattr(runner, "train_unit", remove_after)
+    directory, original = tmp_path / "sweep", runner.train_unit
+    monkeypatch.setattr(
+        runner, "train_unit", lambda *x: original(*x) and shutil.rmtree(directory) is None
+    )
     with pytest.raises(OSError, match="No such file or directory"):
         run(directory)
     assert not directory.exists()
+
+
+def test_non_finite_samples_affect_one_member(tmp_path, monkeypatch):
+    original = train.evaluation_samples
+
+    def broken(spec, state, num):
+        ends = int(state.step) == 300 and state.key[1] == 0  # the seed
+        return original(spec, state, num) * (np.nan if ends else 1)
+
+    monkeypatch.setattr(train, "evaluation_samples", broken)
+    assert run(tmp_path, settings=SETTINGS[1:2]) == 0
+    assert [row["diverged_at"] for row in rows(tmp_path)] == ["300", ""]
+    assert [row["final_parzen"] == "" for row in rows(tmp_path)] == [True, False]
 
 
 def test_incompatible_data_are_refused(tmp_path):

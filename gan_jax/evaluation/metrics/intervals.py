@@ -1,4 +1,4 @@
-"""Shared by the metrics: input checks, and a 95 % interval around every value.
+"""Input checks and 95 % intervals shared by all metrics.
 
 Every interval targets the metric's expected value at the given sample sizes. It reflects the
 sampling noise of the generated samples and of the data they are compared with; it does not
@@ -67,7 +67,7 @@ def proportion(value: float, error: float, n: int) -> Score:
     Args:
       value: the proportion.
       error: its standard error.
-      n: samples; they replace the effective size at 0 and 1, where the error is unknown.
+      n: number of samples, used as the effective size at 0 and 1, where the error is unknown.
     """
     variance = value * (1 - value)
     size = variance / error**2 if variance > 0 and error > 0 else n + 0 * error
@@ -88,7 +88,7 @@ def split_error(halves: npt.ArrayLike, quarters: npt.ArrayLike | None = None) ->
     Parts of a split are disjoint, hence independent: their variance estimates that of the statistic
     at n / 2 samples, without bias. Unlike in a bootstrap, no sample is repeated, to which nearest
     neighbours and covariances are sensitive. The variance at n follows by extrapolation: as 1 / n,
-    or, given values on quarters, by the power of n that takes it from n / 4 to n / 2, from 0 to -2.
+    or, given values on quarters, by the power of n fitted to n / 4 and n / 2, clipped to [-2, 0].
 
     Args:
       halves: the statistic on each half, (splits, 2).
@@ -101,7 +101,7 @@ def split_error(halves: npt.ArrayLike, quarters: npt.ArrayLike | None = None) ->
     if not halves.size:
         return np.nan
     variance = np.var(halves, axis=1, ddof=1).mean()
-    ratio = 0.5
+    fall = 2.0
     if quarters is not None and variance > 0:
-        ratio = np.clip(variance / np.var(quarters, axis=1, ddof=1).mean(), 0.25, 1)
-    return float(np.sqrt(variance * ratio))
+        fall = float(np.clip(np.var(np.asarray(quarters), axis=1, ddof=1).mean() / variance, 1, 4))
+    return float(np.sqrt(variance / fall))

@@ -17,7 +17,7 @@ from gan_jax.evaluation.metrics.intervals import (
     split_error,
 )
 
-K, K_DENSITY = 3, 5  # a ball reaches to this neighbour: precision and recall; density and coverage
+K, K_DENSITY = 3, 5  # neighbour that sets a ball's radius: precision, recall; density, coverage
 _BLOCK = 512  # rows of the distance matrix in memory
 _KEPT = 64  # nearest neighbours kept: with virtual certainty, 5 of them are in any quarter
 
@@ -65,7 +65,7 @@ def _members(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Counts ball members, where a ball reaches to its centre's k-th nearest other centre.
 
-    Each split has groups, which do not see each other: neither as neighbours nor as members.
+    The groups of a split are separate: neighbours and members come from the same group.
 
     Args:
       centres: (n, d).
@@ -80,7 +80,7 @@ def _members(
     """
     n, m, splits = len(centres), len(points), groups.shape[1]
     found = [(np.zeros((n, splits), int), np.zeros((m, splits), int)) for _ in ks]
-    # Samples at equal distances stay so: the distance of a copy rounds to this at most.
+    # Preserves ties: rounding changes the distance of a copy by at most this.
     slack = 1e-12 * max(np.max(np.sum(a**2, axis=1)) for a in (centres, points))
     for start in range(0, n, _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -143,7 +143,7 @@ def manifold(
     need = least if splits else (lambda k: k + 1)
     x = matrix("manifold's real", real, rows=need(max(k, k_density)))
     y = matrix("manifold's fake", fake, rows=need(k), columns=x.shape[1])
-    centre = x.mean(axis=0)  # small numbers, small rounding in |x|^2 + |y|^2 - 2 x . y
+    centre = x.mean(axis=0)  # reduces rounding in |x|^2 + |y|^2 - 2 x . y
     x, y = x - centre, y - centre
     rng = np.random.default_rng(seed)
     quarters = [parts(n, 4, splits, rng).T.astype(np.int8) for n in (len(x), len(y))]

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gan_jax.data.pixels import to_float
-from gan_jax.evaluation.metrics.intervals import Score, matrix, normal
+from gan_jax.evaluation.metrics.intervals import Score, matrix, normal, parts, split_error
 
 SIGMAS = tuple(np.logspace(-1, 0, 10).tolist())  # candidate widths of the paper's code
 
-_VALIDATION = 1000  # examples that choose among them
+_VALIDATION = 1000  # examples used to select the width
 _BLOCK = 250  # points at a time: their distances to 10,000 samples take 10 MB
 
 
@@ -32,26 +32,28 @@ class Parzen(NamedTuple):
 
 @jax.jit
 def _log_likelihoods(
-    samples: jax.Array, x: jax.Array, sigma: jax.Array | float
-) -> tuple[jax.Array, jax.Array]:
-    """Natural log of p(x), (n,), for x (n, d), and the mean share of each sample in p(x), (m,)."""
+    samples: jax.Array, x: jax.Array, sigma: jax.Array | float, subsets: jax.Array
+) -> jax.Array:
+    """Natural log of p(x), (n, s), by each of some subsets of the samples, 0 or 1, (m, s)."""
     centre = jnp.mean(samples, axis=0)  # far from 0, rounding of squares would swamp distances
     samples = samples - centre
     square = 0.5 * jnp.sum(samples**2, axis=1)
-    n, d = x.shape
+    tiny = jnp.finfo(jnp.float32).tiny
 
-    def block(shares: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
-        index = start + jnp.arange(_BLOCK)
-        own = x[index] - centre  # past the end, the last point again
+    def block(x: jax.Array) -> jax.Array:
+        x = x - centre
         # ||x||^2 / 2 is the same for every sample: subtracted after the sum.
-        dot = (jnp.matmul(own, samples.T, precision="highest") - square) / sigma**2
-        log_sum = jax.nn.logsumexp(dot, axis=1)
-        weights = jnp.where(index < n, 1 / n, 0) @ jnp.exp(dot - log_sum[:, None])
-        return shares + weights, log_sum - 0.5 * jnp.sum(own**2, axis=1) / sigma**2
+        dot = (jnp.matmul(x, samples.T, precision="highest") - square) / sigma**2
+        most = jnp.max(dot, axis=1, keepdims=True)
+        sums = jnp.matmul(jnp.exp(dot - most), subsets, precision="highest")
+        # A subset without any sample nearby underflows: 87 nats below the nearest sample.
+        logs = most + jnp.log(jnp.maximum(sums, tiny))
+        return logs - 0.5 * jnp.sum(x**2, axis=1, keepdims=True) / sigma**2
 
-    shares, log_sums = jax.lax.scan(block, jnp.zeros(len(samples)), jnp.arange(0, n, _BLOCK))
-    normaliser = jnp.log(len(samples)) + d * jnp.log(sigma * jnp.sqrt(2 * jnp.pi))
-    return log_sums.ravel()[:n] - normaliser, shares
+    n, d = x.shape
+    blocks = jnp.pad(x, ((0, -n % _BLOCK), (0, 0))).reshape(-1, _BLOCK, d)
+    logs = jax.lax.map(block, blocks).reshape(-1, subsets.shape[1])[:n]
+    return logs - jnp.log(jnp.sum(subsets, axis=0)) - d * jnp.log(sigma * jnp.sqrt(2 * jnp.pi))
 
 
 def _flat(name: str, x: npt.ArrayLike, columns: int | None = None) -> np.ndarray:
@@ -75,30 +77,36 @@ def log_likelihood(samples: npt.ArrayLike, x: npt.ArrayLike, sigma: float) -> np
       InputError: no samples, a size other than that of x, or non-finite values.
     """
     mu = _flat("samples", samples)
-    return np.asarray(_log_likelihoods(mu, _flat("points", x, columns=mu.shape[1]), sigma)[0])
+    points = _flat("points", x, columns=mu.shape[1])
+    return np.asarray(_log_likelihoods(mu, points, sigma, np.ones((len(mu), 1), np.float32)))[:, 0]
 
 
-def parzen(samples: npt.ArrayLike, validation: np.ndarray, test: npt.ArrayLike) -> Parzen:
+def parzen(
+    samples: npt.ArrayLike, validation: np.ndarray, test: npt.ArrayLike, seed: int, splits: int = 50
+) -> Parzen:
     """The protocol of the 2014 paper: width by validation images, score by test images.
 
-    The interval is normal; its variance has a term of the test points and one of the samples
-    (infinitesimal jackknife).
+    The interval comes from random halves of samples and test points (see `split_error`).
 
     Args:
       samples: generated, 10,000 in the paper, shape (m, ...), uint8 images or floats.
       validation: its first 1,000 choose the width among `SIGMAS`, shape (n, ...).
       test: where the log-likelihood is reported, shape (n, ...).
+      seed: of the splits.
+      splits: number of random splits; 0 for no interval.
 
     Raises:
       InputError: an empty set, different sizes, or non-finite values.
     """
-    mu = _flat("samples", samples)
+    mu, rng = _flat("samples", samples), np.random.default_rng(seed)
     held = _flat("validation", validation[:_VALIDATION], columns=mu.shape[1])
     points = _flat("points", test, columns=mu.shape[1])
     by_width = {sigma: float(log_likelihood(mu, held, sigma).mean()) for sigma in SIGMAS}
     sigma = max(by_width, key=by_width.__getitem__)
-    values, shares = map(np.asarray, _log_likelihoods(mu, points, sigma))
-    error = float(values.std() / len(values) ** 0.5)
-    from_samples = np.sum((shares.astype(np.float64) - 1 / len(mu)) ** 2)
-    score = normal(float(values.mean()), (error**2 + from_samples) ** 0.5)
-    return Parzen(score, error, sigma, by_width)
+    of_mu, of_points = (parts(len(a), 2, splits, rng).T for a in (mu, points))
+    subsets = np.hstack([np.ones((len(mu), 1)), of_mu == 0, of_mu == 1]).astype(np.float32)
+    logs = np.asarray(_log_likelihoods(mu, points, sigma, subsets), np.float64)
+    values, *halves = np.split(logs, [1, 1 + splits], axis=1)
+    by_half = [np.mean(x, axis=0, where=of_points == h) for h, x in enumerate(halves)]
+    score = normal(float(values.mean()), split_error(np.transpose(by_half)))
+    return Parzen(score, float(values.std() / len(values) ** 0.5), sigma, by_width)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import gaussian_kde
 
 from gan_jax.errors import InputError
-from gan_jax.evaluation.metrics import parzen
+from gan_jax.evaluation.metrics import intervals, parzen
 from gan_jax.evaluation.metrics.parzen import SIGMAS, log_likelihood
 
 
@@ -61,7 +61,7 @@ def test_uint8_images_are_scaled_to_0_to_1():
 
 def test_width_is_the_best_on_validation():
     samples, validation, test = points(200, 2, 0), points(1200, 2, 1), points(50, 2, 2) + 1
-    result = parzen.parzen(samples, validation, test)
+    result = parzen.parzen(samples, validation, test, seed=0)
     by_hand = {s: log_likelihood(samples, validation[:1000], s).mean() for s in SIGMAS}
     assert result.sigma == max(by_hand, key=by_hand.get)
     assert result.sigma != max(SIGMAS, key=lambda s: log_likelihood(samples, test, s).mean())
@@ -69,12 +69,20 @@ def test_width_is_the_best_on_validation():
     values = log_likelihood(samples, test, result.sigma)
     np.testing.assert_allclose(result.score.value, values.mean(), rtol=1e-6)
     np.testing.assert_allclose(result.error, values.std() / math.sqrt(50), rtol=1e-6)
-    # Infinitesimal jackknife over the samples: derivatives with respect to their weights.
-    scaled = -((test[:, None] - samples) ** 2).sum(axis=2) / (2 * result.sigma**2)
-    shares = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)).mean(axis=0)
-    error = (result.error**2 + np.sum((shares - 1 / 200) ** 2)) ** 0.5
-    width = 2 * 1.959964 * error
-    np.testing.assert_allclose(result.score.high - result.score.low, width, rtol=1e-4)
+
+
+def test_interval_compares_halves_of_samples_and_test():
+    samples, validation, test = points(41, 2, 0), points(90, 2, 1), points(50, 2, 2)
+    result = parzen.parzen(samples, validation, test, seed=3, splits=4)
+    rng = np.random.default_rng(3)
+    split = zip(*(intervals.parts(n, 2, 4, rng) for n in (41, 50)), strict=True)
+    by_half = [
+        [log_likelihood(samples[i == h], test[j == h], result.sigma).mean() for h in (0, 1)]
+        for i, j in split
+    ]
+    width = result.score.high - result.score.value
+    np.testing.assert_allclose(width, 1.959964 * intervals.split_error(by_half), rtol=1e-4)
+    assert np.isnan(parzen.parzen(samples, validation, test, seed=3, splits=0).score.low)
 
 
 def test_widths_are_those_of_the_paper():
