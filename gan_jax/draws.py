@@ -1,13 +1,13 @@
 """Every random draw of a run, as a pure function of the root key, a stream and a counter."""
 
 import enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 
 from gan_jax import shuffle
 from gan_jax.data.pixels import to_float
-from gan_jax.spec import Prior
+from gan_jax.spec import GANSpec
 
 
 class Batch(NamedTuple):
@@ -32,21 +32,12 @@ class Stream(enum.IntEnum):
     BATCH_G = 9  # real examples of the generator step
 
 
-class Latent(Protocol):
-    """Anything with a latent space, such as GANSpec."""
-
-    @property
-    def z_dim(self) -> int: ...
-    @property
-    def prior(self) -> Prior: ...
-
-
 def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> jax.Array:
     """Key of the `number`-th draw of a stream, from root key data uint32 (2,)."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(root), stream), number)
 
 
-def noise(spec: Latent, key: jax.Array, num: int) -> jax.Array:
+def noise(spec: GANSpec, key: jax.Array, num: int) -> jax.Array:
     """Draws z from the prior, shape (num, z_dim)."""
     shape = (num, spec.z_dim)
     if spec.prior.name == "normal":

@@ -1,8 +1,9 @@
 """Adversarial losses: what the discriminator D and the generator G of each game minimise.
 
-Losses take logits, never probabilities. With D(x) = sigmoid(logit), log D = -softplus(-logit) and
-log(1 - D) = -softplus(logit) stay exact, and so do their gradients, long after sigmoid itself has
-rounded to 0 or 1. Where D is not a probability, "logits" are its raw outputs.
+Each term maps logits on data and on generated samples, both (batch,), to a scalar to minimise;
+probabilities would lose precision. With D(x) = sigmoid(logit), log D = -softplus(-logit) and log(1 - D)
+= -softplus(logit) stay exact, and so do their gradients, long after sigmoid itself has rounded to 0
+or 1. Where D is not a probability, "logits" are its raw outputs.
 """
 
 import math
@@ -32,27 +33,12 @@ def value(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """Minibatch estimate of V(G, D) = E[log D(x)] + E[log(1 - D(G(z)))].
 
     Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1.
-
-    Args:
-      real_logits: logits on data, shape (batch,).
-      fake_logits: logits on generated samples, shape (batch,).
-
-    Returns:
-      A scalar, in nats.
     """
     return -jnp.mean(jax.nn.softplus(-real_logits)) - jnp.mean(jax.nn.softplus(fake_logits))
 
 
 def minimax_discriminator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """-V(G, D): the sum of two cross-entropies, with labels 1 for real and 0 for fake.
-
-    Args:
-      real_logits: logits on data, shape (batch,).
-      fake_logits: logits on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
-    """
+    """-V(G, D): the sum of two cross-entropies, with labels 1 for real and 0 for fake."""
     return -value(real_logits, fake_logits)
 
 
@@ -61,13 +47,6 @@ def minimax_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Arr
 
     Its gradient with respect to a logit, -D / batch, vanishes on fakes that D rejects confidently.
     Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
-
-    Args:
-      real_logits: unused.
-      fake_logits: logits on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return -jnp.mean(jax.nn.softplus(fake_logits))
 
@@ -77,13 +56,6 @@ def non_saturating_generator(real_logits: jax.Array, fake_logits: jax.Array) -> 
 
     Its gradient with respect to a logit, -(1 - D) / batch, is largest on fakes that D rejects.
     Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, end of section 3.
-
-    Args:
-      real_logits: unused.
-      fake_logits: logits on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return jnp.mean(jax.nn.softplus(-fake_logits))
 
@@ -92,13 +64,6 @@ def least_squares_discriminator(real_logits: jax.Array, fake_logits: jax.Array) 
     """E[(D(x) - 1)^2] / 2 + E[D(G(z))^2] / 2.
 
     LSGAN, Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9.
-
-    Args:
-      real_logits: D's outputs on data, shape (batch,).
-      fake_logits: D's outputs on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return jnp.mean((real_logits - 1) ** 2) / 2 + jnp.mean(fake_logits**2) / 2
 
@@ -107,13 +72,6 @@ def least_squares_generator(real_logits: jax.Array, fake_logits: jax.Array) -> j
     """E[(D(G(z)) - 1)^2] / 2.
 
     LSGAN, Mao et al. 2017, https://arxiv.org/abs/1611.04076, equation 9.
-
-    Args:
-      real_logits: unused.
-      fake_logits: D's outputs on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return jnp.mean((fake_logits - 1) ** 2) / 2
 
@@ -122,13 +80,6 @@ def wasserstein_discriminator(real_logits: jax.Array, fake_logits: jax.Array) ->
     """E[D(G(z))] - E[D(x)]; over 1-Lipschitz D, its minimum is minus the Wasserstein-1 distance.
 
     WGAN, Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875, equation 2.
-
-    Args:
-      real_logits: D's outputs on data, shape (batch,).
-      fake_logits: D's outputs on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return jnp.mean(fake_logits) - jnp.mean(real_logits)
 
@@ -137,13 +88,6 @@ def wasserstein_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax
     """-E[D(G(z))], of the Wasserstein and the hinge game.
 
     WGAN, Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875, equation 2.
-
-    Args:
-      real_logits: unused.
-      fake_logits: D's outputs on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return -jnp.mean(fake_logits)
 
@@ -152,13 +96,6 @@ def hinge_discriminator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.A
     """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))].
 
     Geometric GAN, Lim and Ye 2017, https://arxiv.org/abs/1705.02894.
-
-    Args:
-      real_logits: D's outputs on data, shape (batch,).
-      fake_logits: D's outputs on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return jnp.mean(jax.nn.relu(1 - real_logits)) + jnp.mean(jax.nn.relu(1 + fake_logits))
 
@@ -168,13 +105,6 @@ def relativistic_pairing(real_logits: jax.Array, fake_logits: jax.Array) -> jax.
 
     RpGAN, Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734, as in R3GAN, Huang et al.
     2024, https://arxiv.org/abs/2501.05441.
-
-    Args:
-      real_logits: D's outputs on data, shape (batch,).
-      fake_logits: D's outputs on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return jnp.mean(jax.nn.softplus(fake_logits - real_logits))
 
@@ -183,13 +113,6 @@ def relativistic_average(real_logits: jax.Array, fake_logits: jax.Array) -> jax.
     """Cross-entropies of D(x) - mean D(G(z)), labelled 1, and D(G(z)) - mean D(x), labelled 0.
 
     RaGAN, Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734. Means are over the minibatch.
-
-    Args:
-      real_logits: D's outputs on data, shape (batch,).
-      fake_logits: D's outputs on generated samples, shape (batch,).
-
-    Returns:
-      A scalar loss.
     """
     return minimax_discriminator(
         real_logits - jnp.mean(fake_logits), fake_logits - jnp.mean(real_logits)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +10,12 @@ import jax.numpy as jnp
 from gan_jax.draws import Batch
 from gan_jax.losses import LOSSES
 from gan_jax.penalties import PENALTIES
-from gan_jax.spec import HParams
+from gan_jax.spec import GANSpec, HParams
 
 # A discriminator on (examples, key for dropout): logits (batch,) and its updated statistics.
 Critic = Callable[[Batch, jax.Array], tuple[jax.Array, Any]]
 
 _OWN = 2**31  # fold_in data of this module's draws, above those of dropout layers
-
-
-class Objective(Protocol):
-    """The fields of a spec that define an adversarial objective."""
-
-    @property
-    def loss(self) -> str: ...
-    @property
-    def pack(self) -> int: ...
-    @property
-    def penalties(self) -> tuple[tuple[str, int], ...]: ...
-    @property
-    def noise_steps(self) -> int: ...
 
 
 class DTerms(NamedTuple):
@@ -50,7 +37,7 @@ def pack(x: jax.Array, size: int) -> jax.Array:
 
 
 def critic_input(
-    spec: Objective, hparams: HParams, step: jax.Array, batch: Batch, key: jax.Array
+    spec: GANSpec, hparams: HParams, step: jax.Array, batch: Batch, key: jax.Array
 ) -> Batch:
     """Examples as the critic sees them: with instance noise, packed.
 
@@ -65,7 +52,7 @@ def critic_input(
 
 
 def _penalty(
-    spec: Objective,
+    spec: GANSpec,
     hparams: HParams,
     step: jax.Array,
     critic: Critic,
@@ -91,7 +78,7 @@ def _penalty(
 
 
 def d_loss(
-    spec: Objective,
+    spec: GANSpec,
     hparams: HParams,
     step: jax.Array,
     critic: Critic,
@@ -126,7 +113,7 @@ def d_loss(
 
 
 def g_loss(
-    spec: Objective,
+    spec: GANSpec,
     hparams: HParams,
     step: jax.Array,
     critic: Critic,

@@ -29,6 +29,7 @@ def test_gif_has_a_frame_per_picture():
     assert animation.n_frames == 3
     for i in range(3):
         animation.seek(i)
+        assert animation.info["duration"] == (2000 if i == 2 else 500)
         assert np.allclose(np.asarray(animation.convert("L")), 80 * i, atol=1)
 
 

@@ -159,7 +159,9 @@ METRICS: dict[str, Metric] = {
     "class_kl": Metric("KL of classes (nats)", "lower", _classes, interval=_NEAR_0),
     "modes": Metric("classes present", "higher", _classes, interval=_COUNT),
     "memorisation": Metric("memorisation", 0.5, _memorisation, needs=""),
-    "parzen": Metric("Parzen log-likelihood (nats)", "higher", _parzen, needs=""),
+    "parzen": Metric(
+        "Parzen log-likelihood (nats)", "higher", _parzen, needs="", least=2, least_test=2
+    ),
     **{
         name: Metric(label, better, _mixture, needs="mixture", interval=interval)
         for name, label, better, interval in (

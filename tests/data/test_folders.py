@@ -235,9 +235,9 @@ def test_corrupt_exif_is_no_error(folder):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
     path = save(folder / "a.jpg", exif=exif)
-    content = path.read_bytes()
-    assert (count := b"MM\0*\0\0\0\x08\0\x02") in content
-    path.write_bytes(content.replace(count, count[:-1] + b"\xff"))
+    header, tags = b"MM\0*\0\0\0\x08\0", b"\x02"  # two tags follow
+    assert header + tags in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(header + tags, header + b"\xff"))
     assert load_one(folder).shape == (6, 5, 1)  # turned, and Pillow's warning kept from the user
 
 
@@ -291,11 +291,10 @@ def test_16_bit_images_are_refused(folder, name, content):
 
 
 def test_16_bits_per_pixel_are_read(folder):
-    header = struct.pack("<IHHI", 0, 0, 0, 66) + struct.pack(
-        "<I2i2H6I", 40, 2, 1, 1, 16, 3, *[0] * 5
-    )
+    file = struct.pack("<2sIHHI", b"BM", 0, 0, 0, 66)
+    info = struct.pack("<I2i2H6I", 40, 2, 1, 1, 16, 3, 0, 0, 0, 0, 0)
     masks, pixels = struct.pack("<3I", 0xF800, 0x7E0, 0x1F), struct.pack("<2H", 0xF800, 0x1F)
-    (folder / "a.bmp").write_bytes(b"BM" + header + masks + pixels)
+    (folder / "a.bmp").write_bytes(file + info + masks + pixels)
     assert load_one(folder).tolist() == [[[255, 0, 0], [0, 0, 255]]]
 
 

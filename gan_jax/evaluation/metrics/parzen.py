@@ -56,10 +56,10 @@ def _log_likelihoods(
     return logs - jnp.log(jnp.sum(subsets, axis=0)) - d * jnp.log(sigma * jnp.sqrt(2 * jnp.pi))
 
 
-def _flat(name: str, x: npt.ArrayLike, columns: int | None = None) -> np.ndarray:
+def _flat(name: str, x: npt.ArrayLike, columns: int | None = None, rows: int = 1) -> np.ndarray:
     array = to_float(np.asarray(x))
     array = array.reshape(len(array), math.prod(array.shape[1:]))
-    return matrix(f"parzen's {name}", array, columns=columns, dtype=np.float32)
+    return matrix(f"parzen's {name}", array, rows, columns, np.float32)
 
 
 def log_likelihood(samples: npt.ArrayLike, x: npt.ArrayLike, sigma: float) -> np.ndarray:
@@ -96,11 +96,12 @@ def parzen(
       splits: number of random splits; 0 for no interval.
 
     Raises:
-      InputError: an empty set, different sizes, or non-finite values.
+      InputError: too few samples or points, different sizes, or non-finite values.
     """
-    mu, rng = _flat("samples", samples), np.random.default_rng(seed)
+    rng, rows = np.random.default_rng(seed), 2 if splits else 1
+    mu = _flat("samples", samples, rows=rows)
     held = _flat("validation", validation[:_VALIDATION], columns=mu.shape[1])
-    points = _flat("points", test, columns=mu.shape[1])
+    points = _flat("points", test, mu.shape[1], rows)
     by_width = {sigma: float(log_likelihood(mu, held, sigma).mean()) for sigma in SIGMAS}
     sigma = max(by_width, key=by_width.__getitem__)
     of_mu, of_points = (parts(len(a), 2, splits, rng).T for a in (mu, points))
