@@ -1,9 +1,9 @@
 """Adversarial losses: what the discriminator D and the generator G of each game minimise.
 
-Each term maps logits on data and on generated samples, both (batch,), to a scalar to minimise;
-probabilities would lose precision. With D(x) = sigmoid(logit), log D = -softplus(-logit) and log(1 - D)
-= -softplus(logit) stay exact, and so do their gradients, long after sigmoid itself has rounded to 0
-or 1. Where D is not a probability, "logits" are its raw outputs.
+Each term maps logits on data and on generated samples, both (batch,), to a scalar to minimise.
+Logits, as probabilities lose precision: with D(x) = sigmoid(logit), log D = -softplus(-logit) and
+log(1 - D) = -softplus(logit) stay exact, and so do their gradients, long after sigmoid itself has
+rounded to 0 or 1. Where D is not a probability, "logits" are its raw outputs.
 """
 
 import math

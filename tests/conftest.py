@@ -3,6 +3,7 @@ import io
 import os
 import pathlib
 import subprocess
+import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -10,6 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from gan_jax import cli, plots, workdir
 from gan_jax import config as config_lib
 from gan_jax.spec import HParams
 
@@ -36,6 +38,44 @@ def mnist_dir() -> str:
 def picture(path: pathlib.Path) -> Image.Image:
     """Reads a picture without keeping its file open."""
     return Image.open(io.BytesIO(path.read_bytes()))
+
+
+def figure_of(monkeypatch, draw, *arguments):
+    """The figure that a function renders."""
+    kept = []
+    monkeypatch.setattr(plots, "figure_png", lambda figure: kept.append(figure) or b"")
+    draw(*arguments)
+    return kept[0]
+
+
+def call(command, monkeypatch, *arguments: str) -> int:
+    """The exit status of a command's main()."""
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    with pytest.raises(SystemExit) as e:
+        cli.run(command.main)
+    return e.value.code
+
+
+def assert_one_line_error(err: str, words: str) -> None:
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def contents(directory: pathlib.Path) -> dict[pathlib.Path, tuple[int, bytes]]:
+    """Every file but hidden ones, with its time of modification."""
+    visible = (p for p in directory.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in visible}
+
+
+def files(directory: pathlib.Path) -> dict[str, bytes]:
+    """Contents of all that a run leaves, but for checkpoints and run.json."""
+    names = ["metrics.jsonl", "config.json", "curves.png", "samples.gif"]
+    paths = [directory / name for name in names] + sorted(directory.glob("samples/*"))
+    return {str(p.relative_to(directory)): p.read_bytes() for p in paths}
+
+
+def sha(directory: pathlib.Path) -> str:
+    return workdir.read_json(directory / "run.json")["params_sha256"]
 
 
 @pytest.fixture(scope="session", autouse=True)

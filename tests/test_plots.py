@@ -9,7 +9,7 @@ from gan_jax import plots
 from gan_jax.data.pixels import to_uint8
 from gan_jax.errors import InputError
 from gan_jax.writers import png
-from tests.conftest import picture
+from tests.conftest import figure_of, picture
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -137,12 +137,8 @@ def test_text_is_literal(title, monkeypatch):
     ],
 )
 def test_curves_of_any_algorithm(metrics, panels, monkeypatch):
-    kept = []
-    original = plots.figure_png
-    monkeypatch.setattr(plots, "figure_png", lambda figure: kept.append(figure) or original(figure))
-    plots.curves(metrics, "title")
     found = {}
-    for axes in kept[0].axes:
+    for axes in figure_of(monkeypatch, plots.curves, metrics, "title").axes:
         labels = [line.get_label() for line in axes.lines]
         found[axes.get_ylabel()] = [label.split(",")[0] for label in labels]
     assert found == panels

@@ -5,7 +5,7 @@ import pytest
 from gan_jax import reproduce, train, workdir
 from gan_jax.errors import InputError
 from gan_jax.writers import read_metrics, write_json
-from tests.conftest import tiny_config
+from tests.conftest import contents, tiny_config
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def copy(finished, tmp_path):
 
 
 def test_a_run_is_reproduced(finished, capsys):
-    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+    before = contents(finished)
     assert reproduce.reproduce(finished) == 0
     expected = "identical: 7 lines of metrics, samples, params_sha256"
     assert capsys.readouterr().out.splitlines()[1] == expected
-    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
+    assert contents(finished) == before
 
 
 def test_the_first_difference_and_the_environment(copy, capsys, monkeypatch):

@@ -1,11 +1,9 @@
-import sys
-
 import jax
 import numpy as np
 import pytest
 
-from gan_jax import cli, sample, train
-from tests.conftest import picture, tiny_config
+from gan_jax import sample, train
+from tests.conftest import assert_one_line_error, call, picture, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -15,20 +13,10 @@ def finished(tmp_path_factory):
     return directory
 
 
-@pytest.fixture
-def call(monkeypatch):
-    def call(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["sample", *arguments])
-        with pytest.raises(SystemExit) as e:
-            cli.run(sample.main)
-        return e.value.code
-
-    return call
-
-
-def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, call, capsys):
+def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, monkeypatch, capsys):
     def draw(name, *arguments):
-        assert call(f"--workdir={finished}", f"--out={tmp_path / name}", *arguments) == 0
+        out = f"--out={tmp_path / name}"
+        assert call(sample, monkeypatch, f"--workdir={finished}", out, *arguments) == 0
         return tmp_path / name
 
     a = np.load(draw("a.npz", "--num=10"))["images"]
@@ -42,7 +30,7 @@ def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, call, capsys)
     steps = np.abs(np.diff(walk.reshape(3, 3, -1), axis=1)).sum()
     ends = np.abs(walk.reshape(3, 3, -1)[:, 0] - walk.reshape(3, 3, -1)[:, 2]).sum()
     assert steps < 2 * ends  # the middle of a walk is between its ends
-    assert call(f"--workdir={finished}", f"--out={tmp_path}/a.npz") == 2
+    assert call(sample, monkeypatch, f"--workdir={finished}", f"--out={tmp_path}/a.npz") == 2
     assert "exists" in capsys.readouterr().err
 
 
@@ -77,10 +65,9 @@ def test_interpolation_keeps_ends_and_norms():
         (["--workdir=WORKDIR", "--out=x.png", "--config.k=3"], "unrecognized"),
     ],
 )
-def test_mistakes_are_one_line(arguments, words, finished, call, capfd, monkeypatch, tmp_path):
+def test_mistakes_are_one_line(arguments, words, finished, capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert call(*(a.replace("WORKDIR", str(finished)) for a in arguments)) == 2
-    err = capfd.readouterr().err
-    assert err.count("\n") == 1
-    assert words in err
+    arguments = [a.replace("WORKDIR", str(finished)) for a in arguments]
+    assert call(sample, monkeypatch, *arguments) == 2
+    assert_one_line_error(capfd.readouterr().err, words)
     assert not list(tmp_path.iterdir())

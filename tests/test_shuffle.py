@@ -1,4 +1,4 @@
-"""Tests of gan_jax.shuffle: bijections, exact epochs, and statistics of the order."""
+"""Tests of gan_jax.shuffle: bijections, exact epochs and uniform orders."""
 
 import functools
 
@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from gan_jax import shuffle
 
 KEY = jax.random.key(0)
-# Data set size -> number of keys in its statistics.
-NUM_KEYS = {4: 24_000, 10: 20_000, 100: 100, 1797: 20, 60000: 2}
+NUM_KEYS = {4: 24_000, 1797: 20, 60000: 2}  # by the size of the data set
 
 
 @functools.cache
@@ -38,13 +37,6 @@ def stream(batch_size: int, n: int, num: int) -> np.ndarray:
     return np.concatenate(batches)[:num]
 
 
-def assert_uniform(cells: np.ndarray, num_cells: int) -> None:
-    """Chi-square test at one in a million; with fixed keys, it passes always or never."""
-    counts = np.bincount(cells.ravel(), minlength=num_cells)
-    assert counts.size == num_cells
-    assert scipy.stats.chisquare(counts).pvalue > 1e-6
-
-
 @given(n=st.integers(1, 40), seed=st.integers(0, 2**31 - 1), rounds=st.sampled_from([1, 3, 8]))
 @example(n=1, seed=0, rounds=8)
 @example(n=2, seed=0, rounds=8)
@@ -66,40 +58,11 @@ def test_permute_is_bijective(n):
     np.testing.assert_array_equal(np.sort(orders(n)), expected, strict=True)
 
 
-def test_images_are_uniform():
-    for position in range(10):
-        assert_uniform(orders(10)[:, position], 10)
-    assert_uniform(orders(100), 100)
-
-
-@pytest.mark.parametrize(("i", "j"), [(0, 1), (4, 5), (8, 9), (0, 9), (0, 4)])
-def test_pairs_of_images_are_uniform(i, j):
-    first, second = orders(10)[:, i], orders(10)[:, j]
-    # numbers the 90 ordered pairs of different images
-    assert_uniform(first * 9 + second - (second > first), 90)
-
-
 def test_orders_of_four_are_uniform():
-    _, cells = np.unique(orders(4), axis=0, return_inverse=True)
-    assert_uniform(cells, 24)
-
-
-def test_orders_agree_no_more_than_by_chance():
-    assert len(np.unique(orders(100), axis=0)) == 100
-    # Two random orders agree at one position on average, 1 % of them; five standard errors.
-    agree = np.mean([orders(100)[i] == orders(100)[j] for i in range(100) for j in range(i)])
-    np.testing.assert_allclose(agree, 0.01, atol=5 * 0.01 / np.sqrt(4950))
-    # Likewise with the identity: fixed points have mean 1 and standard deviation 1.
-    fixed_points = (orders(1797) == np.arange(1797)).sum(axis=1)
-    assert abs(fixed_points.mean() - 1) < 5 / np.sqrt(20)
-
-
-@pytest.mark.parametrize("n", [1797, 60000])
-@pytest.mark.parametrize("lag", [1, 2, 42, 245])  # the grids have 42 and 245 columns
-def test_nearby_positions_are_uncorrelated(n, lag):
-    for order in orders(n):
-        correlation = np.corrcoef(order[:-lag], order[lag:])[0, 1]
-        assert abs(correlation) < 5 / np.sqrt(n)
+    """A chi-square test at one in a million; with fixed keys, it passes always or never."""
+    _, counts = np.unique(orders(4), axis=0, return_counts=True)
+    assert counts.size == 24
+    assert scipy.stats.chisquare(counts).pvalue > 1e-6
 
 
 @pytest.mark.parametrize(("batch_size", "n"), [(1, 1), (3, 7), (4, 10), (10, 10), (2, 101)])
@@ -117,13 +80,6 @@ def test_epochs_and_keys_have_different_orders():
     seen = {tuple(epoch) for epoch in stream(10, 10, 200).reshape(20, 10)}
     seen |= {tuple(indices(10, 10)(jax.random.key(s), 0).tolist()) for s in range(1, 21)}
     assert len(seen) == 40
-
-
-def test_consecutive_epochs_are_independent():
-    two_epochs = jax.vmap(lambda key: jnp.stack([shuffle.indices(key, e, 7, 7) for e in range(2)]))
-    first, second = np.moveaxis(jax.jit(two_epochs)(jax.random.split(KEY, 20_000)), 1, 0)
-    assert_uniform(first[:, 0] * 7 + second[:, 0], 49)
-    assert_uniform(first[:, 6] * 7 + second[:, 0], 49)  # neighbours in the stream
 
 
 def test_positions_up_to_2_to_the_32():

@@ -11,9 +11,7 @@ from gan_jax.errors import InputError
 from gan_jax.networks.mlp import MLP
 from gan_jax.optimizers import Optimizer
 from gan_jax.spec import GANSpec, Prior
-from tests.conftest import make_hparams, picture
-from tests.e2e.test_commands import assert_one_line, call
-from tests.sweeps.test_figures import figure_of
+from tests.conftest import assert_one_line_error, call, figure_of, make_hparams, picture
 
 
 def linear(**changes) -> GANSpec:
@@ -82,7 +80,7 @@ def test_command(tiny, tmp_path, monkeypatch, capfd):
     assert "eigenvalues, largest modulus" in capfd.readouterr().out
     assert picture(out).size[0] > 500
     assert call(spectrum, monkeypatch, *arguments) == 2
-    assert_one_line(capfd.readouterr().err, "exists; remove it or name another")
+    assert_one_line_error(capfd.readouterr().err, "exists; remove it or name another")
     out.unlink()
     assert call(spectrum, monkeypatch, *arguments, "--num=5001") == 2
-    assert_one_line(capfd.readouterr().err, "--num=5001: at most 5000")
+    assert_one_line_error(capfd.readouterr().err, "--num=5001: at most 5000")

@@ -1,17 +1,8 @@
-import sys
-
 import pytest
 
-from gan_jax import cli, sweep
+from gan_jax import sweep
 from gan_jax.writers import write_json
-from tests.conftest import tiny_config
-
-
-def call(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
-    with pytest.raises(SystemExit) as e:
-        cli.run(sweep.main)
-    return e.value.code
+from tests.conftest import assert_one_line_error, call, tiny_config
 
 
 @pytest.fixture
@@ -33,7 +24,7 @@ SWEEP = ("--config=config.json", "--sweep=rates.py")
 def test_dry_run_prints_the_units_and_writes_nothing(files, monkeypatch, capsys):
     before = set(files.rglob("*"))
     metrics = "--config.eval_metrics=parzen"
-    assert call(monkeypatch, *SWEEP, "--seeds=3", "--dry_run", metrics) == 0
+    assert call(sweep, monkeypatch, *SWEEP, "--seeds=3", "--dry_run", metrics) == 0
     out = capsys.readouterr().out
     assert "members: 12, units: 2" in out
     assert "unit 1: 6 members" in out
@@ -62,8 +53,6 @@ def test_dry_run_prints_the_units_and_writes_nothing(files, monkeypatch, capsys)
 )
 def test_mistakes_are_one_line(arguments, message, files, monkeypatch, capfd):
     before = set(files.rglob("*"))
-    assert call(monkeypatch, *arguments) == 2
-    err = capfd.readouterr().err
-    assert err.count("\n") == 1
-    assert message in err
+    assert call(sweep, monkeypatch, *arguments) == 2
+    assert_one_line_error(capfd.readouterr().err, message)
     assert set(files.rglob("*")) == before

@@ -16,18 +16,7 @@ from gan_jax import algorithms, checkpoint, config, draws, plots, population, tr
 from gan_jax.draws import Stream
 from gan_jax.errors import InputError
 from gan_jax.writers import png
-from tests.conftest import picture, tiny_config
-
-
-def files(directory: pathlib.Path) -> dict[str, bytes]:
-    """Contents of all that a run leaves, but for checkpoints and run.json."""
-    names = ["metrics.jsonl", "config.json", "curves.png", "samples.gif"]
-    paths = [directory / name for name in names] + sorted(directory.glob("samples/*"))
-    return {str(p.relative_to(directory)): p.read_bytes() for p in paths}
-
-
-def sha(directory: pathlib.Path) -> str:
-    return workdir.read_json(directory / "run.json")["params_sha256"]
+from tests.conftest import files, picture, sha, tiny_config
 
 
 def steps_of(directory: pathlib.Path) -> list[int]:
@@ -165,20 +154,6 @@ def test_a_signal_saves_the_current_state(step, tiny, finished, tmp_path, monkey
     assert sha(tmp_path) == sha(finished[0])
 
 
-def test_a_finished_run_is_left_alone(tiny, finished, capsys):
-    before = {p: p.stat().st_mtime_ns for p in finished[0].rglob("*")}
-    assert train.run(tiny, finished[0], "digits") == 0
-    assert "finished" in capsys.readouterr().out
-    assert {p: p.stat().st_mtime_ns for p in finished[0].rglob("*")} == before
-
-
-def test_without_a_directory_runs_are_numbered(tiny, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs/digits/1").mkdir(parents=True)
-    assert train.run(config.replace(tiny, {"num_steps": 1}), None, "digits") == 0
-    assert (tmp_path / "runs/digits/2/run.json").exists()
-
-
 # Divergence
 
 
@@ -235,14 +210,6 @@ def test_points_beyond_sigmoid_are_refused(tiny, tmp_path):
     with pytest.raises(InputError, match=r"batch_size is 21, but .* has only 20 examples"):
         train.run(config.replace(c, {"batch_size": 21}), tmp_path / "run", "points")
     assert not (tmp_path / "run").exists()
-
-
-def test_points_are_scattered(tiny, tmp_path):
-    points = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
-    np.save(tmp_path / "points.npy", points)
-    changes = {"dataset": f"npy:{tmp_path}/points.npy", "generator.output": "linear"}
-    assert train.run(config.replace(tiny, changes), tmp_path / "run", "points") == 0
-    assert picture(tmp_path / "run/samples/step_0000012.png").size == (480, 480)
 
 
 def test_tensorboard_has_scalars_and_pictures(tiny, tmp_path):

@@ -198,16 +198,6 @@ def jsd(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
     return min(f_divergence("js", p, q) / 2, LOG_2)  # not computed from m, which may underflow
 
 
-def total_variation(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
-    """sum(|p - q|) / 2, between 0 and 1.
-
-    With equally many real and fake examples, thresholding D* at 1/2 attains the highest possible
-    accuracy, (1 + TV) / 2.
-    """
-    p, q = _pair(p=p, q=q)
-    return min(float(np.sum(np.abs(p - q))) / 2, 1.0)
-
-
 class Divergence(NamedTuple):
     """An f-divergence E_q[f(p / q)], where f is convex and f(1) = 0.
 

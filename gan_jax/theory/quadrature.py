@@ -12,7 +12,7 @@ from gan_jax.theory.divergences import TOLERANCE, distribution
 
 
 class Grid(NamedTuple):
-    """Equal cells covering an interval or a square (midpoint rule).
+    """Equal cells covering an interval (midpoint rule).
 
     For smooth densities that vanish at the boundary, the error falls faster than any power of the
     cell size. For mixtures of Gaussians with smallest standard deviation s, the JSD is accurate to
@@ -22,8 +22,8 @@ class Grid(NamedTuple):
     if they jump only at cell edges; truncated ones converge to second order.
     """
 
-    points: np.ndarray  # cell centres, (n,) or (n, n, 2)
-    weights: np.ndarray  # cell sizes, (n,) or (n, n)
+    points: np.ndarray  # cell centres, (n,)
+    weights: np.ndarray  # cell sizes, (n,)
 
 
 def grid_1d(low: float, high: float, n: int) -> Grid:
@@ -40,22 +40,11 @@ def grid_1d(low: float, high: float, n: int) -> Grid:
     return Grid(low + size * (np.arange(n) + 0.5), np.full(n, size))
 
 
-def grid_2d(low: float, high: float, n: int) -> Grid:
-    """A grid of n by n cells on [low, high]^2, with `points[i, j] == (x_i, y_j)`.
-
-    Raises:
-      InputError: see `grid_1d`.
-    """
-    side = grid_1d(low, high, n)
-    points = np.stack(np.meshgrid(side.points, side.points, indexing="ij"), axis=-1)
-    return Grid(points, np.multiply.outer(side.weights, side.weights))
-
-
 def masses(density: Callable[[np.ndarray], npt.ArrayLike], grid: Grid) -> np.ndarray:
     """Cell probabilities of a normalised density.
 
     Args:
-      density: maps points, (n,) or (n, n, 2), to densities, (n,) or (n, n). Cells where it
+      density: maps points, (n,), to densities, (n,). Cells where it
         underflows to 0 (for a Gaussian, beyond 38 standard deviations) are outside its support.
       grid: covers all but `TOLERANCE` of the density.
 

@@ -13,7 +13,9 @@ from gan_jax.data.folders import IMAGE_SUFFIXES
 from tests.data.conftest import assert_same, in_process, one_line_error
 
 Image.init()
-WRITABLE = sorted(s for s in IMAGE_SUFFIXES if Image.EXTENSION[s] in Image.SAVE)
+# One suffix of each format that Pillow can write.
+WRITABLE = {Image.EXTENSION[s]: s for s in sorted(IMAGE_SUFFIXES)}
+WRITABLE = [suffix for kind, suffix in WRITABLE.items() if kind in Image.SAVE]
 
 
 @pytest.fixture
@@ -209,9 +211,8 @@ def test_grey_joins_colour(folder):
     assert (abs(colour - 200) < 5).all()
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(folder, suffix, orientation):
+def test_exif_orientation(folder, orientation):
     corners = np.zeros((32, 48, 3), np.uint8)  # upright: dark, red, green; white at the right end
     corners[:16, 32:], corners[16:, :16], corners[16:, 32:] = [255, 0, 0], [0, 255, 0], 255
     stored = {  # as the camera stores what is upright with this orientation
@@ -227,7 +228,7 @@ def test_exif_orientation(folder, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(np.ascontiguousarray(stored))
-    image.save(folder / f"a{suffix}", exif=exif, quality=100, subsampling=0)
+    image.save(folder / "a.jpg", exif=exif, quality=100, subsampling=0)
     assert np.abs(load_one(folder) - corners.astype(float)).mean() < 8
 
 
@@ -263,26 +264,22 @@ def test_a_transparent_colour_is_white(folder, mode, key):
     assert load_one(folder).tolist() == [[[255] * len(mode), [50] * len(mode)]]
 
 
-def png_of_16_bits(shape: tuple[int, ...]) -> bytes:
+def png_of_16_bits(channels: int) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
-        size, check = len(content), zlib.crc32(kind + content)
-        return struct.pack(">I4s", size, kind) + content + struct.pack(">I", check)
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", check)
 
-    height, width, channels = shape
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    rows = zlib.compress(height * (b"\0" + width * channels * b"\x01\xff"))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    )
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 0 if channels == 1 else 2, 0, 0, 0)
+    row = zlib.compress(b"\0" + channels * b"\x01\xff")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        *((f"{channels}.png", png_of_16_bits((3, 2, channels))) for channels in (1, 2, 3, 4)),
-        ("a.pgm", b"P5 2 1 65535\n" + b"\x01\xff" * 2),
-        ("a.ppm", b"P6 2 1 65535\n" + b"\x01\xff" * 6),
+        ("grey.png", png_of_16_bits(1)),
+        ("colour.png", png_of_16_bits(3)),
+        ("colour.ppm", b"P6 2 1 65535\n" + b"\x01\xff" * 6),
     ],
 )
 def test_16_bit_images_are_refused(folder, name, content):

@@ -22,8 +22,9 @@ from decimal import Decimal
 import pytest
 
 from benchmarks import pacgan_table1, table1
-from gan_jax import config
+from gan_jax import config, evaluate
 from gan_jax.config import schema
+from gan_jax.evaluation.baselines import BASELINES
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -241,6 +242,16 @@ def test_table_1():
             assert_row(
                 page, label, (entry["value"], *spread, entry["baselines"]["real data"]["value"])
             )
+
+
+def test_evaluation_table():
+    found = read("mnist-evaluation.json")
+    rows = {
+        row: {name: entry["baselines"][row] for name, entry in found["metrics"].items()}
+        for row in BASELINES
+    }
+    table = evaluate.table(found["metrics"], rows, found["samples"])
+    assert "\n".join(table) in (ROOT / "docs/evaluation.md").read_text()
 
 
 def test_mode_coverage():

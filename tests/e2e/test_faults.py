@@ -12,10 +12,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, cli, config, device, plots, train, workdir, writers
+from gan_jax import checkpoint, cli, config, plots, train, workdir, writers
 from gan_jax.errors import InputError
-from tests.conftest import ROOT, fill, tiny_config
-from tests.test_train import files, sha
+from tests.conftest import ROOT, assert_one_line_error, contents, files, fill, sha, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +38,6 @@ def halfway(undisturbed, tmp_path):
     record = workdir.read_json(directory / "run.json")
     writers.write_json(directory / "run.json", record | {"status": "running"})
     return directory
-
-
-def contents(directory: pathlib.Path) -> dict[pathlib.Path, tuple[int, bytes]]:
-    """Every file but hidden ones, with its time of modification."""
-    visible = (p for p in directory.rglob("*") if p.is_file() and not p.name.startswith("."))
-    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in visible}
 
 
 def assert_same_end(a: pathlib.Path, b: pathlib.Path) -> None:
@@ -76,6 +69,8 @@ def test_resume_is_bitwise_identical(tiny, halfway, undisturbed):
     checkpoints = halfway / "checkpoints"
     shutil.copytree(checkpoints / "step_0000008", checkpoints / "unfinished")
     shutil.copytree(checkpoints / "step_0000004", checkpoints / "doomed")
+    with workdir.lock(halfway), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
+        train.run(tiny, halfway, "digits")
     assert train.run(config.replace(tiny, {"keep_checkpoints": 1}), halfway, "digits") == 0
     assert resumed_from(halfway) == 8
     assert [p.name for p in checkpoints.iterdir()] == ["step_0000012"]
@@ -193,16 +188,18 @@ def test_another_environment_is_said_and_recorded(tiny, halfway, monkeypatch, ca
 
 
 def test_jax_variables_do_not_change_bytes(tiny, undisturbed, tmp_path):
-    others = {
-        "jax_default_prng_impl": "rbg",
-        "jax_default_matmul_precision": "bfloat16",
-        "jax_numpy_dtype_promotion": "strict",
-        "jax_numpy_rank_promotion": "raise",
-        "jax_legacy_prng_key": "error",
-        "jax_threefry_partitionable": "0",
-        "jax_random_seed_offset": "3",
+    variables = {
+        "JAX_ENABLE_X64": "1",
+        "JAX_DEFAULT_PRNG_IMPL": "rbg",
+        "JAX_THREEFRY_PARTITIONABLE": "0",
+        "JAX_RANDOM_SEED_OFFSET": "3",
+        "JAX_LEGACY_PRNG_KEY": "error",
+        "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_DISABLE_JIT": "1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
-    variables = {name.upper(): others.get(name, "1") for name in device.PINNED}
     writers.write_json(tmp_path / "config.json", tiny.to_dict())
     for module, *arguments in (
         ("main", f"--config={tmp_path}/config.json"),
@@ -231,9 +228,7 @@ def test_a_removed_workdir_is_one_line(tiny, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as e:
         cli.run(lambda: train.run(tiny, directory, "digits"))
     assert e.value.code == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "No such file or directory" in err
+    assert_one_line_error(capsys.readouterr().err, "No such file or directory")
     assert not directory.exists()
 
 

@@ -4,16 +4,16 @@ import hashlib
 import io
 import pathlib
 import shutil
-import sys
 
 import jax
 import numpy as np
 import pytest
 
-from gan_jax import cli, data
+from gan_jax import data
 from gan_jax.errors import InputError
 from gan_jax.evaluation import classifier
 from gan_jax.evaluation.classifier import FEATURES, Evaluator
+from tests.conftest import assert_one_line_error, call
 from tests.evaluation.conftest import random_params, shorten, spots, untrained
 
 PINNED = pathlib.Path(classifier.__file__).parent / "weights" / "mnist-v1.npz"
@@ -237,20 +237,14 @@ def test_damaged_entries_are_trained_again(cache, quick, caplog, monkeypatch):
 # The command
 
 
-def call(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["classifier", *arguments])
-    with pytest.raises(SystemExit) as info:
-        cli.run(classifier.main)
-    return info.value.code
-
-
 def test_the_command_reproduces_its_file(tmp_path, cache, monkeypatch, capfd):
     shorten(monkeypatch)
     images, labels = spots(100).images, np.array([2, 5, 9])[spots(100).labels]
     np.savez(tmp_path / "x.npz", images=images, labels=labels)
     name = f"npz:{tmp_path / 'x.npz'}"
     for out in ("a.npz", "b.npz"):
-        assert call(monkeypatch, f"--dataset={name}", f"--out={tmp_path / out}") == 0
+        arguments = f"--dataset={name}", f"--out={tmp_path / out}"
+        assert call(classifier, monkeypatch, *arguments) == 0
         printed = capfd.readouterr().out
     content = (tmp_path / "a.npz").read_bytes()
     assert content == (tmp_path / "b.npz").read_bytes()
@@ -274,7 +268,5 @@ def test_the_command_reproduces_its_file(tmp_path, cache, monkeypatch, capfd):
 def test_mistakes_are_one_line(dataset, out, problem, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.zeros((9, 2)))
-    assert call(monkeypatch, f"--dataset={dataset}", f"--out={out}") == 2
-    error = capfd.readouterr().err
-    assert problem in error
-    assert error.count("\n") == 1
+    assert call(classifier, monkeypatch, f"--dataset={dataset}", f"--out={out}") == 2
+    assert_one_line_error(capfd.readouterr().err, problem)

@@ -1,3 +1,5 @@
+"""Tests of gan_jax.evaluation.registry: metrics by name, and when they are unavailable."""
+
 import functools
 import json
 
@@ -10,17 +12,34 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation import classifier as evaluators
 from gan_jax.evaluation import registry
 from gan_jax.evaluation.metrics import classifier, frechet, kernel, neighbours, parzen
-from gan_jax.evaluation.registry import METRICS
+from gan_jax.evaluation.registry import METRICS, Reference
 from tests.evaluation.conftest import (
     GENERAL,
     MIXTURE,
     PIXELS,
-    configured,
-    make_reference,
+    shorten,
     spots,
-    untrained,
+    spots_config,
+    untrained_reference,
     write,
 )
+
+
+def reference(config, names=tuple(GENERAL), num=1280) -> Reference:
+    train = data.load(config.dataset, config.split)
+    return registry.reference(config, train, config.test_split, names, num)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Reference:
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        return reference(spots_config(write(tmp_path_factory.mktemp("x") / "x.npz", spots(500))))
+
+
+@pytest.fixture(scope="module")
+def random() -> Reference:
+    return untrained_reference()
 
 
 @pytest.fixture(scope="module")
@@ -29,279 +48,223 @@ def new() -> np.ndarray:
 
 
 @pytest.fixture
-def few_splits(monkeypatch):
+def few_splits(monkeypatch) -> None:
     for module, name in (
         (frechet, "frechet"),
         (frechet, "extrapolated"),
         (neighbours, "manifold"),
-        (parzen, "parzen"),
     ):
-        monkeypatch.setattr(module, name, functools.partial(getattr(module, name), splits=3))
+        monkeypatch.setattr(module, name, functools.partial(getattr(module, name), splits=4))
+    line = functools.partial(frechet._intercept, parts=2)  # compiles faster than 10
+    monkeypatch.setattr(frechet, "_intercept", line)
 
 
 def values(entries) -> dict[str, float]:
     return {name: entry["value"] for name, entry in entries.items()}
 
 
-def test_every_metric_is_its_function(labelled, new, few_splits):
-    entries = registry.score(new, labelled, GENERAL, seed=5)
+# Scores
+
+
+def test_score_returns_what_each_metric_returns(trained, new, few_splits):
+    entries = registry.score(new, trained, GENERAL, seed=5)
     assert list(entries) == GENERAL
     assert json.loads(json.dumps(entries)) == entries
-    for name, entry in entries.items():
-        assert entry["low"] <= entry["value"] <= entry["high"], name
-    features, probabilities = evaluators.outputs(labelled.evaluator, new)
-    counts, real = (classifier.histogram(p) for p in (probabilities, labelled.probabilities))
-    memorisation = neighbours.memorisation(
-        *(
-            x.reshape(len(x), -1) / np.float32(255)
-            for x in (new, labelled.train.images, labelled.test)
-        )
-    )
-    window = parzen.parzen(new, labelled.validation, labelled.test, 5)
+    features, probabilities = evaluators.outputs(trained.evaluator, new)
+    counts, real = (classifier.histogram(p) for p in (probabilities, trained.probabilities))
+    flat = [
+        x.reshape(len(x), -1) / np.float32(255) for x in (new, trained.train.images, trained.test)
+    ]
+    memorisation = neighbours.memorisation(*flat)
+    window = parzen.parzen(new, trained.validation, trained.test)
     expected = {
-        "fid": frechet.frechet(features, labelled.features, 5),
-        "fid_infinity": frechet.extrapolated(features, labelled.features, 5),
-        "kid": kernel.kernel(features, labelled.features),
-        **neighbours.manifold(real=labelled.features, fake=features, seed=5),
+        "fid": frechet.frechet(features, trained.features, 5),
+        "fid_infinity": frechet.extrapolated(features, trained.features, 5),
+        "kid": kernel.kernel(features, trained.features),
+        **neighbours.manifold(real=trained.features, fake=features, seed=5),
         "classifier_score": classifier.classifier_score(probabilities),
         "class_kl": classifier.class_kl(counts, real),
+        "modes": (3, 3, 3),
         "memorisation": memorisation.score,
         "parzen": window.score,
     }
     for name, score in expected.items():
         found = tuple(entries[name][field] for field in ("value", "low", "high"))
         assert found == pytest.approx(tuple(score), rel=1e-6), name
-    assert entries["modes"] == {"value": 3, "low": 3, "high": 3}
-    assert entries["class_kl"]["histogram"] == counts.tolist()
-    assert entries["class_kl"]["data_histogram"] == real.tolist()
-    assert entries["memorisation"]["median_distance"] == np.median(memorisation.distance)
-    assert entries["memorisation"]["test_median_distance"] == np.median(memorisation.test_distance)
-    assert entries["parzen"]["sigma"] == window.sigma
-    assert entries["parzen"]["standard_error"] == window.error
+    details = {name: [*entry.values()][3:] for name, entry in entries.items()}
+    assert {name: found for name, found in details.items() if found} == {
+        "class_kl": [counts.tolist(), real.tolist()],
+        "memorisation": [np.median(memorisation.distance), np.median(memorisation.test_distance)],
+        "parzen": [window.error, window.sigma],
+    }
 
 
-def test_only_requested_metrics_are_computed(monkeypatch, new, few_splits):
-    ref = untrained()
+def test_mixture_metrics_need_a_known_mixture():
+    config = config_lib.load("ring")
+    train = data.load("ring")
+    assert not registry.unavailable_metrics(config, train, train, 500).keys() & set(MIXTURE)
+    found = values(
+        registry.score(train.images[:500], reference(config, MIXTURE, 500), MIXTURE, seed=0)
+    )
+    assert found["modes_covered"] == 8
+    assert found["high_quality"] == pytest.approx(0.989, abs=0.02)
+    assert found["reverse_kl"] < 0.05
+
+
+def test_only_requested_metrics_are_computed(random, new, monkeypatch):
     monkeypatch.setattr(kernel, "kernel", None)
     monkeypatch.setattr(frechet, "frechet", None)
-    assert registry.score(new, ref, ["recall", "modes"]).keys() == {"recall", "modes"}
+    assert registry.score(new, random, ["modes"]).keys() == {"modes"}
     monkeypatch.setattr(evaluators, "outputs", None)
-    assert registry.score(new, ref, ["parzen"]).keys() == {"parzen"}
+    assert registry.score(new, random, ["parzen"]).keys() == {"parzen"}
 
 
-def test_values_are_the_same_without_intervals(new, few_splits):
-    ref = untrained()
-    names = [name for name in GENERAL if name != "fid_infinity"]
-    entries = registry.score(new, ref, names, intervals=False)
-    assert values(entries) == pytest.approx(values(registry.score(new, ref, names)), rel=1e-6)
-    skipped = {name for name, entry in entries.items() if np.isnan([entry["low"]]).all()}
-    assert skipped == {"fid", "precision", "recall", "density", "coverage", "parzen"}
+def test_values_do_not_depend_on_intervals(random, new, few_splits):
+    entries = registry.score(new, random, GENERAL, intervals=False)
+    expected = values(registry.score(new, random, GENERAL))
+    assert values(entries) == pytest.approx(expected, rel=1e-6)
+    assert {name for name, entry in entries.items() if np.isnan([entry["low"]]).all()} == {
+        "fid",
+        "fid_infinity",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+    }
 
 
-def test_uint8_and_floats_score_the_same(new, few_splits):
-    ref = untrained()
-    names = [name for name in GENERAL if name != "fid_infinity"]
-    expected = registry.score(new, ref, names)
+def test_bytes_and_floats_score_alike(random, new):
+    names = ["kid", "classifier_score", *PIXELS]
+    expected = registry.score(new, random, names)
     nearly = new / 255 + np.random.default_rng(0).uniform(-0.4, 0.4, new.shape) / 255
-    for same in (new / np.float32(255), nearly):  # the evaluator sees them rounded
-        found = registry.score(same, ref, names)
-        for name in names:
-            if METRICS[name].needs == "evaluator":
-                assert found[name] == expected[name], name
-    exact = registry.score(new / np.float32(255), ref, PIXELS)
+    for floats in (new / np.float32(255), nearly):  # the evaluator sees them rounded
+        found = registry.score(floats, random, names)
+        assert all(found[name] == expected[name] for name in names[:2])
+    found = registry.score(new / np.float32(255), random, PIXELS)
     for name in PIXELS:
-        assert exact[name] == pytest.approx(expected[name], rel=1e-5)
+        assert found[name] == pytest.approx(expected[name], rel=1e-5)
 
 
-def test_lower_is_better():
-    assert registry.lower_is_better("fid", 2.0) == 2
-    assert registry.lower_is_better("parzen", 2.0) == -2
-    assert registry.lower_is_better("recall", 0.25) == -0.25
-    assert registry.lower_is_better("memorisation", 0.25) == 0.25
-    assert registry.lower_is_better("memorisation", 0.75) == 0.25
-    assert registry.lower_is_better("density", 1.25) == 0.25
-    assert registry.lower_is_better("d_loss", 1.5) == 1.5
-
-
-def test_best_value():
-    values = np.array([[np.nan, 2.0], [-3.0, 0.75]])
-    assert registry.best("fid", values) == -3
-    assert registry.best("parzen", values) == 2
-    assert registry.best("density", values) == 0.75
-    assert np.isnan(registry.best("fid", np.full(3, np.nan)))
-
-
-# What is available
+def test_each_failure_shows_in_its_metric(trained, new):
+    names = ["precision", "recall", "coverage", "class_kl", "modes", "memorisation", "fid"]
+    rng, likeliest = np.random.default_rng(0), evaluators.outputs(trained.evaluator, new)[1][:, 0]
+    good, collapsed, copied, noisy, black = (
+        values(registry.score(images, trained, names, intervals=False))
+        for images in (
+            new,
+            np.repeat(new[likeliest.argmax()][None], 1280, axis=0),
+            np.resize(trained.train.images, new.shape),
+            rng.integers(0, 256, new.shape).astype(np.uint8),
+            np.zeros_like(new),
+        )
+    )
+    assert min(good["precision"], good["recall"], copied["precision"]) > 0.8
+    assert good["class_kl"] < 0.1 < 0.7 < collapsed["class_kl"]
+    assert collapsed["recall"] < 0.1
+    assert collapsed["coverage"] < 0.2
+    assert collapsed["modes"] == 1 < good["modes"] == 3
+    assert noisy["memorisation"] < 0.1 < 0.3 < good["memorisation"] < 0.7
+    assert copied["memorisation"] > 0.95
+    assert noisy["precision"] < 0.1
+    assert min(noisy["fid"], black["fid"]) > 5 * good["fid"]
+    assert np.isfinite([*black.values()]).all()
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "reason"),
+    ("images", "names", "words"),
     [
-        (spots(30).images, None, "no labels"),
-        (spots(30).images, np.zeros(30, np.int32), "a single class"),
-        (np.zeros((30, 8, 8, 1), np.uint8), np.arange(30) % 2, "all images of the data set are eq"),
-        (np.zeros((30, 2), np.float32), np.arange(30) % 2, "points"),
+        (np.full((9, 8, 8, 1), np.nan, np.float32), ["parzen"], "uint8, or finite floats"),
+        (np.zeros((9, 8, 8, 1), np.int64), ["modes"], "uint8, or finite floats"),
+        (np.zeros((1, 8, 8, 1), np.uint8), ["kid"], "at least 2"),
+        (np.zeros((1279, 8, 8, 1), np.uint8), ["fid_infinity"], "at least 1280"),
+        (np.zeros((9, 7, 8, 1), np.uint8), ["modes"], r"\(n, 8, 8, 1\)"),
+        (np.zeros((9, 7, 8, 1), np.uint8), ["parzen"], "must have 56 columns, not 64"),
     ],
 )
-def test_data_without_classes_have_pixel_metrics(tiny, images, labels, reason):
-    dataset = data.from_arrays(images, labels)
-    unavailable = registry.unavailable_metrics(tiny, dataset, dataset, 1280)
-    assert unavailable.keys() == METRICS.keys() - set(PIXELS)
-    for name, why in unavailable.items():
-        assert ("not one of the mixtures" if name in MIXTURE else reason) in why
+def test_unusable_samples_are_refused(images, names, words, random):
+    with pytest.raises(InputError, match=words):
+        registry.score(images, random, names)
 
 
-def test_mixtures_have_mixture_metrics(tiny):
-    config = config_lib.replace(tiny, {"dataset": "ring"})
-    points = data.from_arrays(np.zeros((30, 2), np.float32), np.arange(30) % 2)
-    assert not MIXTURE & registry.unavailable_metrics(config, points, points, 9).keys()
-    config.dataset = "gaussian1d"
-    assert registry.unavailable_metrics(config, points, points, 9).keys() >= MIXTURE
-
-
-def test_memorisation_needs_unseen_examples(tiny):
-    config = config_lib.replace(tiny, {"split": "train[:10]", "test_split": "train[9:]"})
-    unavailable = functools.partial(
-        registry.unavailable_metrics, config, spots(30), spots(30), num=1280
-    )
-    assert unavailable().keys() == {"memorisation", *MIXTURE}
-    assert unavailable(test_split="train").keys() == {"memorisation", *MIXTURE}
-    assert unavailable(test_split="train[10:]").keys() == MIXTURE
-    assert unavailable(test_split="test").keys() == MIXTURE
-
-
-@pytest.mark.parametrize("name", GENERAL)
-def test_minimum_sizes_are_exact(tiny, monkeypatch, name):
-    """A metric is available exactly where it can be computed, in samples and in examples."""
-    ref, metric = untrained(), METRICS[name]
-    samples, test = (np.resize(spots(40).images, (n, 8, 8, 1)) for n in (1280, 100))
-
-    def can(num: int, examples: int) -> bool:
-        subset = data.from_arrays(test[:examples], np.arange(examples))
-        known = name not in registry.unavailable_metrics(tiny, spots(30), subset, num)
-        small = ref._replace(
-            test=test[:examples],
-            features=ref.features[:examples],
-            probabilities=ref.probabilities[:examples],
-        )
-        try:
-            (entry,) = registry.score(samples[:num], small, [name]).values()
-        except InputError as e:
-            assert "at least" in str(e)
-            assert not known
-            return False
-        assert np.isfinite([entry[key] for key in ("value", "low", "high")]).all()
-        assert known
-        return True
-
-    assert can(metric.least, metric.least_test)
-    for num, examples in ((metric.least - 1, 100), (metric.least, metric.least_test - 1)):
-        if min(num, examples) > 0:
-            assert not can(num, examples)
-
-
-def test_small_test_split_gives_reason(tiny):
-    unavailable = registry.unavailable_metrics(tiny, spots(30), spots(5), 1280, "train[7:]")
-    assert unavailable.keys() >= {"precision", "recall", "density", "coverage"}
-    assert unavailable["recall"] == "it needs 24 examples to compare with; train[7:] has 5"
-    unavailable = registry.unavailable_metrics(tiny, spots(30), spots(30), 3)
-    assert unavailable["fid"] == "it needs 4 samples, not 3"
-
-
-@pytest.mark.parametrize("names", [["parzen", "fid"], ["coverage"]])
-def test_unavailable_metrics_are_refused(tmp_path, names):
-    name = write(tmp_path / "x.npz", spots(303))
-    config = configured(name, test_split="train[300:303]", validation_split="train[:9]")
-    with pytest.raises(InputError, match=f"{names[-1]} cannot be measured: it needs .* has 3"):
-        make_reference(config, names)
-    assert make_reference(config, ["parzen"]).evaluator is None
+def test_lower_is_better():
+    cases = [("fid", 2, 2), ("parzen", 2, -2), ("memorisation", 0.25, 0.25), ("d_loss", 1.5, 1.5)]
+    for name, value, expected in [*cases, ("density", 1.25, 0.25), ("memorisation", 0.75, 0.25)]:
+        assert registry.lower_is_better(name, float(value)) == expected
+    array = np.array([[np.nan, 2.0], [-3.0, 0.75]])
+    assert [registry.best(n, array) for n in ("fid", "parzen", "density")] == [-3, 2, 0.75]
+    assert np.isnan(registry.best("fid", np.full(3, np.nan)))
 
 
 # References
 
 
-def test_reference_has_the_requested_splits(labelled):
+def test_a_reference_holds_the_requested_splits(trained):
     whole = spots(500)
-    np.testing.assert_array_equal(labelled.train.images, whole.images[:300])
-    np.testing.assert_array_equal(labelled.validation, whole.images[300:400])
-    np.testing.assert_array_equal(labelled.test, whole.images[400:])
-    assert labelled.features.shape == (100, evaluators.FEATURES)
-    assert labelled.probabilities.shape == (100, 3)
-    # Of the whole split, so that runs on parts of it are comparable.
-    assert labelled.evaluator.name == evaluators.load("npz:", whole).name
-    assert labelled.evaluator.accuracy > 0.9
+    np.testing.assert_array_equal(trained.train.images, whole.images[:300])
+    np.testing.assert_array_equal(trained.validation, whole.images[300:400])
+    np.testing.assert_array_equal(trained.test, whole.images[400:])
+    for found, expected in zip(
+        trained[4:6], evaluators.outputs(trained.evaluator, trained.test), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    # Of the whole split, so that runs on parts of it share an evaluator.
+    assert trained.evaluator.name == evaluators.load("npz:", whole).name
+    assert trained.evaluator.accuracy > 0.9
 
 
-def test_unlabelled_data_need_no_evaluator(tmp_path, new):
-    config = configured(write(tmp_path / "x.npz", spots(500), labelled=False))
-    with pytest.raises(InputError, match="has no labels"):
-        make_reference(config)
-    ref = make_reference(config, PIXELS)
+def test_points_are_scored_without_an_evaluator(tmp_path):
+    points = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", points)
+    config = spots_config(f"npz:{tmp_path}/x.npz")
+    ref = reference(config, PIXELS)
     assert ref.evaluator is None
-    assert registry.score(new, ref, PIXELS).keys() == set(PIXELS)
+    copies = values(registry.score(ref.train.images[:50], ref, PIXELS))
+    far = values(registry.score(ref.train.images[:50] + 9, ref, PIXELS))
+    assert copies["memorisation"] > 0.95 > 0.05 > far["memorisation"]
+    assert copies["parzen"] > far["parzen"]
     with pytest.raises(InputError, match="no evaluator"):
-        registry.score(new, ref, ["fid"])
-    config.test_split = "test"
-    with pytest.raises(InputError, match="config.test_split.*test"):
-        make_reference(config, PIXELS)
+        registry.score(points, ref, ["fid"])
+    with pytest.raises(InputError, match=r"fid cannot be measured: .* points, not images"):
+        reference(config, ["fid"])
+    config.validation_split = "validation"
+    with pytest.raises(InputError, match=r"config\.validation_split: .*'validation'"):
+        reference(config, PIXELS)
 
 
-def test_parzen_width_is_chosen_on_validation(new):
-    ref = untrained()
-    ref = ref._replace(validation=255 - ref.test)  # far from every sample: wide is best
-    sigma = registry.score(new, ref, ["parzen"], intervals=False)["parzen"]["sigma"]
-    assert sigma == parzen.parzen(new, ref.validation, ref.test, 0).sigma
-    assert sigma != parzen.parzen(new, ref.test, ref.test, 0).sigma
+_BLACK = data.from_arrays(np.zeros_like(spots(20).images), spots(20).labels)
+_FID = ["fid", "fid_infinity"]
+_MANIFOLD = ["precision", "recall", "density", "coverage"]
+_BY_EVALUATOR = [name for name in GENERAL if name not in PIXELS]
 
 
 @pytest.mark.parametrize(
-    "images",
-    [np.full((9, 8, 8, 1), np.nan, np.float32), np.zeros((9, 8, 8, 1), np.int64)],
-    ids=["nan", "int64"],
+    ("train", "num_test", "num", "split", "missing", "reason"),
+    [
+        (spots(20), 24, 1280, "train[10:]", [], ""),
+        (spots(20), 24, 1280, "train[9:]", ["memorisation"], "has examples of the training set"),
+        (spots(20), 24, 1279, "test", ["fid_infinity"], "it needs 1280 samples, not 1279"),
+        (spots(20), 23, 1280, "test", _MANIFOLD, "24 examples to compare with; test has 23"),
+        (spots(20), 3, 1280, "test", _FID, "needs 4 examples to compare with; test has 3"),
+        (spots(20), 1, 1280, "test", ["kid"], "2 examples to compare with; test has 1"),
+        (spots(20)._replace(labels=None), 24, 1280, "test", _BY_EVALUATOR, "no labels"),
+        (spots(20)._replace(labels=np.ones(20)), 24, 1280, "test", _BY_EVALUATOR, "single class"),
+        (_BLACK, 24, 1280, "test", _BY_EVALUATOR, "all images of the data set are equal"),
+    ],
 )
-def test_invalid_samples_are_refused(images):
-    with pytest.raises(InputError, match="samples must be uint8, or finite floats"):
-        registry.score(images, untrained(), ["parzen", "modes"])
+def test_unavailable_metrics(train, num_test, num, split, missing, reason, tiny):
+    config = config_lib.replace(tiny, {"split": "train[:10]"})
+    found = registry.unavailable_metrics(config, train, spots(num_test), num, split)
+    assert [name for name in found if reason and reason in found[name]] == missing
+    assert found.keys() >= set(MIXTURE)
+    if num_test == 24:
+        assert found.keys() == {*missing, *MIXTURE}
+        assert all("not one of the mixtures" in found[name] for name in MIXTURE)
 
 
-def test_samples_of_another_shape_are_refused(new):
-    for name, words in (("modes", r"\(n, 8, 8, 1\)"), ("parzen", "must have 56 columns, not 64")):
-        with pytest.raises(InputError, match=words):
-            registry.score(new[:, :7], untrained(), [name])
-
-
-def test_points_are_scored(tmp_path):
-    points = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
-    np.savez(tmp_path / "x.npz", points)
-    ref = make_reference(configured(f"npz:{tmp_path}/x.npz"), PIXELS)
-    copies = registry.score(ref.train.images[:50], ref, PIXELS)
-    far = registry.score(ref.train.images[:50] + 9, ref, PIXELS)
-    assert copies["memorisation"]["value"] > 0.95 > 0.05 > far["memorisation"]["value"]
-    assert copies["parzen"]["value"] > far["parzen"]["value"]
-
-
-def test_bad_samplers_are_caught_by_their_metric(labelled, new):
-    names = ["fid", "precision", "recall", "coverage", "class_kl", "modes", "memorisation"]
-    first = np.argmax(evaluators.outputs(labelled.evaluator, new)[1][:, 0])
-    good, collapsed, copied, noisy = (
-        values(registry.score(images, labelled, names, intervals=False))
-        for images in (
-            new,
-            new[first][None].repeat(1280, 0),
-            np.resize(labelled.train.images, new.shape),
-            np.random.default_rng(0).integers(0, 256, new.shape).astype(np.uint8),
-        )
-    )
-    assert good["precision"] > 0.8
-    assert good["recall"] > 0.8
-    assert good["class_kl"] < 0.1
-    assert 0.3 < good["memorisation"] < 0.7
-    assert collapsed["recall"] < 0.1
-    assert collapsed["coverage"] < 0.2
-    assert collapsed["modes"] == 1 < good["modes"] == 3
-    assert collapsed["class_kl"] > 0.7
-    assert copied["memorisation"] > 0.95
-    assert copied["precision"] > 0.8  # by features alone, copies are good samples
-    assert noisy["precision"] < 0.1
-    assert noisy["memorisation"] < 0.1
-    assert noisy["fid"] > 5 * good["fid"]
+def test_metrics_available_at_the_limit_are_computed(random):
+    """24 real images and 24 samples are enough for all but FID_infinity."""
+    few = random._replace(test=random.test[:24], features=random.features[:24])
+    names = [name for name in GENERAL if METRICS[name].least <= 24]
+    entries = registry.score(spots(24, 4).images, few, names)
+    assert len(names) == len(GENERAL) - 1
+    assert not np.isnan([entry["value"] for entry in entries.values()]).any()

@@ -9,7 +9,7 @@ from gan_jax import config
 from gan_jax.errors import InputError
 from gan_jax.sweeps import runner, space
 from gan_jax.sweeps.ranking import Results
-from tests.conftest import tiny_config
+from tests.conftest import contents, tiny_config
 
 RATE = "d_optimizer.learning_rate"
 # Two units; half of the members diverge. NumPy scalars and lists, as sweep files may have them.
@@ -87,15 +87,10 @@ def assert_same(a, b) -> None:
             np.testing.assert_array_equal(x[name], y[name])
 
 
-def times(directory) -> dict[pathlib.Path, int]:
-    return {p: p.stat().st_mtime_ns for p in directory.rglob("*") if not p.name.startswith(".")}
-
-
 @contextlib.contextmanager
 def refused(directory, message):
     """Expects an InputError that leaves the directory unchanged."""
-    before = times(directory)
+    before = contents(directory)
     with pytest.raises(InputError, match=message):
         yield
-    assert times(directory).keys() - before.keys() <= {directory}
-    assert all(times(directory)[p] == time for p, time in before.items() if p.is_file())
+    assert contents(directory) == before

@@ -6,17 +6,10 @@ import pytest
 
 from gan_jax import plots
 from gan_jax.sweeps import figures, ranking, space
+from tests.conftest import figure_of
 from tests.sweeps.conftest import make_results
 
 NAN = float("nan")
-
-
-def figure_of(monkeypatch, draw, *arguments):
-    """The figure that a function renders."""
-    kept = []
-    monkeypatch.setattr(plots, "figure_png", lambda figure: kept.append(figure) or b"")
-    draw(*arguments)
-    return kept[0]
 
 
 def test_curves_are_medians_and_quartiles(monkeypatch):

@@ -15,8 +15,6 @@ SPEC = Spec({}, [{}], 2, None, ["", ""], "", [[0, 1]])
 
 def test_merged_shards_equal_the_sweep(finished, tmp_path):
     assert run(tmp_path, shard=(1, 2)) == 0
-    with refused(tmp_path, "does not have all shards of one sweep, but shard-1-of-2"):
-        merge.merge(tmp_path)
     with refused(tmp_path, "shard-1-of-2 exists and is not one of 4 shards"):
         run(tmp_path, shard=(0, 4))
     with refused(tmp_path, r"another sweep, which differs in config.num_steps \(300 -> 13\)"):
@@ -99,10 +97,13 @@ def test_incompatible_shards(tmp_path):
     write_shards(tmp_path / "b", (0, 2, 4), (1, 3, 4))
     with refused(tmp_path, "shards of one sweep, but shard-0-of-2, shard-1-of-3"):
         merge.merge(tmp_path / "b")
-    write_shards(tmp_path / "c", (0, 1, 4))
-    (tmp_path / "c/mine").touch()
-    with refused(tmp_path, "not empty and not a sweep"):
+    write_shards(tmp_path / "c", (0, 2, 4))
+    with refused(tmp_path, "does not have all shards of one sweep, but shard-0-of-2"):
         merge.merge(tmp_path / "c")
+    write_shards(tmp_path / "d", (0, 1, 4))
+    (tmp_path / "d/mine").touch()
+    with refused(tmp_path, "not empty and not a sweep"):
+        merge.merge(tmp_path / "d")
 
 
 def test_join_aligns_members_steps_and_quantities():

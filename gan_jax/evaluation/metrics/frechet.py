@@ -43,6 +43,7 @@ def _root(cov: jax.Array) -> jax.Array:
 
 
 def _distance(a: Moments, b: Moments) -> jax.Array:
+    """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017, equation 6)."""
     # With A = R^T R and B = S^T S, tr (A B)^(1/2) is the sum of the singular values of R S^T. The
     # eigenvalues of A^(1/2) B A^(1/2) are their squares, at half the significant digits.
     cross = jnp.linalg.svdvals(_root(a.cov) @ _root(b.cov).T)
@@ -64,27 +65,6 @@ def _intercept(x: jax.Array, y: jax.Array, parts: int = _PARTS) -> jax.Array:
     fids = jax.vmap(_distance, (0, None))(every, _moments(y))
     points = jnp.stack([jnp.mean(fids[k * (k - 1) // 2 :][:k]) for k in ks])
     return jnp.polyfit(jnp.array([1 / (x.shape[0] // k) for k in ks]), points, 1)[1]
-
-
-def moments(features: npt.ArrayLike) -> Moments:
-    """Mean and unbiased covariance of features, shape (n, d) with n >= 2, in float64."""
-    x = matrix("FID's features", features, rows=2)
-    with jax.enable_x64(True):
-        return Moments(*(np.asarray(a) for a in jax.jit(_moments)(x)))
-
-
-def distance(a: Moments, b: Moments) -> float:
-    """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017, equation 6).
-
-    The squared 2-Wasserstein distance of two Gaussians. Covariances may be singular.
-    """
-    for m in (a, b):
-        columns = np.size(a.mean)
-        matrix("FID's means", np.asarray(m.mean)[None], columns=columns)
-        matrix("FID's covariances", m.cov, rows=columns, columns=columns)
-    with jax.enable_x64(True):
-        a, b = (Moments(*(jnp.asarray(v, jnp.float64) for v in m)) for m in (a, b))
-        return float(jax.jit(_distance)(a, b))
 
 
 def _pair(name: str, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -18,22 +17,20 @@ def covariance(seed: int, d: int, rank: int) -> np.ndarray:
     return factor @ factor.T
 
 
-@pytest.mark.parametrize("offset", [0, 1e4])
-def test_moments_are_mean_and_unbiased_covariance(offset):
-    x = gaussian(0, 50, 3) + offset
-    mean, cov = frechet.moments(jnp.asarray(x - offset) if offset == 0 else x)
-    tolerance = 1e-6 if offset == 0 else 1e-9  # JAX arrays are float32 here
-    np.testing.assert_allclose(mean, x.mean(axis=0), atol=tolerance)
-    np.testing.assert_allclose(cov, np.cov(x.T), atol=tolerance)
-    assert cov.dtype == np.float64
-    assert jnp.zeros(1).dtype == jnp.float32  # float64 is local to the metric
+def moments(x: np.ndarray) -> Moments:
+    return Moments(x.mean(axis=0), np.cov(x.T))
+
+
+def distance(a: Moments, b: Moments) -> float:
+    with jax.enable_x64(True):
+        return float(jax.jit(frechet._distance)(a, b))
 
 
 def test_distance_of_commuting_gaussians():
     # (1 - 3)^2 + (2 - 1)^2 + 0 of the means and (2 - 1)^2 + (3 - 5)^2 + (0 - 4)^2 of the deviations
     a = Moments(np.array([1.0, 2, 0]), np.diag([4.0, 9, 0]))
     b = Moments(np.array([3.0, 1, 0]), np.diag([1.0, 25, 16]))
-    np.testing.assert_allclose(frechet.distance(a, b), 5 + 21, rtol=1e-12)
+    np.testing.assert_allclose(distance(a, b), 5 + 21, rtol=1e-12)
 
 
 @pytest.mark.parametrize("d", [1, 2, 8])
@@ -42,8 +39,8 @@ def test_distance_agrees_with_a_matrix_square_root(d):
     b = Moments(gaussian(2, 1, d)[0], covariance(3, d, d + 2))
     root = scipy.linalg.sqrtm(a.cov @ b.cov).real
     expected = np.sum((a.mean - b.mean) ** 2) + np.trace(a.cov + b.cov - 2 * root)
-    np.testing.assert_allclose(frechet.distance(a, b), expected, atol=1e-9)
-    np.testing.assert_allclose(frechet.distance(b, a), expected, atol=1e-9)
+    np.testing.assert_allclose(distance(a, b), expected, atol=1e-9)
+    np.testing.assert_allclose(distance(b, a), expected, atol=1e-9)
 
 
 def test_distance_of_singular_covariances_is_exact():
@@ -52,16 +49,15 @@ def test_distance_of_singular_covariances_is_exact():
     a, b = (Moments(np.zeros(60), h @ h.T) for h in (f, g))
     cross = np.linalg.svd(f.T @ g, compute_uv=False).sum()
     expected = np.sum(f**2) + np.sum(g**2) - 2 * cross
-    np.testing.assert_allclose(frechet.distance(a, b), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(distance(a, b), expected, rtol=0, atol=1e-9)
     nothing = Moments(np.zeros(60), np.zeros((60, 60)))
-    np.testing.assert_allclose(frechet.distance(a, nothing), np.sum(f**2), atol=1e-9)
+    np.testing.assert_allclose(distance(a, nothing), np.sum(f**2), atol=1e-9)
 
 
-@pytest.mark.parametrize("n", [2, 5, 100])
-def test_distance_from_itself_is_0_in_any_order(n):
-    x = gaussian(0, n, 10) * np.logspace(0, -7, 10)  # also with very different scales
-    value = frechet.distance(frechet.moments(x), frechet.moments(x[::-1]))
-    assert 0 <= value < 1e-9
+@pytest.mark.parametrize("n", [4, 100])
+def test_fid_of_itself_is_0_in_any_order(n):
+    x = gaussian(0, n, 10) * np.logspace(0, -7, 10) + 100  # also of very different scales
+    assert 0 <= frechet.frechet(x, x[::-1], 0, splits=0).value < 1e-9
 
 
 def test_fid_of_samples_is_that_of_their_gaussians():
@@ -102,11 +98,8 @@ def test_fid_infinity_is_the_intercept_of_a_line():
     x, y = gaussian(0, 120, 2), gaussian(1, 50, 2)
     with jax.enable_x64(True):
         value = frechet._intercept(x, y, 3)
-    b = frechet.moments(y)
-    fids = [
-        np.mean([frechet.distance(frechet.moments(part), b) for part in np.split(x, k)])
-        for k in (1, 2, 3)
-    ]
+    b = moments(y)
+    fids = [np.mean([distance(moments(part), b) for part in np.split(x, k)]) for k in (1, 2, 3)]
     np.testing.assert_allclose(value, np.polyfit([1 / 120, 2 / 120, 3 / 120], fids, 1)[1])
 
 
@@ -116,19 +109,9 @@ def test_fid_infinity_is_the_intercept_of_a_line():
         (frechet.frechet, np.zeros((3, 2)), np.zeros((5, 2)), "FID's x .* at least 4"),
         (frechet.frechet, np.zeros((5, 2)), np.zeros((3, 2)), "FID's y .* at least 4"),
         (frechet.frechet, np.zeros((5, 2)), np.zeros((5, 3)), "FID's y must have 2 columns"),
-        (frechet.frechet, np.full((5, 2), np.nan), np.zeros((5, 2)), "FID's x must be finite"),
         (frechet.extrapolated, np.zeros((39, 2)), np.zeros((5, 2)), "at least 40 samples"),
     ],
 )
 def test_bad_samples_are_refused(metric, x, y, message):
     with pytest.raises(InputError, match=message):
         metric(x, y, 0)
-
-
-def test_bad_moments_are_refused():
-    with pytest.raises(InputError, match="at least 2"):
-        frechet.moments(np.zeros((1, 2)))
-    with pytest.raises(InputError, match="FID's means must have 2 columns, not 3"):
-        frechet.distance(Moments(np.zeros(2), np.eye(2)), Moments(np.zeros(3), np.eye(3)))
-    with pytest.raises(InputError, match="FID's covariances must be finite"):
-        frechet.distance(Moments(np.zeros(2), np.eye(2)), Moments(np.zeros(2), np.eye(2) * np.nan))
