@@ -245,7 +245,7 @@ _BY_EVALUATOR = [name for name in GENERAL if name not in PIXELS]
         (spots(20), 24, 1279, "test", ["fid_infinity"], "it needs 1280 samples, not 1279"),
         (spots(20), 23, 1280, "test", _MANIFOLD, "24 examples to compare with; test has 23"),
         (spots(20), 3, 1280, "test", _FID, "needs 4 examples to compare with; test has 3"),
-        (spots(20), 1, 1280, "test", ["kid"], "2 examples to compare with; test has 1"),
+        (spots(20), 1, 1280, "test", ["kid", "parzen"], "2 examples to compare with; test has 1"),
         (spots(20)._replace(labels=None), 24, 1280, "test", _BY_EVALUATOR, "no labels"),
         (spots(20)._replace(labels=np.ones(20)), 24, 1280, "test", _BY_EVALUATOR, "single class"),
         (_BLACK, 24, 1280, "test", _BY_EVALUATOR, "all images of the data set are equal"),
