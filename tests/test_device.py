@@ -21,7 +21,14 @@ def test_deterministic_operations_are_switched_on(monkeypatch):
 def test_options_that_change_results_are_pinned():
     device.setup("auto", deterministic=False)
     before = dict(jax.config.values)
-    for name, value in (("jax_enable_x64", True), ("jax_default_matmul_precision", "bfloat16")):
+    for name, value in (
+        ("jax_enable_x64", True),
+        ("jax_default_matmul_precision", "bfloat16"),
+        ("jax_numpy_rank_promotion", "raise"),
+        ("jax_legacy_prng_key", "error"),
+        ("jax_debug_nans", True),
+        ("jax_debug_infs", True),
+    ):
         jax.config.update(name, value)
         assert jax.config.values != before
         device.setup("auto", deterministic=False)

@@ -193,10 +193,7 @@ def test_jax_variables_do_not_change_bytes(tiny, undisturbed, tmp_path):
         "JAX_DEFAULT_PRNG_IMPL": "rbg",
         "JAX_THREEFRY_PARTITIONABLE": "0",
         "JAX_RANDOM_SEED_OFFSET": "3",
-        "JAX_LEGACY_PRNG_KEY": "error",
-        "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",
-        "JAX_NUMPY_RANK_PROMOTION": "raise",
         "JAX_DISABLE_JIT": "1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }

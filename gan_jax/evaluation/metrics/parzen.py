@@ -32,9 +32,12 @@ class Parzen(NamedTuple):
 
 @jax.jit
 def _log_likelihoods(
-    samples: jax.Array, x: jax.Array, sigma: jax.Array | float, subsets: jax.Array
+    samples: jax.Array, x: jax.Array, sigma: jax.Array | float, subsets: jax.Array | None = None
 ) -> jax.Array:
-    """Natural log of p(x), (n, s), by each of some subsets of the samples, 0 or 1, (m, s)."""
+    """Natural log of p(x), (n, s), by each of some subsets of the samples, 0 or 1, (m, s).
+
+    Without subsets, by all samples, (n, 1).
+    """
     centre = jnp.mean(samples, axis=0)  # far from 0, rounding of squares would swamp distances
     samples = samples - centre
     square = 0.5 * jnp.sum(samples**2, axis=1)
@@ -44,16 +47,20 @@ def _log_likelihoods(
         x = x - centre
         # ||x||^2 / 2 is the same for every sample: subtracted after the sum.
         dot = (jnp.matmul(x, samples.T, precision="highest") - square) / sigma**2
+        norm = 0.5 * jnp.sum(x**2, axis=1, keepdims=True) / sigma**2
+        if subsets is None:
+            return jax.nn.logsumexp(dot, axis=1, keepdims=True) - norm
         most = jnp.max(dot, axis=1, keepdims=True)
         sums = jnp.matmul(jnp.exp(dot - most), subsets, precision="highest")
         # A subset without any sample nearby underflows: 87 nats below the nearest sample.
-        logs = most + jnp.log(jnp.maximum(sums, tiny))
-        return logs - 0.5 * jnp.sum(x**2, axis=1, keepdims=True) / sigma**2
+        return most + jnp.log(jnp.maximum(sums, tiny)) - norm
 
     n, d = x.shape
     blocks = jnp.pad(x, ((0, -n % _BLOCK), (0, 0))).reshape(-1, _BLOCK, d)
-    logs = jax.lax.map(block, blocks).reshape(-1, subsets.shape[1])[:n]
-    return logs - jnp.log(jnp.sum(subsets, axis=0)) - d * jnp.log(sigma * jnp.sqrt(2 * jnp.pi))
+    number = len(samples) if subsets is None else jnp.sum(subsets, axis=0)
+    logs = jax.lax.map(block, blocks)
+    logs = logs.reshape(blocks.shape[0] * _BLOCK, logs.shape[-1])[:n]
+    return logs - jnp.log(number) - d * jnp.log(sigma * jnp.sqrt(2 * jnp.pi))
 
 
 def _flat(name: str, x: npt.ArrayLike, columns: int | None = None, rows: int = 1) -> np.ndarray:
@@ -78,7 +85,7 @@ def log_likelihood(samples: npt.ArrayLike, x: npt.ArrayLike, sigma: float) -> np
     """
     mu = _flat("samples", samples)
     points = _flat("points", x, columns=mu.shape[1])
-    return np.asarray(_log_likelihoods(mu, points, sigma, np.ones((len(mu), 1), np.float32)))[:, 0]
+    return np.asarray(_log_likelihoods(mu, points, sigma))[:, 0]
 
 
 def parzen(
@@ -105,9 +112,9 @@ def parzen(
     by_width = {sigma: float(log_likelihood(mu, held, sigma).mean()) for sigma in SIGMAS}
     sigma = max(by_width, key=by_width.__getitem__)
     of_mu, of_points = (parts(len(a), 2, splits, rng).T for a in (mu, points))
-    subsets = np.hstack([np.ones((len(mu), 1)), of_mu == 0, of_mu == 1]).astype(np.float32)
-    logs = np.asarray(_log_likelihoods(mu, points, sigma, subsets), np.float64)
-    values, *halves = np.split(logs, [1, 1 + splits], axis=1)
+    values = log_likelihood(mu, points, sigma).astype(np.float64)
+    subsets = np.hstack([of_mu == 0, of_mu == 1]).astype(np.float32)
+    halves = np.hsplit(np.asarray(_log_likelihoods(mu, points, sigma, subsets), np.float64), 2)
     by_half = [np.mean(x, axis=0, where=of_points == h) for h, x in enumerate(halves)]
     score = normal(float(values.mean()), split_error(np.transpose(by_half)))
     return Parzen(score, float(values.std() / len(values) ** 0.5), sigma, by_width)
