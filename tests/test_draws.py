@@ -46,6 +46,8 @@ def test_stream_keys_are_unique():
     stream, number = (x.ravel() for x in jnp.meshgrid(jnp.arange(10), jnp.arange(50)))
     keys = jax.vmap(functools.partial(draws.stream_key, ROOT_KEY))(stream, number)
     assert len(np.unique(jax.random.key_data(keys), axis=0)) == 500
+    first = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 8), 0)
+    assert draws.stream_key(ROOT_KEY, Stream.EVALUATE) == first
 
 
 @pytest.mark.parametrize("stream", [Stream.BATCH, Stream.BATCH_G])

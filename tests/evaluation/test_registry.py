@@ -53,6 +53,7 @@ def few_splits(monkeypatch) -> None:
         (frechet, "frechet"),
         (frechet, "extrapolated"),
         (neighbours, "manifold"),
+        (parzen, "parzen"),
     ):
         monkeypatch.setattr(module, name, functools.partial(getattr(module, name), splits=4))
     line = functools.partial(frechet._intercept, parts=2)  # compiles faster than 10
@@ -76,7 +77,7 @@ def test_score_returns_what_each_metric_returns(trained, new, few_splits):
         x.reshape(len(x), -1) / np.float32(255) for x in (new, trained.train.images, trained.test)
     ]
     memorisation = neighbours.memorisation(*flat)
-    window = parzen.parzen(new, trained.validation, trained.test)
+    window = parzen.parzen(new, trained.validation, trained.test, 5)
     expected = {
         "fid": frechet.frechet(features, trained.features, 5),
         "fid_infinity": frechet.extrapolated(features, trained.features, 5),
@@ -130,6 +131,7 @@ def test_values_do_not_depend_on_intervals(random, new, few_splits):
         "recall",
         "density",
         "coverage",
+        "parzen",
     }
 
 
