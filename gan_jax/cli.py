@@ -76,7 +76,6 @@ def run(main: Callable[[], int]) -> NoReturn:
         status = _fail(f"out of memory: {brief(e)}", 1)
     finally:
         signal.signal(signal.SIGINT, before)
-    _discard_unwritable()
     sys.exit(status)
 
 
@@ -97,12 +96,3 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(descriptor, "r+", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-
-
-def _discard_unwritable() -> None:
-    """Prevents a second failure at interpreter exit on output that cannot be written."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -65,16 +65,20 @@ def reproduce(directory: pathlib.Path) -> int:
             line for line in read_metrics(again / "metrics.jsonl") if line["step"] in steps
         ]
         difference = first_difference(lines, new_lines)
+        compared = 0
         for picture in sorted((directory / "samples").glob("step_*.png")):
             new = again / "samples" / picture.name
-            if not difference and new.exists() and new.read_bytes() != picture.read_bytes():
+            if not new.exists():  # sample_every changed on the way
+                continue
+            compared += 1
+            if not difference and new.read_bytes() != picture.read_bytes():
                 difference = f"samples/{picture.name}"
     sha = "params_sha256"
     if not difference and sha in recorded and recorded[sha] != repeated[sha]:
         difference = f"{sha}: {recorded[sha]} recorded, {repeated[sha]} now"
     if not difference:
         hashed = sha if sha in recorded else f"no {sha}, as none was recorded"
-        print(f"identical: {len(lines)} lines of metrics, samples, {hashed}")
+        print(f"identical: {len(lines)} lines of metrics, {compared} sample grids, {hashed}")
         return 0
     print(f"differs first at {difference}")
     for segment in recorded.get("earlier", ()):

@@ -117,6 +117,7 @@ def loop(
     members: Population,
     states: State,
     diverged: np.ndarray,
+    step: int,
     reference: registry.Reference | None,
     evaluate_last: bool = False,
 ) -> Iterator[Report]:
@@ -127,13 +128,14 @@ def loop(
       members: the population.
       states: its states, stacked and padded.
       diverged: int32 (members,); nonzero members are skipped.
+      step: completed iterations; the states of diverged members have fewer.
       reference: for evaluations; None for none.
       evaluate_last: also evaluate after the last iteration.
 
     Yields:
       A report whenever an output is due, and about once a second.
     """
-    step, longest = int(np.max(states.step)), 1
+    longest = 1
     while step < config.num_steps:
         length = min(next_stop(step, config) - step, longest)
         begun = time.perf_counter()
@@ -292,7 +294,7 @@ def _train(
             for writer in writers:
                 writer.picture(0, picture)
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
-        for report in loop(config, members, states, np.zeros(1, np.int32), reference):
+        for report in loop(config, members, states, np.zeros(1, np.int32), begin, reference):
             states, step, now = report.states, report.step, report.due
             clock = [*clock[:1], (time.time(), step)]
             info = {name: value[0].item() for name, value in report.info.items()}

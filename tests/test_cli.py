@@ -51,12 +51,13 @@ def test_closed_streams_are_discarded(closed, tmp_path):
     """No file opened later becomes stderr, where libraries and child processes write."""
     body = (
         "file = open('out', 'w')\n"
-        " print('a'); print('b', file=sys.stderr); os.system('echo c >&2')\n"
+        " print('a'); print('b', file=sys.stderr); os.system('echo c >&2 && touch ok')\n"
         " file.write('d'); return 0"
     )
     done = run(body, f"{{}} {closed}", cwd=tmp_path)
     assert done.returncode == 0
     assert (tmp_path / "out").read_text() == "d"
+    assert (tmp_path / "ok").exists()  # the child had a stderr too
     assert done.stdout == (b"" if ">&-" in closed.split() else b"a\n")
     assert done.stderr == (b"" if "2>&-" in closed else b"b\nc\n")
 

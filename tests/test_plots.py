@@ -147,8 +147,8 @@ def test_curves_of_any_algorithm(metrics, panels, monkeypatch):
 def test_draw_replaces_and_draw_missing_does_not(tmp_path, tiny):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "d_loss": 1.0}\n')
     (tmp_path / "samples").mkdir()
-    for step in (0, 9_999_999, 10_000_000):
-        image = Image.new("L", (8, 8), 100 * (step % 7))
+    for i, step in enumerate((0, 9_999_999, 10_000_000)):
+        image = Image.new("L", (8, 8), 80 * i)
         (tmp_path / f"samples/step_{step:07}.png").write_bytes(png(image))
     (tmp_path / "samples/step_mine.png").touch()
     names = ["samples.gif", "curves.png"]
@@ -156,6 +156,8 @@ def test_draw_replaces_and_draw_missing_does_not(tmp_path, tiny):
     drawn = [(tmp_path / name).read_bytes() for name in names]
     frames = picture(tmp_path / "samples.gif")
     assert frames.n_frames == 3
+    frames.seek(2)
+    assert frames.convert("L").getpixel((0, 0)) == 160  # in the order of the steps
     for missing in names:
         for name in names:
             (tmp_path / name).write_bytes(b"")

@@ -45,7 +45,7 @@ def copy(finished, tmp_path):
 def test_a_run_is_reproduced(finished, capsys):
     before = contents(finished)
     assert reproduce.reproduce(finished) == 0
-    expected = "identical: 7 lines of metrics, samples, params_sha256"
+    expected = "identical: 7 lines of metrics, 3 sample grids, params_sha256"
     assert capsys.readouterr().out.splitlines()[1] == expected
     assert contents(finished) == before
 

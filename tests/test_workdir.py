@@ -70,6 +70,9 @@ def test_changed_data_are_refused(tiny, finished):
 def test_other_configs_are_refused(changes, words, tiny, finished):
     with pytest.raises(InputError, match=words):
         workdir.holds_finished(finished, config.replace(tiny, changes))
+    write_json(finished / "config.json", config.replace(tiny, {"dataset": "digits"}).to_dict())
+    with pytest.raises(InputError, match=r"dataset \('digits' -> 'folder:"):
+        workdir.holds_finished(finished, tiny)
 
 
 @pytest.mark.parametrize(

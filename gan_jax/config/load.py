@@ -62,7 +62,8 @@ def _upgrade(config: Config) -> dict[str, Any]:
     """`flatten`, with the fields of earlier versions renamed."""
     flat = flatten(config)
     if flat.pop("generator.monotone", False):
-        units = flat["generator.widths"][0]
+        widths = flat.get("generator.widths", (128,))
+        units = widths[0] if isinstance(widths, list | tuple) and widths else widths
         flat = {k: v for k, v in flat.items() if not k.startswith("generator.")}
         flat |= {"generator.name": "monotone", "generator.units": units}
     return flat

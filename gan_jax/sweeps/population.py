@@ -98,20 +98,22 @@ def run(
     start = functools.partial(population.init, members)
     like = {
         "states": jax.eval_shape(lambda: jax.tree.map(lambda x: x[:number], start())),
+        "step": jax.ShapeDtypeStruct((), np.int32),  # diverged members have stopped before
         "diverged": jax.ShapeDtypeStruct((number,), np.int32),
         "curves": jax.ShapeDtypeStruct(shape, np.float32),
     }
     saved = checkpoint.restore_newest(directory, like)
     if saved is None:
-        states, diverged = start(), np.zeros(number, np.int32)
+        step, states, diverged = 0, start(), np.zeros(number, np.int32)
         curves = np.full(shape, np.nan, np.float32)
     else:
         states, diverged, curves = (saved[name] for name in ("states", "diverged", "curves"))
-        states = population.place(members.mesh, states)
-    step = int(np.max(states.step))  # diverged members have stopped before
+        step, states = int(saved["step"]), population.place(members.mesh, states)
     saver = checkpoint.Writer(directory, config.keep_checkpoints, step)
     with contextlib.closing(saver):
-        for report in train.loop(config, members, states, diverged, reference, evaluate_last=True):
+        for report in train.loop(
+            config, members, states, diverged, step, reference, evaluate_last=True
+        ):
             states, diverged = report.states, report.diverged
             living = diverged == 0
             if report.step in steps:
@@ -125,7 +127,8 @@ def run(
             if pending_signals or "checkpoint" in report.due:
                 saver.wait()  # before there is another copy of the states
                 mine = jax.tree.map(lambda x: np.asarray(x)[:number], states)
-                saver.save(step, {"states": mine, "diverged": diverged, "curves": curves.copy()})
+                arrays = {"states": mine, "diverged": diverged, "curves": curves.copy()}
+                saver.save(step, {"step": np.int32(step), **arrays})
             if pending_signals:
                 return None
     ends = [population.member(states, i) for i in range(number)]

@@ -153,3 +153,15 @@ def test_differences_name_fields_of_either_kind(tiny):
     assert found["generator.widths"] == "(5,) -> None"
     assert found["generator.units"] == "None -> 16"
     assert isinstance(other, ConfigDict)
+
+
+@pytest.mark.parametrize(("widths", "units"), [({}, 128), ({"widths": [7, 7]}, 7)])
+def test_earlier_monotone_generators_load(widths, units):
+    old = {"dataset": "gaussian1d", "z_dim": 1, "prior": {"name": "normal"}}
+    c = config.override(old | {"generator": {"monotone": True, **widths}}, [])
+    assert c.generator.to_dict() == {"name": "monotone", "units": units}
+
+
+def test_earlier_monotone_without_layers_is_refused():
+    with pytest.raises(InputError, match=r"config\.generator\.units is \[\]"):
+        config.override({"generator": {"monotone": True, "widths": []}}, [])
