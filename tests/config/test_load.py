@@ -118,6 +118,7 @@ def test_settings_are_parsed_by_their_fields_type(tiny):
         "loss": "minimax",
         "split": "1",
         "deterministic": "false",
+        "tensorboard": "true",
         "d_optimizer.learning_rate": "1e-4",
         "g_optimizer.b1": "0",
         "discriminator.widths": "(7,8)",
@@ -126,7 +127,8 @@ def test_settings_are_parsed_by_their_fields_type(tiny):
         "eval_metrics": "fid,parzen",
     }
     c = config.override(tiny, [f"--config.{field}={text}" for field, text in settings.items()])
-    assert (c.k, c.loss, c.split, c.deterministic) == (3, "minimax", "1", False)
+    assert (c.k, c.loss, c.split) == (3, "minimax", "1")
+    assert (c.deterministic, c.tensorboard) == (False, True)
     assert (c.d_optimizer.learning_rate, c.g_optimizer.b1) == (1e-4, 0.0)
     assert (c.discriminator.widths, c.generator.widths) == ((7, 8), ())
     assert (tuple(map(int, c.sample_grid)), c.eval_metrics) == ((3, 4), ("fid", "parzen"))

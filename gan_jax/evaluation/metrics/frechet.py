@@ -115,7 +115,7 @@ def least(d: int) -> int:
     return 2 * _PARTS * d
 
 
-def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 25) -> Score:
+def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 50) -> Score:
     """FID_infinity: FID for infinitely many x, by a line through FID against 1 / sample size.
 
     After Chong and Forsyth 2020, "Effectively unbiased FID and Inception Score",
@@ -125,7 +125,8 @@ def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 25
     remains, so y should be large (all of the data).
 
     The interval comes from random halves of both sets (see `split_error`), the whole procedure
-    applied to each; where the value is close to 0 it is up to 1.4 times too wide.
+    applied to each. Where the value is close to 0 it is up to 1.4 times too wide; for few samples of
+    few and skewed features (200 of 4), it covers about 92 %.
 
     Args:
       x: features of generated samples, shape (n, d), n >= 20 d: 1 / n extrapolates only from

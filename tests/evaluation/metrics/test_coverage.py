@@ -49,7 +49,7 @@ def _fid(rng, scale):
 
 
 def _fid_infinity(rng, scale):
-    x, y = relu(rng, 200, 4, scale), relu(rng, 400, 4)
+    x, y = relu(rng, 800, 8, scale), relu(rng, 800, 8)
     return {"fid_infinity": frechet.extrapolated(x, y, 0)}
 
 
