@@ -125,8 +125,8 @@ def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 50
     remains, so y should be large (all of the data).
 
     The interval comes from random halves of both sets (see `split_error`), the whole procedure
-    applied to each. Where the value is close to 0 it is up to 1.4 times too wide; for few samples of
-    few and skewed features (200 of 4), it covers about 92 %.
+    applied to each. Close to 0 it is up to 1.4 times too wide; for few samples of few and skewed
+    features (200 of 4) it covers about 92 %.
 
     Args:
       x: features of generated samples, shape (n, d), n >= 20 d: 1 / n extrapolates only from
