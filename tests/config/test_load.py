@@ -35,6 +35,9 @@ def test_config_json_of_earlier_versions(path):
     fields = json.loads(path.read_text())
     del fields["pack"], fields["weight_clip"]  # and before there were such
     assert config.override(fields, []) == config.load(path.stem)
+    fields["generator"] = {"monotone": True, "widths": []}  # by hand
+    with pytest.raises(InputError, match=r"config\.generator\.units is \[\], but must be"):
+        config.override(fields, [])
 
 
 def test_files_need_only_differences(tmp_path):
