@@ -320,7 +320,8 @@ def _train(
                     writer.scalars(step, info)
                 if "sample" in now:
                     writer.picture(step, sample_picture(config, spec, state, dataset.images))
-            if pending_signals or "checkpoint" in now:
+            stop = bool(pending_signals)  # once: a signal may arrive during the save
+            if stop or "checkpoint" in now:
                 files.flush()
                 best_by = {
                     name: registry.lower_is_better(name, info[name])
@@ -328,7 +329,7 @@ def _train(
                     if name == config.keep_best
                 }
                 saver.save(step, population.member(states, 0), best_by)
-            if pending_signals:
+            if stop:
                 break
     record["step"] = step
     if record["status"] != "diverged":

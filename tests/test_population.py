@@ -69,9 +69,13 @@ def test_vmapped_members_agree_to_rounding(monkeypatch):
 
 SCRIPT = """
 import json
-from tests.test_population import configs, digests, jax, train
+from tests.test_population import IMAGES, configs, digests, jax, population, train
 states, diverged = train(configs(), (7, 5))
-print(json.dumps([jax.device_count(), diverged, digests(states)]))
+p = population.create(configs(), IMAGES)
+arguments = p.spec, p.mesh, p.hparams, population.init(p), p.data, 1, p.seeds > 0
+program = population._train_chunk.lower(*arguments).compile().as_text()
+communicates = any(f"{name}(" in program for name in ("all-gather", "all-reduce", "all-to-all"))
+print(json.dumps([jax.device_count(), communicates, diverged, digests(states)]))
 """
 
 
@@ -82,7 +86,7 @@ def test_devices_share_members_bitwise():
     environment["JAX_PLATFORMS"] = "cpu"
     command = [sys.executable, "-c", SCRIPT]
     out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout
-    assert json.loads(out) == [2, diverged, digests(states)]
+    assert json.loads(out) == [2, False, diverged, digests(states)]
 
 
 # Together these use every option of a GAN.

@@ -8,6 +8,8 @@ import os
 import pathlib
 import re
 import signal
+import time
+import types
 
 import numpy as np
 import pytest
@@ -152,6 +154,16 @@ def test_a_signal_saves_the_current_state(step, tiny, finished, tmp_path, monkey
     assert workdir.read_json(tmp_path / "run.json")["resumed_from"] == step
     assert files(tmp_path) == files(finished[0])
     assert sha(tmp_path) == sha(finished[0])
+
+
+def test_speed_is_of_the_chunks_after_the_first(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)  # twelve chunks, of half a second each
+    ticks = itertools.count(0, 0.5)
+    clock = types.SimpleNamespace(time=lambda: next(ticks), perf_counter=time.perf_counter)
+    monkeypatch.setattr(train, "time", clock)
+    train.run(tiny, tmp_path, "digits")
+    assert workdir.read_json(tmp_path / "run.json")["steps_per_second"] == 2.0
+    assert "Finished 12 iterations at 2.0 a second" in capsys.readouterr().out
 
 
 # Divergence

@@ -124,12 +124,13 @@ def run(
             best = registry.best(config.eval_metrics[0], curves[:, :, len(trained)])
             tell(Progress((report.step - step) * int(living.sum()), int((~living).sum()), best))
             step = report.step
-            if pending_signals or "checkpoint" in report.due:
+            stop = bool(pending_signals)  # once: a signal may arrive during the save
+            if stop or "checkpoint" in report.due:
                 saver.wait()  # before there is another copy of the states
                 mine = jax.tree.map(lambda x: np.asarray(x)[:number], states)
                 arrays = {"states": mine, "diverged": diverged, "curves": curves.copy()}
                 saver.save(step, {"step": np.int32(step), **arrays})
-            if pending_signals:
+            if stop:
                 return None
     ends = [population.member(states, i) for i in range(number)]
     return Result(

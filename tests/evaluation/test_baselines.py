@@ -80,6 +80,18 @@ def test_centroids_are_the_means_of_their_clusters():
         np.testing.assert_allclose(flat[k], x[nearest == k].mean(axis=0), atol=1e-5)
 
 
+def test_an_empty_cluster_keeps_its_centroid():
+    points = np.random.default_rng(0).normal(9, 1, (60, 1)).astype(np.float32)
+    points[::2] = 0  # copies: all but one of their clusters are empty
+    centroids = baselines.kmeans(data.from_arrays(points), 8)
+    nearest = np.abs(points - centroids[:, 0]).argmin(axis=1)
+    used = np.unique(nearest)
+    assert 2 < len(used) < 8
+    for k in range(8):
+        expected = points[nearest == k].mean(axis=0) if k in used else [0]
+        np.testing.assert_allclose(centroids[k], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(("n", "num", "k"), [(60, 100, 12), (60, 7, 7), (4, 100, 1)])
 def test_a_centroid_has_at_least_five_examples(n, num, k):
     assert len(baselines.kmeans(spots(n), num)) == k

@@ -68,6 +68,7 @@ def test_a_run_is_scored_and_otherwise_unchanged(copy, home, monkeypatch, capsys
     for name, entry in found["metrics"].items():
         assert entry["low"] - 1e-9 <= entry["value"] <= entry["high"] + 1e-9
         assert entry["better"] == registry.METRICS[name].better
+        assert entry["interval"] == registry.METRICS[name].interval
         assert list(entry["baselines"]) == ["real data", "Gaussians", "k-means"]
     assert found["metrics"]["precision"]["baselines"]["real data"]["value"] > 0.8
     assert picture(new[1]).size[0] > 500

@@ -247,6 +247,7 @@ _BY_EVALUATOR = [name for name in GENERAL if name not in PIXELS]
         (spots(20), 24, 1279, "test", ["fid_infinity"], "it needs 1280 samples, not 1279"),
         (spots(20), 23, 1280, "test", _MANIFOLD, "24 examples to compare with; test has 23"),
         (spots(20), 3, 1280, "test", _FID, "needs 4 examples to compare with; test has 3"),
+        (spots(20), 25, 15, "test", _MANIFOLD, "it needs 16 samples, not 15"),
         (spots(20), 1, 1280, "test", ["kid", "parzen"], "2 examples to compare with; test has 1"),
         (spots(20)._replace(labels=None), 24, 1280, "test", _BY_EVALUATOR, "no labels"),
         (spots(20)._replace(labels=np.ones(20)), 24, 1280, "test", _BY_EVALUATOR, "single class"),
@@ -264,9 +265,9 @@ def test_unavailable_metrics(train, num_test, num, split, missing, reason, tiny)
 
 
 def test_metrics_available_at_the_limit_are_computed(random):
-    """24 real images and 24 samples are enough for all but FID_infinity."""
+    """24 real images and 16 samples are enough for all but FID_infinity."""
     few = random._replace(test=random.test[:24], features=random.features[:24])
-    names = [name for name in GENERAL if METRICS[name].least <= 24]
-    entries = registry.score(spots(24, 4).images, few, names)
+    names = [name for name in GENERAL if METRICS[name].least <= 16]
+    entries = registry.score(spots(16, 4).images, few, names)
     assert len(names) == len(GENERAL) - 1
     assert not np.isnan([entry["value"] for entry in entries.values()]).any()

@@ -9,6 +9,10 @@ from gan_jax.networks import Monotone
 
 
 def test_monotone_generator():
+    wide = networks.init(Monotone(4000), jax.random.key(0), jnp.zeros((1, 1)), jnp.zeros(1)).params
+    for name in "bvw":  # standard normal
+        assert abs(np.mean(wide[name])) < 0.1
+        np.testing.assert_allclose(np.std(wide[name]), 1, rtol=0.06)
     network, z = Monotone(units=7), np.linspace(-3, 3, 50)[:, None]
     variables = networks.init(network, jax.random.key(0), jnp.zeros((1, 1)), jnp.zeros(1))
     params = variables.params
