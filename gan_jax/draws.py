@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from gan_jax import shuffle
+from gan_jax import prng, shuffle
 from gan_jax.data.pixels import to_float
 from gan_jax.spec import GANSpec
 
@@ -34,7 +34,8 @@ class Stream(enum.IntEnum):
 
 def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> jax.Array:
     """Key of the `number`-th draw of a stream, from root key data uint32 (2,)."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(root), stream), number)
+    key = jax.random.wrap_key_data(root, impl=prng.IMPL)
+    return jax.random.fold_in(jax.random.fold_in(key, stream), number)
 
 
 def noise(spec: GANSpec, key: jax.Array, num: int) -> jax.Array:

@@ -1,0 +1,50 @@
+"""prng: the bits of jax.random, and the published test vectors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import prng
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "expected"),
+    [  # Random123's kat_vectors, threefry2x32 with 20 rounds
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((2**32 - 1,) * 2, (2**32 - 1,) * 2, (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_published_vectors(key, counter, expected):
+    words = prng.threefry(jnp.uint32(key), *map(jnp.uint32, counter))
+    assert tuple(map(int, words)) == expected
+
+
+DRAWS = {
+    "uniform": lambda key: jax.random.uniform(key, (7, 5), minval=-1, maxval=1),
+    "normal": lambda key: jax.random.normal(key, (3, 4, 5)),
+    "bernoulli": lambda key: jax.random.bernoulli(key, 0.3, (1000,)),
+    "permutation": lambda key: jax.random.permutation(key, 50),
+    "bytes": lambda key: jax.random.bits(key, (9,), "uint8"),
+    "scalar": jax.random.bits,
+    "empty": lambda key: jax.random.uniform(key, (0, 3)),
+    "split": lambda key: jax.random.uniform(jax.random.split(key, (2, 3))[1, 2]),
+    "fold_in": lambda key: jax.random.bits(jax.random.fold_in(key, 2**32 - 1), (4,)),
+    "mapped": lambda key: jax.vmap(jax.random.normal)(jax.random.split(key, 4)),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_bits_are_those_of_jax(name, seed):
+    draw = jax.jit(DRAWS[name])
+    ours, theirs = (draw(jax.random.key(seed, impl=impl)) for impl in (prng.IMPL, "threefry2x32"))
+    np.testing.assert_array_equal(ours, theirs, strict=True)
+
+
+def test_64_bits_are_those_of_jax():
+    with jax.enable_x64(True):
+        keys = (jax.random.key(3, impl=impl) for impl in (prng.IMPL, "threefry2x32"))
+        ours, theirs = (jax.random.bits(key, (5,), "uint64") for key in keys)
+    np.testing.assert_array_equal(ours, theirs, strict=True)
