@@ -30,6 +30,7 @@ class Stream(enum.IntEnum):
     STEP_G = 7
     EVALUATE = 8
     BATCH_G = 9  # real examples of the generator step
+    STATISTICS = 10  # noise that batch statistics of samples are recomputed from
 
 
 def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> jax.Array:
@@ -52,6 +53,7 @@ def minibatch(
     data: Batch,
     number: jax.Array | int,
     stream: Stream = Stream.BATCH,
+    low: float = 0.0,
 ) -> Batch:
     """The `number`-th minibatch of a stream, without replacement within an epoch.
 
@@ -61,9 +63,10 @@ def minibatch(
       data: the data set, n examples.
       number: minibatches drawn before.
       stream: BATCH, or BATCH_G for the generator step.
+      low: static.
 
     Returns:
-      x as float32, uint8 images scaled to [0, 1], and y as it is.
+      x as float32, uint8 images scaled to [low, 1], and y as it is.
     """
     index = shuffle.indices(stream_key(root, stream), number, batch_size, data.x.shape[0])
-    return Batch(to_float(data.x[index]), None if data.y is None else data.y[index])
+    return Batch(to_float(data.x[index], low), None if data.y is None else data.y[index])

@@ -36,4 +36,5 @@ class GANSpec(NamedTuple):
     unrolled_steps: int = 0  # discriminator steps that an unrolled generator step looks ahead
     penalties: tuple[tuple[str, int], ...] = ()  # (key of penalties.PENALTIES, interval)
     noise_steps: int = 0  # iterations over which instance noise fades linearly; 0: constant
+    pixel_low: float = 0.0  # uint8 images are trained on as floats from here to 1
     algorithm: str = "gan"  # key of algorithms.ALGORITHMS

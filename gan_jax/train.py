@@ -32,6 +32,7 @@ from gan_jax.algorithms import Spec
 from gan_jax.draws import Stream, stream_key
 from gan_jax.errors import InputError
 from gan_jax.evaluation import registry
+from gan_jax.networks.layers import OUTPUT_RANGES
 from gan_jax.population import Population
 from gan_jax.state import State, trainable
 from gan_jax.theory import line
@@ -231,12 +232,15 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
             f"only {n} examples"
         )
-    if dataset.images.dtype != np.uint8 and config.generator.get("output") == "sigmoid":
+    output = config.generator.get("output")
+    if dataset.images.dtype != np.uint8 and output in OUTPUT_RANGES:
+        least, most = OUTPUT_RANGES[output]
         low, high = dataset.images.min(), dataset.images.max()
-        if low < 0 or high > 1:
+        if low < least or high > most:
             raise InputError(
-                f"config.generator.output is 'sigmoid', with range 0 to 1, but {config.dataset} "
-                f"has values from {low:.3g} to {high:.3g}: use --config.generator.output=linear"
+                f"config.generator.output is {output!r}, with range {least} to {most}, but "
+                f"{config.dataset} has values from {low:.3g} to {high:.3g}: use "
+                "--config.generator.output=linear"
             )
 
 

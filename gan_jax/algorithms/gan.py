@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax import networks, objectives
-from gan_jax.data.pixels import to_float
+from gan_jax.data.pixels import to_float, to_unit
 from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
 from gan_jax.losses import LOSSES
 from gan_jax.networks import Network, Params, Stats, Variables
@@ -29,6 +29,7 @@ from gan_jax.updates import UPDATES, Gradient, Gradients
 # Streams of each player's step: its minibatch, its noise and its own key.
 D_STREAMS = (Stream.BATCH, Stream.NOISE_D, Stream.STEP_D)
 G_STREAMS = (Stream.BATCH_G, Stream.NOISE_G, Stream.STEP_G)
+_STATISTICS_BATCH = 1000  # noise vectors whose statistics samples are normalised by
 STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
 
 
@@ -47,7 +48,7 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
       data: the data set; its mean sets the output bias of networks that ask for it.
     """
     key = jax.random.key_data(jax.random.key(seed))
-    mean = jnp.mean(to_float(data.x), axis=0)
+    mean = jnp.mean(to_float(data.x, spec.pixel_low), axis=0)
 
     def player(
         network: Network, stream: Stream, x: jax.Array, optimizer: Optimizer, name: str
@@ -213,7 +214,7 @@ def _draw(
     """The `number`-th minibatch, noise and key of a player's steps."""
     batch, z, key = streams
     return (
-        minibatch(spec.batch_size, state.key, data, number, batch),
+        minibatch(spec.batch_size, state.key, data, number, batch, spec.pixel_low),
         noise(spec, stream_key(state.key, z, number), spec.batch_size),
         stream_key(state.key, key, number),
     )
@@ -253,6 +254,11 @@ def step(spec: GANSpec, hparams: HParams, state: State, data: Batch) -> tuple[St
 
 
 def sample(spec: GANSpec, state: State, z: jax.Array) -> jax.Array:
-    """G(z) by the averaged generator if there is one: (batch, z_dim) to (batch, *example shape)."""
+    """G(z) by the averaged generator if there is one, with pixels from 0 to 1.
+
+    Maps (batch, z_dim) to (batch, *example shape).
+    """
     g = state.averages.get("ema", state.players["g"].variables)
-    return networks.apply(spec.generator, g, z)[0]
+    others = noise(spec, stream_key(state.key, Stream.STATISTICS), _STATISTICS_BATCH)
+    g = g._replace(stats=networks.sample_stats(spec.generator, g, others))
+    return to_unit(networks.apply(spec.generator, g, z)[0], spec.pixel_low)

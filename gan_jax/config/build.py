@@ -6,16 +6,49 @@ from ml_collections import ConfigDict
 
 from gan_jax.config.schema import COMMON
 from gan_jax.errors import InputError
-from gan_jax.networks import MLP, Monotone, Network
+from gan_jax.networks import NETWORKS, Network
 from gan_jax.optimizers import Optimizer
 from gan_jax.penalties import PENALTIES
 from gan_jax.spec import GANSpec, HParams, Prior
 
 
-def _network(config: ConfigDict, **given: Any) -> Network:
-    fields = config.to_dict()
-    kind = {"mlp": MLP, "monotone": Monotone}[fields.pop("name")]
+def _network(config: ConfigDict, player: str, **given: Any) -> Network:
+    fields = config[player].to_dict()
+    kind = NETWORKS[player][fields.pop("name")]
     return kind(**fields, **given)
+
+
+def _check_shapes(config: ConfigDict, shape: tuple[int, ...]) -> None:
+    """Raises an InputError if a network cannot make or judge examples of a shape."""
+    if config.generator.name == "monotone" and shape not in ((), (1,)):
+        raise InputError(
+            f"config.generator.name is 'monotone', but {config.dataset} has examples of shape "
+            f"{shape}: want single numbers"
+        )
+    for player in NETWORKS:
+        network = config[player]
+        if network.name in ("mlp", "monotone"):
+            continue
+        if len(shape) != 3:
+            raise InputError(
+                f"config.{player}.name is {network.name!r}, but {config.dataset} has examples of "
+                f"shape {shape}: want images"
+            )
+        halvings = len(network.widths) - (network.name == "r3gan")
+        height, width, _ = shape
+        if height % 2**halvings or width % 2**halvings:
+            raise InputError(
+                f"config.{player}.widths halves images {halvings} times, but {config.dataset} has "
+                f"{width}x{height} pixels: want multiples of {2**halvings}, by other widths or "
+                "--config.image_size"
+            )
+
+
+def _pixel_low(config: ConfigDict, shape: tuple[int, ...]) -> float:
+    """-1 for images from tanh, and from convolutional networks of linear output, else 0."""
+    output = config.generator.get("output")
+    signed = output == "tanh" or (output == "linear" and config.generator.name != "mlp")
+    return -1.0 if signed and len(shape) == 3 else 0.0
 
 
 def _optimizer(config: ConfigDict) -> Optimizer:
@@ -26,13 +59,11 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
     """The static half of a validated config, for examples of a shape.
 
     Raises:
-      InputError: the generator cannot make such examples.
+      InputError: a network does not take such examples.
     """
-    if config.generator.name == "monotone" and example_shape not in ((), (1,)):
-        raise InputError(
-            f"config.generator.name is 'monotone', but {config.dataset} has examples of shape "
-            f"{example_shape}: want single numbers"
-        )
+    _check_shapes(config, example_shape)
+    dtype = {} if config.generator.name == "monotone" else {"dtype": config.precision}
+    output = {"output": "linear"} if config.discriminator.name == "mlp" else {}
     return GANSpec(
         algorithm=config.algorithm,
         loss=config.loss,
@@ -41,8 +72,10 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
         batch_size=config.batch_size,
         z_dim=config.z_dim,
         prior=Prior(**config.prior),
-        generator=_network(config.generator, out_shape=example_shape),
-        discriminator=_network(config.discriminator, out_shape=(), output="linear"),
+        generator=_network(config, "generator", out_shape=example_shape, **dtype),
+        discriminator=_network(
+            config, "discriminator", out_shape=(), dtype=config.precision, **output
+        ),
         d_optimizer=_optimizer(config.d_optimizer),
         g_optimizer=_optimizer(config.g_optimizer),
         pack=config.pack,
@@ -53,6 +86,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
             if config.penalties[name].weight
         ),
         noise_steps=config.instance_noise.steps,
+        pixel_low=_pixel_low(config, example_shape),
     )
 
 

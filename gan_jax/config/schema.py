@@ -20,6 +20,7 @@ from gan_jax.algorithms.gan import STEP_INFO
 from gan_jax.errors import InputError
 from gan_jax.evaluation.registry import METRICS
 from gan_jax.losses import CROSS_ENTROPY, LOSSES
+from gan_jax.networks import NETWORKS
 from gan_jax.networks.layers import ACTIVATIONS, INITIALIZERS, OUTPUTS
 from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
 from gan_jax.penalties import PENALTIES
@@ -144,6 +145,11 @@ COMMON: dict[str, Field] = {
     "seed": _fixed(0, _integer(0, 2**32 - 1), "root of every random draw"),
     "accelerator": _fixed("auto", _choice(("auto", "cpu", "gpu", "tpu")), "auto: JAX's default"),
     "deterministic": _fixed(True, _FLAG, "GPU: deterministic XLA operations only"),
+    "precision": Field(
+        "float32",
+        _choice(("float32", "bfloat16")),
+        "of activations; parameters and losses are float32",
+    ),
     "dataset": _fixed(
         "mnist",
         _TEXT,
@@ -177,8 +183,8 @@ COMMON: dict[str, Field] = {
     ),
     "prior.low": Field(-1.0, _real("a finite number"), "uniform: lower end"),
     "prior.high": Field(1.0, _real("a finite number"), "uniform: upper end"),
-    "generator.name": Field("mlp", _choice(("mlp", "monotone")), "kind of network"),
-    "discriminator.name": Field("mlp", _choice(("mlp",)), "kind of network"),
+    "generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network"),
+    "discriminator.name": Field("mlp", _choice(NETWORKS["discriminator"]), "kind of network"),
     "pack": Field(1, _integer(1, 2**10), "examples per discriminator input (PacGAN)"),
     **_optimizer("d"),
     **_optimizer("g"),
@@ -227,21 +233,61 @@ _MLP = {
     ),
     "pieces": Field(1, _integer(1, 2**10), "affine maps per hidden unit; maxout above 1"),
 }
+_SAMPLE_STATISTICS = Field(
+    "running",
+    _choice(("running", "recomputed")),
+    "batch statistics of samples: averages of training, or of fresh noise",
+)
+_SPECTRAL_NORM = "spectral normalisation of weight matrices"
+
+
+def _widths(default: tuple[int, ...], doc: str) -> Field:
+    rule = _integers(str(default).replace(" ", ""), None, 2**16)
+    return Field(default, rule._replace(ok=lambda v: len(v) > 0 and rule.ok(v)), doc)
+
+
+def _output_map(default: str, doc: str) -> Field:
+    return Field(default, _choice(OUTPUTS), doc)
+
+
+_BLOCKS = Field(2, _integer(1, 100), "residual blocks per stage")
+_GROUP_SIZE = Field(16, _integer(1, 2**16), "channels per group of the 3x3 convolutions")
 # Fields of each kind of network, without the name of the player.
 KINDS: dict[str, dict[str, dict[str, Field]]] = {
     "generator": {
         "mlp": {
             **_MLP,
-            "output": Field("sigmoid", _choice(OUTPUTS), "output map: sigmoid for images"),
+            "output": _output_map("sigmoid", "output map; sigmoid or tanh for images"),
             "output_bias": Field(
                 "zero",
                 _choice(("zero", "data_mean")),
                 "initial output bias; data_mean: G starts at the mean example",
             ),
             "batch_norm": Field(False, _FLAG, "batch normalisation of hidden layers"),
+            "sample_statistics": _SAMPLE_STATISTICS,
         },
         "monotone": {
             "units": Field(16, _integer(1, 2**16), "tanh units; an increasing map of one number"),
+        },
+        "dcgan": {
+            "widths": _widths(
+                (256, 128, 64), "channels of each level, smallest map first; a level doubles it"
+            ),
+            "output": _output_map("tanh", "output map"),
+            "sample_statistics": _SAMPLE_STATISTICS,
+        },
+        "resnet": {
+            "widths": _widths(
+                (256, 256, 256), "channels of each upsampling block, smallest map first"
+            ),
+            "output": _output_map("tanh", "output map"),
+            "sample_statistics": _SAMPLE_STATISTICS,
+        },
+        "r3gan": {
+            "widths": _widths((768, 768, 768, 768), "channels of each stage, smallest map first"),
+            "blocks": _BLOCKS,
+            "group_size": _GROUP_SIZE,
+            "output": _output_map("linear", "output map"),
         },
     },
     "discriminator": {
@@ -249,7 +295,26 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
             **_MLP,
             "input_dropout": Field(0.0, _FRACTION, "dropped fraction of input components"),
             "dropout": Field(0.0, _FRACTION, "dropped fraction of hidden units"),
-            "spectral_norm": Field(False, _FLAG, "spectral normalisation of weight matrices"),
+            "spectral_norm": Field(False, _FLAG, _SPECTRAL_NORM),
+        },
+        "dcgan": {
+            "widths": _widths(
+                (64, 128, 256), "channels of each level, largest map first; a level halves it"
+            ),
+            "batch_norm": Field(
+                True, _FLAG, "batch normalisation, of real and generated minibatches apart"
+            ),
+            "spectral_norm": Field(False, _FLAG, _SPECTRAL_NORM),
+        },
+        "resnet": {
+            "widths": _widths((128, 128), "channels of each downsampling block, largest map first"),
+            "blocks": Field(2, _integer(0, 100), "residual blocks without downsampling after them"),
+            "spectral_norm": Field(True, _FLAG, _SPECTRAL_NORM),
+        },
+        "r3gan": {
+            "widths": _widths((768, 768, 768, 768), "channels of each stage, largest map first"),
+            "blocks": _BLOCKS,
+            "group_size": _GROUP_SIZE,
         },
     },
 }
@@ -328,6 +393,16 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield "prior.name", "normal for a monotone generator, whose density follows from it"
         if c.pack != 1:
             yield "pack", "1 for a monotone generator, whose density is of single examples"
+    for player in KINDS:
+        if c[player].name == "r3gan" and any(
+            2 * w % c[player].group_size for w in c[player].widths
+        ):
+            yield f"{player}.group_size", "a divisor of twice each of widths"
+    if c.discriminator.get("batch_norm") and any(c.penalties[name].weight for name in PENALTIES):
+        yield (
+            "discriminator.batch_norm",
+            "False with a gradient penalty, which is defined for each example on its own",
+        )
     if update in UPDATES and c.k != 1:
         yield "k", f"1 with update {update}, which takes both gradients at the same state"
     if update == "unrolled" and not c.unrolled_steps:

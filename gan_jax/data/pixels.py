@@ -13,9 +13,17 @@ if TYPE_CHECKING:
 Pixels = TypeVar("Pixels", np.ndarray, "jax.Array")
 
 
-def to_float(x: Pixels) -> Pixels:
-    """Maps uint8 to float32 in [0, 1]; other dtypes pass through. NumPy or JAX, as given."""
-    return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
+def to_float(x: Pixels, low: float = 0.0) -> Pixels:
+    """Maps uint8 to float32 in [low, 1]; other dtypes pass through. NumPy or JAX, as given."""
+    if x.dtype != np.uint8:
+        return x
+    unit = x.astype(np.float32) / 255
+    return unit * (1 - low) + low if low else unit
+
+
+def to_unit(x: Pixels, low: float) -> Pixels:
+    """Maps [low, 1] to [0, 1]. NumPy or JAX, as given."""
+    return (x - low) / (1 - low) if low else x
 
 
 def to_uint8(x: Pixels) -> Pixels:

@@ -4,15 +4,52 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gan_jax.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from gan_jax.networks.layers import INVERSE_OUTPUTS
 from gan_jax.networks.mlp import MLP
+from gan_jax.networks.r3gan import R3GANDiscriminator, R3GANGenerator
+from gan_jax.networks.resnet import ResNetDiscriminator, ResNetGenerator
 from gan_jax.networks.toy import Monotone
 
-__all__ = ["MLP", "Monotone", "Network", "Params", "Stats", "Variables", "apply", "init"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "Network",
+    "Params",
+    "Stats",
+    "Variables",
+    "apply",
+    "init",
+    "sample_stats",
+]
 
 Params = Any  # pytree of float32 arrays
 Stats = Any  # likewise: batch statistics and the like, {} for most networks
-Network = MLP | Monotone
+Network = (
+    MLP
+    | Monotone
+    | DCGANGenerator
+    | DCGANDiscriminator
+    | ResNetGenerator
+    | ResNetDiscriminator
+    | R3GANGenerator
+    | R3GANDiscriminator
+)
+NETWORKS: dict[str, dict[str, type[Network]]] = {
+    "generator": {
+        "mlp": MLP,
+        "monotone": Monotone,
+        "dcgan": DCGANGenerator,
+        "resnet": ResNetGenerator,
+        "r3gan": R3GANGenerator,
+    },
+    "discriminator": {
+        "mlp": MLP,
+        "dcgan": DCGANDiscriminator,
+        "resnet": ResNetDiscriminator,
+        "r3gan": R3GANDiscriminator,
+    },
+}
 
 _POWER_ITERATIONS = 100  # of spectral normalisation before training: sigma within 1 %
 
@@ -40,7 +77,7 @@ def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -
         bias = INVERSE_OUTPUTS[network.output](data_mean).ravel()
         params[f"Dense_{len(network.widths)}"]["bias"] = bias
     initial = Variables(params, variables.get("batch_stats", {}))
-    if isinstance(network, MLP) and network.spectral_norm:
+    if getattr(network, "spectral_norm", False):
         # flax starts from a single power iteration, whose estimate is too low by up to a third.
         def iterate(_: jax.Array, stats: Stats) -> Stats:
             return apply(network, Variables(params, stats), x, train=True)[1]
@@ -74,6 +111,17 @@ def apply(
         x,
         key,
         train,
-        mutable=["batch_stats"] if train else [],
+        mutable=["batch_stats"],  # some normalise by the minibatch whatever `train` is
     )
-    return y, updated.get("batch_stats", variables.stats)
+    return y, updated.get("batch_stats", variables.stats) if train else variables.stats
+
+
+def sample_stats(network: Network, variables: Variables, z: jax.Array) -> Stats:
+    """Statistics to sample with: running ones, or recomputed from a minibatch of noise z.
+
+    Running averages of batch normalisation lag behind the parameters, and are not those of an
+    averaged generator.
+    """
+    if getattr(network, "sample_statistics", "running") == "running":
+        return variables.stats
+    return apply(network.clone(momentum=0.0), variables, z, train=True)[1]

@@ -71,6 +71,13 @@ def convolution(
     Returns:
       Shape (batch, out height, out width, features).
     """
+    if (
+        kernel.shape[:2] == (1, 1)
+        and strides == (1, 1)
+        and groups == 1
+        and not any(sum(padding, ()))
+    ):
+        return x @ kernel[0, 0]
     _, *size, _ = x.shape
     return _convolution(_geometry(size, kernel, strides, padding, groups), x, kernel)
 

@@ -29,6 +29,9 @@ class MLP(nn.Module):
     output_bias: str = "zero"  # or "data_mean", see `networks.init`
     batch_norm: bool = False  # of hidden layers, before the activation, in place of a bias
     spectral_norm: bool = False
+    sample_statistics: str = "running"  # or "recomputed", see `networks.sample_stats`
+    momentum: float = 0.95  # averages over about 20 iterations: 100 would lag behind a fast G
+    dtype: str = "float32"  # of activations; parameters are float32
 
     @nn.compact
     def __call__(
@@ -43,7 +46,7 @@ class MLP(nn.Module):
                 x = dropout(x, rng=jax.random.fold_in(key, layer))
             init = INITIALIZERS[self.initializer](self.init_scale)
             bias = layer == len(self.widths) or not self.batch_norm
-            affine = nn.Dense(width, bias, kernel_init=init, name=f"Dense_{layer}")
+            affine = nn.Dense(width, bias, self.dtype, kernel_init=init, name=f"Dense_{layer}")
             if self.spectral_norm:
                 return nn.SpectralNorm(affine)(x, update_stats=train)
             return affine(x)
@@ -54,8 +57,7 @@ class MLP(nn.Module):
             if self.pieces > 1:
                 x = jnp.max(x.reshape(-1, width, self.pieces), axis=-1)
             if self.batch_norm:
-                # Averages over about 20 iterations; flax's default of 100 lags behind a fast G.
-                x = nn.BatchNorm(use_running_average=not train, momentum=0.95)(x)
+                x = nn.BatchNorm(not train, momentum=self.momentum, dtype=self.dtype)(x)
             x = ACTIVATIONS[self.activation](x)
         x = dense(len(self.widths), x, math.prod(self.out_shape))
-        return OUTPUTS[self.output](x).reshape(-1, *self.out_shape)
+        return OUTPUTS[self.output](x.astype(jnp.float32)).reshape(-1, *self.out_shape)

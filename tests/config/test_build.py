@@ -52,6 +52,7 @@ def test_spec_has_every_static_field():
         "pack": 3,
         "penalties": (("gradient_penalty", 1), ("r2", 4)),
         "noise_steps": 9,
+        "pixel_low": 0.0,
     }
 
 
