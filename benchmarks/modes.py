@@ -16,6 +16,7 @@ from PIL import Image
 
 from gan_jax import algorithms, cli, data, plots, train
 from gan_jax import config as config_lib
+from gan_jax.configs import all_modes
 from gan_jax.data.mixtures import MIXTURES
 from gan_jax.draws import Batch
 from gan_jax.evaluation import registry
@@ -72,11 +73,8 @@ def main() -> int:
     args = parser.parse_args()
     out = args.out or common.RESULTS / f"modes-{args.dataset}.gif"
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    config, _ = common.setup("all_modes")
-    length = {f"{player}_optimizer.decay_steps": args.num_steps for player in "dg"}
-    base = config_lib.replace(
-        config, {"dataset": args.dataset, "num_steps": args.num_steps, **length}
-    )
+    common.setup("all_modes")
+    base = config_lib.replace(all_modes.get_config(args.num_steps), {"dataset": args.dataset})
     dataset = data.load(args.dataset, base.split)
     reference = registry.reference(
         base, dataset, base.validation_split, base.eval_metrics, base.eval_num

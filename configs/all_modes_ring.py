@@ -9,7 +9,6 @@ from gan_jax.configs import all_modes
 
 
 def get_config() -> ConfigDict:
-    c = all_modes.get_config()
+    c = all_modes.get_config(num_steps=10_000)
     c.dataset = "ring"
-    c.num_steps = c.d_optimizer.decay_steps = c.g_optimizer.decay_steps = 10_000
     return c

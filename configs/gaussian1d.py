@@ -15,8 +15,6 @@ def get_config() -> ConfigDict:
     optimizer = {
         "learning_rate": 5e-3,
         "b1": 0.5,
-        "schedule": "cosine",
-        "decay_steps": NUM_STEPS,
     }
     return ConfigDict(
         {
@@ -32,6 +30,9 @@ def get_config() -> ConfigDict:
             "discriminator": {"widths": (32, 32), "activation": "tanh"},
             "d_optimizer": optimizer,
             "g_optimizer": optimizer,
+            "schedules": tuple(
+                f"{player}_optimizer.learning_rate=cosine:0:{NUM_STEPS}" for player in "dg"
+            ),
             "log_every": 300,
             "metrics_every": 20,
             "sample_every": 100,

@@ -18,17 +18,16 @@ def get_config() -> ConfigDict:
     optimizer = {
         "name": "momentum",
         "learning_rate": 0.1,
-        "schedule": "exponential",  # 0.1 / 1.000004^t, at least 1e-6
-        "decay_steps": 250_000,
-        "decay_rate": 1.000004**-250_000,
-        "end_learning_rate": 1e-6,
-        "b1": 0.5,  # to 0.7, linearly from epoch 1 to epoch 250
-        "end_b1": 0.7,
-        "b1_steps": 249 * EPOCH,
+        "b1": 0.5,
     }
-    # The published code halves D's loss; halving its learning rate instead takes the same SGD
-    # steps, bit for bit.
-    halved = {"learning_rate": 0.1 / 2, "end_learning_rate": 1e-6 / 2}
+    decay = f"250000:{1.000004**-250_000}"  # 0.1 / 1.000004^t, at least 1e-6
+    momentum = f"b1=linear:0.7:{249 * EPOCH}"  # from epoch 1 to epoch 250
+    schedules = (
+        f"d_optimizer.learning_rate=exponential:5e-07:{decay}",
+        f"d_optimizer.{momentum}",
+        f"g_optimizer.learning_rate=exponential:1e-06:{decay}",
+        f"g_optimizer.{momentum}",
+    )
     return ConfigDict(
         {
             "dataset": "mnist",
@@ -53,8 +52,11 @@ def get_config() -> ConfigDict:
                 "input_dropout": 0.2,
                 "dropout": 0.5,
             },
-            "d_optimizer": optimizer | halved,
+            # The published code halves D's loss; halving its learning rate instead takes the same
+            # SGD steps, bit for bit.
+            "d_optimizer": optimizer | {"learning_rate": 0.1 / 2},
             "g_optimizer": optimizer,
+            "schedules": schedules,
             "log_every": EPOCH,
             "metrics_every": EPOCH,
             "sample_every": 10 * EPOCH,

@@ -45,9 +45,7 @@ def critic_input(
     """
     x, std = batch.x, hparams["instance_noise"]["std"]
     if std is not None:
-        fade = jnp.maximum(0, 1 - step / spec.noise_steps) if spec.noise_steps else 1
-        noise = jax.random.normal(jax.random.fold_in(key, _OWN), x.shape)
-        x = x + std * fade * noise
+        x = x + std * jax.random.normal(jax.random.fold_in(key, _OWN), x.shape)
     return Batch(pack(x, spec.pack), None if batch.y is None else pack(batch.y, spec.pack))
 
 

@@ -21,48 +21,27 @@ class OptimizerHParams(NamedTuple):
     eps: jax.Array | float  # added to the root of the second moment: Adam, RMSProp
 
 
-class Optimizer(NamedTuple):
-    """Static structure of an optimizer; hashable."""
+def transformation(
+    name: str,
+    hparams: OptimizerHParams,
+    optimistic: bool = False,
+    differentiable: bool = False,
+) -> optax.GradientTransformation:
+    """The optax transformation of one iteration; its state does not depend on `hparams`.
 
-    name: str  # a key of OPTIMIZERS
-    schedule: str = "constant"  # a key of SCHEDULES
-    decay_steps: int = 1  # iterations until end_learning_rate; exponential: per decay_rate
-    decay_rate: float = 1.0  # exponential: the factor by which the learning rate decays
-    end_learning_rate: float = 0.0  # final learning rate; exponential: its lower bound
-    b1_steps: int = 0  # iterations over which b1 moves linearly to end_b1; 0: constant
-    end_b1: float = 0.0
-
-    def transformation(
-        self,
-        hparams: OptimizerHParams,
-        step: jax.Array | int,
-        optimistic: bool = False,
-        differentiable: bool = False,
-    ) -> optax.GradientTransformation:
-        """The optax transformation of one iteration.
-
-        Args:
-          hparams: traced hyperparameters.
-          step: iterations done before this one, int32 ().
-          optimistic: update by 2 u_t - u_(t-1), where u are the optimizer's updates: Daskalakis et
-            al. 2018, https://arxiv.org/abs/1711.00141; its algorithm 1 for Adam.
-          differentiable: keep derivatives of the update finite, for unrolled steps. A second moment
-            of 0, of a parameter that never had a gradient, has a root without a derivative: Adam
-            adds 1e-36 under the root, RMSProp max(eps^2, 1e-24) in place of eps outside it.
-
-        Returns:
-          A transformation whose state does not depend on `step` or `hparams`.
-        """
-        learning_rate = SCHEDULES[self.schedule](self, hparams.learning_rate)(step)
-        b1 = hparams.b1
-        if self.b1_steps:
-            b1 = optax.linear_schedule(b1, self.end_b1, self.b1_steps)(step)
-        optimizer = OPTIMIZERS[self.name](
-            hparams._replace(learning_rate=learning_rate, b1=b1), differentiable
-        )
-        if optimistic:
-            return optax.chain(optimizer, optax.scale_by_optimistic_gradient())
-        return optimizer
+    Args:
+      name: key of OPTIMIZERS.
+      hparams: traced hyperparameters of this iteration.
+      optimistic: update by 2 u_t - u_(t-1), where u are the optimizer's updates: Daskalakis et al.
+        2018, https://arxiv.org/abs/1711.00141; its algorithm 1 for Adam.
+      differentiable: keep derivatives of the update finite, for unrolled steps. A second moment of
+        0, of a parameter that never had a gradient, has a root without a derivative: Adam adds
+        1e-36 under the root, RMSProp max(eps^2, 1e-24) in place of eps outside it.
+    """
+    optimizer = OPTIMIZERS[name](hparams, differentiable)
+    if optimistic:
+        return optax.chain(optimizer, optax.scale_by_optimistic_gradient())
+    return optimizer
 
 
 # (hparams, differentiable) -> transformation.
@@ -81,24 +60,5 @@ OPTIMIZERS: dict[str, Callable[[OptimizerHParams, bool], optax.GradientTransform
         decay=h.b2,
         eps=jnp.maximum(h.eps**2, 1e-24) if differentiable else h.eps,
         eps_in_sqrt=differentiable,
-    ),
-}
-
-# (optimizer, initial learning rate) -> schedule.
-SCHEDULES: dict[str, Callable[[Optimizer, jax.Array | float], optax.Schedule]] = {
-    "constant": lambda o, rate: optax.constant_schedule(rate),
-    "linear": lambda o, rate: optax.linear_schedule(rate, o.end_learning_rate, o.decay_steps),
-    # optax's alpha = end / start would be 0 / 0 at learning rate 0.
-    "cosine": lambda o, rate: (
-        lambda step: (
-            o.end_learning_rate
-            + (rate - o.end_learning_rate) * optax.cosine_decay_schedule(1.0, o.decay_steps)(step)
-        )
-    ),
-    # optax's end_value would be an upper bound at decay_rate 1.
-    "exponential": lambda o, rate: (
-        lambda step: jnp.maximum(
-            optax.exponential_decay(rate, o.decay_steps, o.decay_rate)(step), o.end_learning_rate
-        )
     ),
 }

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gan_jax.networks import Network
-from gan_jax.optimizers import Optimizer
 
 # Traced numbers, nested by config field name: hparams["d_optimizer"]["learning_rate"]. A disabled
 # option is None, which is pytree structure: it is compiled out, and enabling it recompiles.
@@ -19,6 +18,16 @@ class Prior(NamedTuple):
     high: float = 1.0
 
 
+class Schedule(NamedTuple):
+    """How a traced hyperparameter moves from its configured value; hashable."""
+
+    field: str  # config field
+    kind: str  # key of schedules.KINDS
+    end: float  # final value; exponential: lower bound
+    steps: int  # iterations until `end`; exponential: per factor of `rate`
+    rate: float = 1.0  # exponential
+
+
 class GANSpec(NamedTuple):
     """Static structure of a GAN; hashable, compiled once per value."""
 
@@ -30,11 +39,11 @@ class GANSpec(NamedTuple):
     prior: Prior
     generator: Network
     discriminator: Network
-    d_optimizer: Optimizer
-    g_optimizer: Optimizer
+    d_optimizer: str  # key of optimizers.OPTIMIZERS
+    g_optimizer: str
     pack: int = 1  # examples per discriminator input
     unrolled_steps: int = 0  # discriminator steps that an unrolled generator step looks ahead
     penalties: tuple[tuple[str, int], ...] = ()  # (key of penalties.PENALTIES, interval)
-    noise_steps: int = 0  # iterations over which instance noise fades linearly; 0: constant
+    schedules: tuple[Schedule, ...] = ()
     pixel_low: float = 0.0  # uint8 images are trained on as floats from here to 1
     algorithm: str = "gan"  # key of algorithms.ALGORITHMS

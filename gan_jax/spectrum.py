@@ -92,7 +92,7 @@ def draw(
     import jax
 
     from gan_jax import config as config_lib
-    from gan_jax import data, device, draws, plots, workdir
+    from gan_jax import data, device, draws, plots, schedules, workdir
     from gan_jax.draws import Batch, Stream, stream_key
     from gan_jax.writers import check_new, write_whole
 
@@ -109,9 +109,11 @@ def draw(
         raise InputError(f"--num must be at least config.pack, {spec.pack}")
     found = eigenvalues(
         spec,
-        config_lib.hparams(config),
+        schedules.at(spec.schedules, config_lib.hparams(config), int(state.step)),
         state,
-        draws.minibatch(num, state.key, Batch(jax.device_put(dataset.images)), 0),
+        draws.minibatch(
+            num, state.key, Batch(jax.device_put(dataset.images)), 0, low=spec.pixel_low
+        ),
         draws.noise(spec, stream_key(state.key, Stream.EVALUATE), num),
         stream_key(state.key, Stream.EVALUATE, 1),
     )

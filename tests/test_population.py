@@ -108,7 +108,7 @@ FEATURES = [
         "update": "unrolled",
         "unrolled_steps": 2,
         "instance_noise.std": 0.1,
-        "instance_noise.steps": 4,
+        "schedules": ("instance_noise.std=linear:0:4",),
         "discriminator.dropout": 0.5,
     },
     {"loss": "kl", "update": "simultaneous"},

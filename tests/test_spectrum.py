@@ -9,7 +9,6 @@ from gan_jax import algorithms, plots, spectrum, train
 from gan_jax.draws import Batch
 from gan_jax.errors import InputError
 from gan_jax.networks.mlp import MLP
-from gan_jax.optimizers import Optimizer
 from gan_jax.spec import GANSpec, Prior
 from tests.conftest import assert_one_line_error, call, figure_of, make_hparams, picture
 
@@ -25,8 +24,8 @@ def linear(**changes) -> GANSpec:
         "prior": Prior("normal"),
         "generator": MLP((), (2,), "linear", "linear", "normal", 1.0),
         "discriminator": MLP((), (), "linear", "linear", "normal", 1.0),
-        "d_optimizer": Optimizer("sgd"),
-        "g_optimizer": Optimizer("sgd"),
+        "d_optimizer": "sgd",
+        "g_optimizer": "sgd",
     }
     return GANSpec(**fields | changes)
 

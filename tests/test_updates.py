@@ -10,7 +10,6 @@ import pytest
 from gan_jax import algorithms
 from gan_jax.draws import Batch
 from gan_jax.networks import MLP
-from gan_jax.optimizers import Optimizer
 from gan_jax.spec import GANSpec, Prior
 from tests.conftest import make_hparams
 
@@ -38,8 +37,8 @@ def bilinear(update: str) -> GANSpec:
         prior=Prior("uniform", -1e-9, 1e-9),
         generator=network((1,), initializer="normal", init_scale=1.0),
         discriminator=network((), initializer="normal", init_scale=1.0),
-        d_optimizer=Optimizer("sgd"),
-        g_optimizer=Optimizer("sgd"),
+        d_optimizer="sgd",
+        g_optimizer="sgd",
     )
 
 
@@ -78,7 +77,7 @@ def test_alternating_steps_cycle():
 
 
 def test_extragradient_accumulates_both_gradients():
-    spec = bilinear("extragradient")._replace(d_optimizer=Optimizer("adam"))
+    spec = bilinear("extragradient")._replace(d_optimizer="adam")
     hparams = make_hparams({"ema": 0.9})
     before = algorithms.init(spec, hparams, 0, DATA)
     after, _ = algorithms.train_chunk(spec, hparams, before, DATA, 1)
@@ -100,7 +99,7 @@ def test_unrolled_steps_through_dead_relus(optimizer):
     # Parameters that never had a gradient have second moments of 0, whose root has no derivative.
     spec = bilinear("unrolled")._replace(
         unrolled_steps=2,
-        d_optimizer=Optimizer(optimizer),
+        d_optimizer=optimizer,
         discriminator=MLP((64,), (), "relu", "linear", "normal", 1.0),
     )
     hparams = make_hparams({"d_optimizer.eps": 1e-24})

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gan_jax import schedules
 from gan_jax.algorithms import gan
 from gan_jax.draws import Batch
 from gan_jax.spec import GANSpec, HParams
@@ -32,6 +33,7 @@ Spec = GANSpec
 
 def init(spec: Spec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:
     """Initial state; see `gan.init`."""
+    hparams = schedules.at(spec.schedules, hparams, 0)
     return ALGORITHMS[spec.algorithm].init(spec, hparams, seed, data)
 
 
@@ -62,7 +64,8 @@ def train_chunk(
     algorithm = ALGORITHMS[spec.algorithm]
 
     def step(state: State) -> tuple[State, Info]:
-        state, info = algorithm.step(spec, hparams, state, data)
+        now = schedules.at(spec.schedules, hparams, state.step)
+        state, info = algorithm.step(spec, now, state, data)
         return state, {"step": state.step, **info}
 
     def body(_: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:

@@ -21,7 +21,7 @@ from gan_jax.data.pixels import to_float, to_unit
 from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
 from gan_jax.losses import LOSSES
 from gan_jax.networks import Network, Params, Stats, Variables
-from gan_jax.optimizers import Optimizer, OptimizerHParams
+from gan_jax.optimizers import OptimizerHParams, transformation
 from gan_jax.spec import GANSpec, HParams
 from gan_jax.state import Info, Player, State
 from gan_jax.updates import UPDATES, Gradient, Gradients
@@ -50,21 +50,23 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
     key = jax.random.key_data(jax.random.key(seed))
     mean = jnp.mean(to_float(data.x, spec.pixel_low), axis=0)
 
-    def player(
-        network: Network, stream: Stream, x: jax.Array, optimizer: Optimizer, name: str
-    ) -> Player:
+    def player(network: Network, stream: Stream, x: jax.Array, optimizer: str, name: str) -> Player:
         variables = networks.init(network, stream_key(key, stream), x, mean)
-        transformation = optimizer.transformation(
-            OptimizerHParams(**hparams[name]), 0, spec.update == "optimistic"
+        update = transformation(
+            optimizer, OptimizerHParams(**hparams[name]), spec.update == "optimistic"
         )
-        return Player(*variables, transformation.init(variables.params))
+        return Player(*variables, update.init(variables.params))
 
     x = objectives.pack(jnp.stack([mean] * spec.pack), spec.pack)
     z = jnp.zeros((1, spec.z_dim))
     d = player(spec.discriminator, Stream.INIT_D, x, spec.d_optimizer, "d_optimizer")
     g = player(spec.generator, Stream.INIT_G, z, spec.g_optimizer, "g_optimizer")
-    averages = {} if hparams["ema"] is None else {"ema": g.variables}
+    averages = {"ema": g.variables} if _averaged(hparams) else {}
     return State(jnp.int32(0), key, {"d": d, "g": g}, averages)
+
+
+def _averaged(hparams: HParams) -> bool:
+    return hparams["ema"] is not None or hparams["ema_half_life"] is not None
 
 
 def _critic(spec: GANSpec, d: Variables, train: bool) -> objectives.Critic:
@@ -119,20 +121,20 @@ def _descend(
     hparams: HParams,
     player: Player,
     gradient: Gradient,
-    optimizer: Optimizer,
-    step: jax.Array,
+    optimizer: str,
 ) -> Player:
-    transformation = optimizer.transformation(
-        OptimizerHParams(**hparams), step, spec.update == "optimistic", spec.update == "unrolled"
+    update = transformation(
+        optimizer,
+        OptimizerHParams(**hparams),
+        spec.update == "optimistic",
+        spec.update == "unrolled",
     )
-    updates, opt_state = transformation.update(gradient.params, player.opt_state, player.params)
+    updates, opt_state = update.update(gradient.params, player.opt_state, player.params)
     return Player(optax.apply_updates(player.params, updates), gradient.stats, opt_state)
 
 
 def _move_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
-    d = _descend(
-        spec, hparams["d_optimizer"], state.players["d"], gradient, spec.d_optimizer, state.step
-    )
+    d = _descend(spec, hparams["d_optimizer"], state.players["d"], gradient, spec.d_optimizer)
     bound = hparams["weight_clip"]
     if bound is not None:  # Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875
         d = d._replace(params=jax.tree.map(lambda x: jnp.clip(x, -bound, bound), d.params))
@@ -140,14 +142,16 @@ def _move_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -
 
 
 def _move_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
-    g = _descend(
-        spec, hparams["g_optimizer"], state.players["g"], gradient, spec.g_optimizer, state.step
-    )
+    g = _descend(spec, hparams["g_optimizer"], state.players["g"], gradient, spec.g_optimizer)
     state = state.replace_players(g=g)
-    if hparams["ema"] is None:
+    if not _averaged(hparams):
         return state
-    # Ramped up as in TensorFlow's ExponentialMovingAverage(num_updates=...), to forget the start.
-    decay = jnp.minimum(hparams["ema"], (1 + state.step) / (10 + state.step))
+    if hparams["ema"] is not None:
+        # Ramped up as in TensorFlow's ExponentialMovingAverage(num_updates=...), to forget the
+        # start.
+        decay = jnp.minimum(hparams["ema"], (1 + state.step) / (10 + state.step))
+    else:
+        decay = 0.5 ** (spec.batch_size / hparams["ema_half_life"])
     ema = optax.incremental_update(g.variables, state.averages["ema"], 1 - decay)
     return state._replace(averages={"ema": ema})
 

@@ -4,10 +4,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gan_jax.config.schema import COMMON
+from gan_jax.config.schema import COMMON, parse_schedule
 from gan_jax.errors import InputError
 from gan_jax.networks import NETWORKS, Network
-from gan_jax.optimizers import Optimizer
 from gan_jax.penalties import PENALTIES
 from gan_jax.spec import GANSpec, HParams, Prior
 
@@ -51,10 +50,6 @@ def _pixel_low(config: ConfigDict, shape: tuple[int, ...]) -> float:
     return -1.0 if signed and len(shape) == 3 else 0.0
 
 
-def _optimizer(config: ConfigDict) -> Optimizer:
-    return Optimizer(**{field: config[field] for field in Optimizer._fields})
-
-
 def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
     """The static half of a validated config, for examples of a shape.
 
@@ -76,16 +71,16 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
         discriminator=_network(
             config, "discriminator", out_shape=(), dtype=config.precision, **output
         ),
-        d_optimizer=_optimizer(config.d_optimizer),
-        g_optimizer=_optimizer(config.g_optimizer),
+        d_optimizer=config.d_optimizer.name,
+        g_optimizer=config.g_optimizer.name,
         pack=config.pack,
         unrolled_steps=config.unrolled_steps,
         penalties=tuple(
             (name, config.penalties[name].interval)
             for name in PENALTIES
-            if config.penalties[name].weight
+            if hparams(config)["penalties"][name]["weight"] is not None
         ),
-        noise_steps=config.instance_noise.steps,
+        schedules=tuple(map(parse_schedule, config.schedules)),
         pixel_low=_pixel_low(config, example_shape),
     )
 
@@ -93,11 +88,13 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
 def hparams(config: ConfigDict) -> HParams:
     """The traced half of a validated config: every traced field, None where it is disabled."""
     found: dict[str, Any] = {}
+    scheduled = {parse_schedule(text).field for text in config.schedules}
     for name, field in COMMON.items():
         if field.traced:
             *groups, leaf = name.split(".")
             place, value = found, config
             for group in groups:
                 place, value = place.setdefault(group, {}), value[group]
-            place[leaf] = None if field.optional and not value[leaf] else value[leaf]
+            off = field.optional and not value[leaf] and name not in scheduled
+            place[leaf] = None if off else value[leaf]
     return found

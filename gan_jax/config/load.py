@@ -66,7 +66,39 @@ def _upgrade(config: Config) -> dict[str, Any]:
         units = widths[0] if isinstance(widths, list | tuple) and widths else widths
         flat = {k: v for k, v in flat.items() if not k.startswith("generator.")}
         flat |= {"generator.name": "monotone", "generator.units": units}
-    return flat
+    return _upgrade_schedules(flat)
+
+
+def _short(number: float) -> str:
+    return repr(number).removesuffix(".0")
+
+
+def _upgrade_schedules(flat: dict[str, Any]) -> dict[str, Any]:
+    """Turns the fields that schedules had of their own into `schedules`."""
+    found = list(flat.get("schedules", ()))
+    for name in ("d_optimizer", "g_optimizer"):
+        own = {
+            field: flat.pop(f"{name}.{field}", default)
+            for field, default in (
+                ("schedule", "constant"),
+                ("decay_steps", 20_000),
+                ("decay_rate", 1.0),
+                ("end_learning_rate", 0.0),
+                ("b1_steps", 0),
+                ("end_b1", 0.0),
+            )
+        }
+        if own["schedule"] != "constant":
+            rate = f":{own['decay_rate']!r}" if own["schedule"] == "exponential" else ""
+            found.append(
+                f"{name}.learning_rate={own['schedule']}:{_short(own['end_learning_rate'])}:"
+                f"{own['decay_steps']}{rate}"
+            )
+        if own["b1_steps"]:
+            found.append(f"{name}.b1=linear:{_short(own['end_b1'])}:{own['b1_steps']}")
+    if steps := flat.pop("instance_noise.steps", 0):
+        found.append(f"instance_noise.std=linear:0:{steps}")
+    return flat | {"schedules": tuple(found)} if found else flat
 
 
 def replace(config: Config, changes: Mapping[str, Any]) -> ConfigDict:

@@ -22,8 +22,10 @@ from gan_jax.evaluation.registry import METRICS
 from gan_jax.losses import CROSS_ENTROPY, LOSSES
 from gan_jax.networks import NETWORKS
 from gan_jax.networks.layers import ACTIVATIONS, INITIALIZERS, OUTPUTS
-from gan_jax.optimizers import OPTIMIZERS, SCHEDULES
+from gan_jax.optimizers import OPTIMIZERS
 from gan_jax.penalties import PENALTIES
+from gan_jax.schedules import KINDS as SCHEDULES
+from gan_jax.spec import Schedule
 from gan_jax.updates import UPDATES
 
 _FLOAT32_MAX = 3.4e38
@@ -110,22 +112,10 @@ _FRACTION = _real("a number from 0 to below 1", lambda v: 0 <= v < 1)
 def _optimizer(player: str) -> dict[str, Field]:
     fields = {
         "name": Field("adam", _choice(OPTIMIZERS), "update rule"),
-        "learning_rate": _traced(1e-3, _NON_NEGATIVE, "initial learning rate"),
+        "learning_rate": _traced(1e-3, _NON_NEGATIVE, "learning rate"),
         "b1": _traced(0.9, _FRACTION, "adam: first-moment decay; momentum: the momentum"),
         "b2": _traced(0.999, _FRACTION, "adam, rmsprop: second-moment decay"),
         "eps": _traced(1e-8, _POSITIVE, "adam, rmsprop: added to the root of the second moment"),
-        "schedule": Field("constant", _choice(SCHEDULES), "learning-rate schedule"),
-        "decay_steps": Field(
-            20_000, _integer(1), "iterations of linear and cosine; exponential: per decay_rate"
-        ),
-        "decay_rate": Field(
-            1.0,
-            _real("a number above 0, at most 1", lambda v: 0 < v <= 1),
-            "exponential: factor per decay_steps",
-        ),
-        "end_learning_rate": Field(0.0, _NON_NEGATIVE, "final learning rate; exponential: floor"),
-        "b1_steps": Field(0, _integer(0), "momentum: iterations from b1 to end_b1; 0: constant"),
-        "end_b1": Field(0.0, _FRACTION, "momentum: b1 after b1_steps"),
     }
     return {f"{player}_optimizer.{name}": field for name, field in fields.items()}
 
@@ -196,11 +186,21 @@ COMMON: dict[str, Field] = {
     "instance_noise.std": _option(
         _NON_NEGATIVE, "standard deviation of Gaussian noise on D's input"
     ),
-    "instance_noise.steps": Field(
-        0, _integer(0), "iterations over which it fades linearly; 0: constant"
-    ),
     "weight_clip": _option(_NON_NEGATIVE, "wasserstein: bound on D's parameters"),
     "ema": _option(_FRACTION, "decay of the averaged generator, used for samples and scores"),
+    "ema_half_life": _option(_NON_NEGATIVE, "the same by half-life in images, in place of ema"),
+    "schedules": Field(
+        (),
+        Rule(
+            tuple,
+            "a tuple of FIELD=KIND:END:STEPS with a traced FIELD and KIND linear or cosine, such "
+            "as ('d_optimizer.learning_rate=cosine:0:20000',), or of "
+            "FIELD=exponential:FLOOR:STEPS:RATE",
+            lambda v: _are_schedules(v),
+        ),
+        "moves traced fields from their value to END in STEPS iterations; exponential: by a factor "
+        "of RATE per STEPS",
+    ),
     "log_every": _output(2_000, _integer(1), "iterations between printed lines"),
     "metrics_every": _output(100, _integer(1), "iterations between lines of metrics.jsonl"),
     "sample_every": _output(2_000, _integer(1), "iterations between sample grids"),
@@ -319,6 +319,36 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
     },
 }
 
+
+def parse_schedule(text: str) -> Schedule:
+    """A schedule from FIELD=KIND:END:STEPS or FIELD=exponential:FLOOR:STEPS:RATE.
+
+    Raises:
+      ValueError: it is none.
+    """
+    field, _, rest = text.partition("=")
+    kind, end, steps, *rate = rest.split(":")
+    schedule = Schedule(field, kind, float(end), int(steps), *map(float, rate))
+    if not (
+        field in COMMON
+        and COMMON[field].traced
+        and kind in SCHEDULES
+        and len(rate) == (kind == "exponential")
+        and math.isfinite(schedule.end)
+        and 1 <= schedule.steps < 2**31
+        and 0 < schedule.rate <= 1
+    ):
+        raise ValueError(text)
+    return schedule
+
+
+def _are_schedules(texts: tuple[Any, ...]) -> bool:
+    try:
+        return all(parse_schedule(str(text)) for text in texts)
+    except (ValueError, TypeError):
+        return False
+
+
 TRACED = tuple(name for name, field in COMMON.items() if field.traced)
 RESUME_MUTABLE = tuple(name for name, field in COMMON.items() if field.resume_mutable)
 PER_SWEEP = tuple(name for name, field in COMMON.items() if field.per_sweep)
@@ -372,18 +402,24 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     c, update = config, config["update"]  # ConfigDict has a method of this name
     if not np.float32(c.prior.low) < np.float32(c.prior.high):
         yield "prior.low", f"below prior.high, {c.prior.high}"
-    for name in ("d_optimizer", "g_optimizer"):
-        o = c[name]
-        if o.schedule != "constant" and o.learning_rate < o.end_learning_rate:
-            yield f"{name}.end_learning_rate", f"at most learning_rate, {o.learning_rate}"
-        ends = o.schedule in ("linear", "cosine") and not o.end_learning_rate
-        if ends and o.decay_steps < c.num_steps:
+    scheduled = [parse_schedule(text) for text in c.schedules]
+    if len({schedule.field for schedule in scheduled}) < len(scheduled):
+        yield "schedules", "one per field"
+    for schedule in scheduled:
+        if not COMMON[schedule.field].rule.ok(schedule.end):
             yield (
-                f"{name}.decay_steps",
-                f"at least num_steps, {c.num_steps}: training at learning rate 0 does nothing",
+                "schedules",
+                f"with an end of {schedule.field} that is {COMMON[schedule.field].rule.allowed}",
             )
-        if o.b1_steps and o.name != "momentum":
-            yield f"{name}.b1_steps", f"0 for {o.name}: only momentum has a schedule of b1"
+        stops = schedule.field.endswith("learning_rate") and schedule.kind != "exponential"
+        if stops and not schedule.end and schedule.steps < c.num_steps:
+            yield (
+                "schedules",
+                f"of at least num_steps, {c.num_steps}, iterations where {schedule.field} ends at "
+                "0, where training does nothing",
+            )
+    if c.ema and (c.ema_half_life or "ema_half_life" in [s.field for s in scheduled]):
+        yield "ema", "0 with ema_half_life"
     if c.keep_best in METRICS and not (c.eval_every and c.keep_best in c.eval_metrics):
         yield "keep_best", "evaluated: add it to eval_metrics and set eval_every above 0"
     if c.generator.name == "monotone":
@@ -432,8 +468,6 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     for name, penalty in c.penalties.items():
         if penalty.interval != 1 and not penalty.weight:
             yield f"penalties.{name}.interval", f"1 where penalties.{name}.weight is 0"
-    if c.instance_noise.steps and not c.instance_noise.std:
-        yield "instance_noise.steps", "0 where instance_noise.std is 0"
     if c.num_steps * c.k * c.batch_size >= 2**31:
         yield "num_steps", "smaller: num_steps * k * batch_size must be below 2^31"
 

@@ -44,7 +44,13 @@ def test_fields_reject_other_types_by_name(name, field, kind):
         pytest.param("d_optimizer.learning_rate", 10**400, "a number, at least 0", id="10^400"),
         ("d_optimizer.learning_rate", float("nan"), "a number, at least 0"),
         ("d_optimizer.eps", 0.0, "a number above 0"),
-        ("g_optimizer.decay_rate", 1.5, "a number above 0, at most 1"),
+        *[
+            ("schedules", (text,), "a tuple of FIELD=KIND:END:STEPS")
+            for text in ("", "k=linear:1:5", "ema=step:0:5", "ema=linear:x:5", "ema=linear:0:0")
+        ],
+        ("schedules", ("ema=linear:0.9",), "a tuple of FIELD=KIND:END:STEPS"),
+        ("schedules", ("ema=exponential:0:5",), "a tuple of FIELD=KIND:END:STEPS"),
+        ("schedules", ("ema=exponential:0:5:1.5",), "a tuple of FIELD=KIND:END:STEPS"),
         ("label_smoothing", 0.5, "a number from 0 to below 1/2"),
         ("prior.low", float("inf"), "a finite number"),
         ("loss", "wgan", "one of minimax, non_saturating, "),
@@ -105,15 +111,17 @@ def test_another_kind_refuses_the_mlps_fields():
 
 CONFLICTS = {
     "prior.low is 1.0, but must be below prior.high": {"prior.low": 1.0, "prior.high": 1.0},
-    "d_optimizer.end_learning_rate is 1.0, but must be at most": {
-        "d_optimizer.schedule": "linear",
-        "d_optimizer.end_learning_rate": 1.0,
+    "schedules is ('ema=linear:1:5',), but must be with an end of ema that is a number from": {
+        "schedules": ("ema=linear:1:5",)
     },
-    "g_optimizer.decay_steps is 5, but must be at least num_steps": {
-        "g_optimizer.schedule": "cosine",
-        "g_optimizer.decay_steps": 5,
+    "schedules is ('ema=linear:0:5', 'ema=linear:0:6'), but must be one per field": {
+        "schedules": ("ema=linear:0:5", "ema=linear:0:6")
+    },
+    "schedules is ('g_optimizer.learning_rate=cosine:0:5',), but must be of at least num_steps": {
+        "schedules": ("g_optimizer.learning_rate=cosine:0:5",),
         "num_steps": 6,
     },
+    "ema is 0.5, but must be 0 with ema_half_life": {"ema": 0.5, "ema_half_life": 9.0},
     "batch_size is 1, but must be at least 2": {"batch_size": 1, "generator.batch_norm": True},
     "discriminator.dropout is 0.5, but must be 0.0 without hidden layers": {
         "discriminator.widths": (),
@@ -123,7 +131,6 @@ CONFLICTS = {
         "generator.widths": (),
         "generator.pieces": 2,
     },
-    "g_optimizer.b1_steps is 5, but must be 0 for adam": {"g_optimizer.b1_steps": 5},
     "keep_best is 'fid', but must be evaluated": {"keep_best": "fid", "eval_every": 0},
     "k is 2, but must be 1 with update simultaneous": {"k": 2, "update": "simultaneous"},
     "unrolled_steps is 0, but must be at least 1": {"update": "unrolled"},
@@ -139,7 +146,6 @@ CONFLICTS = {
         "label_smoothing": 0.1,
         "loss": "wasserstein",
     },
-    "instance_noise.steps is 9, but must be 0": {"instance_noise.steps": 9},
     "num_steps is 2000000000, but must be smaller": {"num_steps": 2_000_000_000},
     "penalties.r1.interval is 4, but must be 1 where penalties.r1.weight is 0": {
         "penalties.r1.interval": 4
@@ -158,7 +164,6 @@ def test_conflicts_are_refused(message):
 
 
 def test_boundaries_of_conflicts_are_allowed():
-    cosine = {"schedule": "cosine", "decay_steps": 10, "end_learning_rate": 0.0}
     config.replace(
         {},
         {
@@ -167,9 +172,11 @@ def test_boundaries_of_conflicts_are_allowed():
             "prior.low": 0.0,
             "prior.high": 1e-9,
             "pack": 128,
-            **{f"d_optimizer.{name}": value for name, value in cosine.items()},
-            "g_optimizer.schedule": "linear",
-            "g_optimizer.end_learning_rate": 1e-3,
+            "schedules": (
+                "d_optimizer.learning_rate=cosine:0:10",
+                "g_optimizer.learning_rate=linear:1e-3:1",
+                "g_optimizer.b1=exponential:0:1:1",
+            ),
         },
     )
 

@@ -72,7 +72,9 @@ def test_forward_pass_in_numpy(activation, output):
         "leaky_relu": lambda h: np.where(h > 0, h, 0.2 * h),
         "tanh": np.tanh,
     }[activation]
-    out = {"linear": lambda h: h, "tanh": np.tanh, "sigmoid": lambda h: 1 / (1 + np.exp(-h))}[output]
+    out = {"linear": lambda h: h, "tanh": np.tanh, "sigmoid": lambda h: 1 / (1 + np.exp(-h))}[
+        output
+    ]
     h = x.reshape(6, 4)
     for w, b in layers[:-1]:
         h = act(h @ w + b)

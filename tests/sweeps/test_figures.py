@@ -149,11 +149,11 @@ LONG = {
     "loss": ["minimax", "non_saturating"],
     "generator.widths": [(128,), (1200, 1200), (1200, 1200, 1200, 1200)],
     "d_optimizer.learning_rate": [0.1 + 0.2, 1e-3, 3e-3],
-    "d_optimizer.decay_steps": list(range(1000, 13_000, 1000)),
+    "num_steps": list(range(1000, 13_000, 1000)),
     "generator.activation": ["leaky_relu"],
     "generator.initializer": ["lecun_normal"],
     "discriminator.initializer": ["lecun_normal"],
-    "d_optimizer.schedule": ["exponential"],
+    "d_optimizer.name": ["rmsprop"],
 }
 RANDOM = space.random(
     {
