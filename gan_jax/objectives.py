@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gan_jax.augment import augment
 from gan_jax.draws import Batch
 from gan_jax.losses import LOSSES
 from gan_jax.penalties import PENALTIES
@@ -16,6 +17,7 @@ from gan_jax.spec import GANSpec, HParams
 Critic = Callable[[Batch, jax.Array], tuple[jax.Array, Any]]
 
 _OWN = 2**31  # fold_in data of this module's draws, above those of dropout layers
+_AUGMENT = 2**31 + 2**30
 
 
 class DTerms(NamedTuple):
@@ -47,6 +49,19 @@ def critic_input(
     if std is not None:
         x = x + std * jax.random.normal(jax.random.fold_in(key, _OWN), x.shape)
     return Batch(pack(x, spec.pack), None if batch.y is None else pack(batch.y, spec.pack))
+
+
+def augmented(spec: GANSpec, hparams: HParams, critic: Critic) -> Critic:
+    """The critic of augmented examples, so that penalties differentiate through augmentation."""
+    if not spec.augment:
+        return critic
+
+    def judge(batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+        key_augment = jax.random.fold_in(key, _AUGMENT)
+        x = augment(spec.augment, hparams["augment_probability"], key_augment, batch.x)
+        return critic(batch._replace(x=x), key)
+
+    return judge
 
 
 def _penalty(
@@ -88,16 +103,17 @@ def d_loss(
 
     Args:
       spec: static structure.
-      hparams: traced numbers: label_smoothing, instance_noise, penalties.
+      hparams: traced numbers: label_smoothing, instance_noise, augment_probability, penalties.
       step: completed iterations, for schedules and lazy penalties.
       critic: the discriminator.
       real: minibatch of data.
       fake: minibatch of generated examples of the same shape.
-      key: for instance noise, dropout and points of penalties.
+      key: for instance noise, augmentation, dropout and points of penalties.
 
     Returns:
       The scalar objective and its terms.
     """
+    critic = augmented(spec, hparams, critic)
     key_real, key_fake = jax.random.split(key)
     real = critic_input(spec, hparams, step, real, key_real)
     fake = critic_input(spec, hparams, step, fake, key_fake)
@@ -123,6 +139,7 @@ def g_loss(
 
     Only relativistic losses depend on `real`.
     """
+    critic = augmented(spec, hparams, critic)
     key_real, key_fake = jax.random.split(key)
     (real_logits, _), (fake_logits, _) = (
         critic(critic_input(spec, hparams, step, batch, key), key)

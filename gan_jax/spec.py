@@ -44,6 +44,8 @@ class GANSpec(NamedTuple):
     pack: int = 1  # examples per discriminator input
     unrolled_steps: int = 0  # discriminator steps that an unrolled generator step looks ahead
     penalties: tuple[tuple[str, int], ...] = ()  # (key of penalties.PENALTIES, interval)
+    augment: tuple[str, ...] = ()  # keys of augment.AUGMENTATIONS
+    adaptive: bool = False  # augment with a probability adapted to overfitting
     schedules: tuple[Schedule, ...] = ()
     pixel_low: float = 0.0  # uint8 images are trained on as floats from here to 1
     algorithm: str = "gan"  # key of algorithms.ALGORITHMS

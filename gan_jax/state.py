@@ -28,7 +28,8 @@ class State(NamedTuple):
     step: jax.Array  # completed iterations, int32 ()
     key: jax.Array  # root key data, uint32 (2,); constant, see `draws.stream_key`
     players: dict[str, Player]
-    averages: dict[str, Variables]  # running averages of players, {} without any
+    # Running averages: "ema", of G, and "augmentation", of what ADA adapts to; {} without any.
+    averages: dict[str, Any]
 
     def replace_players(self, **players: Player) -> "State":
         return self._replace(players=self.players | players)

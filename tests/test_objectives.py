@@ -27,6 +27,7 @@ class Spec(NamedTuple):
     loss: str = "wasserstein"
     pack: int = 1
     penalties: tuple[tuple[str, int], ...] = ()
+    augment: tuple[str, ...] = ()
 
 
 def linear(w):
@@ -171,3 +172,21 @@ def test_penalties_have_dropout_of_their_own():
         [terms.real_logits[0] / REAL.x[0].sum(), terms.fake_logits[0] / FAKE.x[0].sum()]
     )
     assert np.all(abs(terms.penalty - 3 * scale**2 / 2) > 1e-3)
+
+
+def test_penalties_are_of_the_image_before_augmentation():
+    """The gradient of a linear critic of images is its weights, but 0 where cutout covers them."""
+    images = Batch(jnp.ones((64, 8, 8, 1)))
+    hparams = make_hparams({"penalties.r1.weight": 1.0, "augment_probability": 1.0})
+    for names, low, high in (((), 32, 32), (("flip",), 32, 32), (("cutout",), 24, 31)):
+        spec = Spec(penalties=(("r1", 1),), augment=names)
+        _, _, terms, _ = evaluate(spec, hparams, images, images, w=np.ones(64))
+        assert low <= float(terms.penalty) <= high
+
+
+def test_both_players_see_augmented_examples():
+    images, hparams = Batch(jnp.ones((64, 8, 8, 1))), make_hparams({"augment_probability": 1.0})
+    _, _, terms, g = evaluate(Spec(augment=("cutout",)), hparams, images, images, w=np.ones(64))
+    for logits in (terms.real_logits, terms.fake_logits, -g):
+        assert 48 <= float(logits.mean()) < 63  # of 64 pixels, on average 57 are left
+    assert np.any(terms.real_logits != terms.fake_logits)

@@ -11,12 +11,13 @@ and the joint updates of `gan_jax.updates`.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax import networks, objectives
+from gan_jax import augment, networks, objectives
 from gan_jax.data.pixels import to_float, to_unit
 from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
 from gan_jax.losses import LOSSES
@@ -35,7 +36,8 @@ STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm
 
 def info_names(spec: GANSpec) -> tuple[str, ...]:
     """Names of what `step` measures, and of the players' parameter norms."""
-    return (*STEP_INFO, *["d_penalty"] * bool(spec.penalties), "d_param_norm", "g_param_norm")
+    options = ["d_penalty"] * bool(spec.penalties) + ["augment_probability"] * spec.adaptive
+    return (*STEP_INFO, *options, "d_param_norm", "g_param_norm")
 
 
 def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:
@@ -61,7 +63,9 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
     z = jnp.zeros((1, spec.z_dim))
     d = player(spec.discriminator, Stream.INIT_D, x, spec.d_optimizer, "d_optimizer")
     g = player(spec.generator, Stream.INIT_G, z, spec.g_optimizer, "g_optimizer")
-    averages = {"ema": g.variables} if _averaged(hparams) else {}
+    averages: dict[str, Any] = {"ema": g.variables} if _averaged(hparams) else {}
+    if spec.adaptive:
+        averages["augmentation"] = {"probability": jnp.float32(0), "signs": jnp.float32(0)}
     return State(jnp.int32(0), key, {"d": d, "g": g}, averages)
 
 
@@ -76,6 +80,7 @@ def _critic(spec: GANSpec, d: Variables, train: bool) -> objectives.Critic:
 def _d_gradient(
     spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
 ) -> tuple[Gradient, Info]:
+    hparams = _adapted(spec, hparams, state)
     d, g = state.players["d"], state.players["g"]
     fake = Batch(networks.apply(spec.generator, g.variables, z, train=True)[0], real.y)
 
@@ -92,12 +97,14 @@ def _d_gradient(
         "d_grad_norm": optax.tree.norm(grads),
     }
     info |= {"d_penalty": terms.penalty} if spec.penalties else {}
+    info |= {"d_sign": jnp.mean(jnp.sign(terms.real_logits))} if spec.adaptive else {}
     return Gradient(grads, terms.stats), info
 
 
 def _g_gradient(
     spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
 ) -> tuple[Gradient, Info]:
+    hparams = _adapted(spec, hparams, state)
     g = state.players["g"]
     # Metz et al. 2017, https://arxiv.org/abs/1611.02163: the loss under a D that has responded.
     ahead = spec.unrolled_steps if spec.update == "unrolled" else 0
@@ -153,7 +160,28 @@ def _move_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -
     else:
         decay = 0.5 ** (spec.batch_size / hparams["ema_half_life"])
     ema = optax.incremental_update(g.variables, state.averages["ema"], 1 - decay)
-    return state._replace(averages={"ema": ema})
+    return state._replace(averages=state.averages | {"ema": ema})
+
+
+def _adapted(spec: GANSpec, hparams: HParams, state: State) -> HParams:
+    """The hyperparameters with ADA's current probability of augmentation."""
+    if not spec.adaptive:
+        return hparams
+    return {**hparams, "augment_probability": state.averages["augmentation"]["probability"]}
+
+
+def _adapt(spec: GANSpec, hparams: HParams, state: State, info: Info) -> tuple[State, Info]:
+    """Adjusts ADA's probability after every ADA_INTERVAL iterations."""
+    if not spec.adaptive:
+        return state, info
+    now = state.averages["augmentation"]
+    signs = now["signs"] + info.pop("d_sign") / augment.ADA_INTERVAL
+    due = (state.step + 1) % augment.ADA_INTERVAL == 0
+    new = augment.adapt(now["probability"], signs, hparams["ada_target"], spec.batch_size)
+    probability = jnp.where(due, new, now["probability"])
+    averages = {"probability": probability, "signs": jnp.where(due, 0, signs)}
+    info = info | {"augment_probability": now["probability"]}
+    return state._replace(averages=state.averages | {"augmentation": averages}), info
 
 
 @functools.partial(jax.jit, static_argnames="spec")
@@ -254,6 +282,7 @@ def step(spec: GANSpec, hparams: HParams, state: State, data: Batch) -> tuple[St
         state, d_infos = jax.lax.scan(d_update, state, jnp.arange(spec.k))
         state, info = g_step(spec, hparams, state, *_draw(spec, state, data, G_STREAMS, state.step))
         info = {name: x[-1] for name, x in d_infos.items()} | info
+    state, info = _adapt(spec, hparams, state, info)
     return state._replace(step=state.step + 1), info
 
 

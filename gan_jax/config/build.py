@@ -24,6 +24,16 @@ def _check_shapes(config: ConfigDict, shape: tuple[int, ...]) -> None:
             f"config.generator.name is 'monotone', but {config.dataset} has examples of shape "
             f"{shape}: want single numbers"
         )
+    if config.augment and len(shape) != 3:
+        raise InputError(
+            f"config.augment is {config.augment}, but {config.dataset} has examples of shape "
+            f"{shape}: want images"
+        )
+    if "color" in config.augment and shape[-1] != 3:
+        raise InputError(
+            f"config.augment has 'color', but {config.dataset} has images of {shape[-1]} channels: "
+            "want 3"
+        )
     for player in NETWORKS:
         network = config[player]
         if network.name in ("mlp", "monotone"):
@@ -80,6 +90,8 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
             for name in PENALTIES
             if hparams(config)["penalties"][name]["weight"] is not None
         ),
+        augment=config.augment,
+        adaptive=bool(config.ada_target),
         schedules=tuple(map(parse_schedule, config.schedules)),
         pixel_low=_pixel_low(config, example_shape),
     )

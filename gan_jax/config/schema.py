@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from gan_jax.algorithms import ALGORITHMS
 from gan_jax.algorithms.gan import STEP_INFO
+from gan_jax.augment import AUGMENTATIONS
 from gan_jax.errors import InputError
 from gan_jax.evaluation.registry import METRICS
 from gan_jax.losses import CROSS_ENTROPY, LOSSES
@@ -93,12 +94,12 @@ def _integers(example: str, length: int | None, high: int) -> Rule:
     )
 
 
-def _choices(options: Iterable[str]) -> Rule:
+def _choices(options: Iterable[str], empty: bool = False) -> Rule:
     options = tuple(options)
     return Rule(
         tuple,
         f"a tuple, such as ({options[0]!r},), of: " + ", ".join(options),
-        lambda v: len(v) > 0 and all(x in options for x in v),
+        lambda v: (empty or len(v) > 0) and all(x in options for x in v),
     )
 
 
@@ -185,6 +186,21 @@ COMMON: dict[str, Field] = {
     ),
     "instance_noise.std": _option(
         _NON_NEGATIVE, "standard deviation of Gaussian noise on D's input"
+    ),
+    "augment": Field(
+        (),
+        _choices(AUGMENTATIONS, empty=True),
+        "augmentations of D's input, real and generated alike (DiffAugment)",
+    ),
+    "augment_probability": _traced(
+        1.0,
+        _real("a number from 0 to 1", lambda v: 0 <= v <= 1),
+        "probability of each augmentation, for each example",
+    ),
+    "ada_target": _option(
+        _real("a number from 0 to below 1", lambda v: 0 <= v < 1),
+        "adapts augment_probability, from 0 on, to hold the mean sign of D on real examples here "
+        "(ADA: 0.6)",
     ),
     "weight_clip": _option(_NON_NEGATIVE, "wasserstein: bound on D's parameters"),
     "ema": _option(_FRACTION, "decay of the averaged generator, used for samples and scores"),
@@ -418,6 +434,8 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
                 f"of at least num_steps, {c.num_steps}, iterations where {schedule.field} ends at "
                 "0, where training does nothing",
             )
+    if c.ada_target and not c.augment:
+        yield "ada_target", "0 without augment"
     if c.ema and (c.ema_half_life or "ema_half_life" in [s.field for s in scheduled]):
         yield "ema", "0 with ema_half_life"
     if c.keep_best in METRICS and not (c.eval_every and c.keep_best in c.eval_metrics):

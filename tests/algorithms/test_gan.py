@@ -436,8 +436,8 @@ def test_disabled_options_are_compiled_out():
     assert counts["random_bits"] == 2 + 2 * 2  # two noises; two minibatches, two epochs' keys each
     assert not counts.keys() & {"cond", "clamp", "erf_inv", "tanh"}
     # Step and key; four arrays of parameters, their two moments, and Adam's count per player;
-    # four traced numbers per optimizer; the data.
-    assert len(plain.jaxpr.invars) == 2 + 2 * (3 * 4 + 1) + 2 * 4 + 1
+    # four traced numbers per optimizer; the probability of augmentation; the data.
+    assert len(plain.jaxpr.invars) == 2 + 2 * (3 * 4 + 1) + 2 * 4 + 1 + 1
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -445,10 +445,13 @@ def test_an_option_adds_one_traced_number(name):
     spec = off_spec = make_spec()
     if name.startswith("penalties"):
         spec = make_spec(penalties=((name.split(".")[1], 1),))
+    elif name == "ada_target":
+        off_spec = make_spec(augment=("flip",))
+        spec = off_spec._replace(adaptive=True)
     elif name == "consensus":
         spec, off_spec = make_spec(update="consensus"), make_spec(update="simultaneous")
     on, off = trace(spec, rates(0.01, 0.02, **{name: 0.1})), trace(off_spec, HPARAMS)
-    averages = 4 if name.startswith("ema") else 0  # of G's arrays
+    averages = {"ema": 4, "ema_half_life": 4, "ada_target": 2}.get(name, 0)  # arrays
     assert len(on.jaxpr.invars) == len(off.jaxpr.invars) + 1 + averages
     assert sum(primitives(on.jaxpr).values()) > sum(primitives(off.jaxpr).values())
 
@@ -510,6 +513,18 @@ def test_an_algorithm_is_four_functions(monkeypatch):
     loss = norm([np.array([3, 6]) * 0.5**2]) ** 2 / 2
     jax.tree.map(CLOSE, info, {"step": 3, "loss": loss, "w_param_norm": norm([w])})
     CLOSE(algorithms.generate(spec, state, jnp.zeros((5, 2))), [w] * 5)
+
+
+def test_ada_adapts_every_fourth_iteration():
+    spec = make_spec(augment=("translation",), adaptive=True)
+    hparams = rates(0.01, 0.02, ada_target=-2.0)  # below any mean sign
+    state, seen = algorithms.init(spec, hparams, 0, IMAGES), []
+    for _ in range(9):
+        state, info = algorithms.train_chunk(spec, hparams, state, IMAGES, 1)
+        seen.append(float(info["augment_probability"]))
+    rise = 4 * spec.batch_size / 500_000
+    CLOSE(seen, [0] * 4 + [rise] * 4 + [2 * rise])
+    assert info.keys() == {"step", *gan.info_names(spec)}
 
 
 # Divergence

@@ -51,6 +51,8 @@ def test_spec_has_every_static_field():
         "penalties": (("gradient_penalty", 1), ("r2", 4)),
         "schedules": (Schedule("g_optimizer.learning_rate", "linear", 0.0, 20_000),),
         "pixel_low": 0.0,
+        "augment": (),
+        "adaptive": False,
     }
 
 
@@ -59,7 +61,7 @@ def test_hparams_has_every_traced_field():
     assert set(default) == {name for name, field in COMMON.items() if field.traced}
     off = {name for name, value in default.items() if value is None}
     assert off == {name for name, field in COMMON.items() if field.optional}
-    values = dict.fromkeys(off - {"weight_clip", "consensus", "ema"}, 0.25)
+    values = dict.fromkeys(off - {"weight_clip", "consensus", "ema", "ada_target"}, 0.25)
     c = config.replace({}, values | {"g_optimizer.b2": 0.5})
     changed = {
         name: x for name, x in config.flatten(config.hparams(c)).items() if x != default[name]

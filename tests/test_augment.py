@@ -1,0 +1,82 @@
+"""augment: each operation against NumPy, probabilities, gradients and ADA's adjustment."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import augment
+from gan_jax.augment import AUGMENTATIONS
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).uniform(-1, 1, (400, 16, 8, 3)).astype(np.float32)
+CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+
+
+def test_flip_mirrors_half():
+    y = np.asarray(augment.flip(KEY, X))
+    mirrored = np.array([np.array_equal(a, b[:, ::-1]) for a, b in zip(y, X, strict=True)])
+    np.testing.assert_array_equal(y[~mirrored], X[~mirrored])
+    assert abs(mirrored.mean() - 0.5) < 0.1
+
+
+def test_color_by_hand():
+    brightness, saturation, contrast = np.asarray(jax.random.uniform(KEY, (3, len(X), 1, 1, 1)))
+    x = X + brightness - 0.5
+    grey = x.mean(axis=3, keepdims=True)
+    x = grey + (x - grey) * 2 * saturation
+    mean = x.mean(axis=(1, 2, 3), keepdims=True)
+    CLOSE(augment.color(KEY, X), mean + (x - mean) * (0.5 + contrast))
+
+
+def test_translation_shifts_and_fills_with_zeros():
+    found = set()
+    for image, shifted in zip(X, np.asarray(augment.translation(KEY, X)), strict=True):
+        for dy in range(-3, 4):
+            for dx in range(-2, 3):
+                expected = np.zeros_like(image)
+                for i in range(16):
+                    for j in range(8):
+                        if 0 <= i - dy < 16 and 0 <= j - dx < 8:
+                            expected[i, j] = image[i - dy, j - dx]
+                if np.array_equal(shifted, expected):
+                    found.add((dy, dx))
+                    break
+        if len(found) == 15:
+            break
+    assert found == {(dy, dx) for dy in range(-2, 3) for dx in range(-1, 2)}  # 1/8 of the size
+
+
+def test_cutout_zeroes_a_box_of_half_the_size():
+    cut = np.asarray(augment.cutout(KEY, X) == 0).all(axis=3)
+    heights, widths = cut.any(axis=2).sum(axis=1), cut.any(axis=1).sum(axis=1)
+    np.testing.assert_array_equal(cut.sum(axis=(1, 2)), heights * widths)  # one box each
+    assert set(heights) == set(range(4, 9))  # at least half of it inside
+    assert set(widths) == {2, 3, 4}
+    np.testing.assert_array_equal(np.asarray(augment.cutout(KEY, X))[~cut], X[~cut])
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_each_operation_applies_with_a_probability(probability):
+    for name in AUGMENTATIONS:
+        y = np.asarray(augment.augment((name,), probability, KEY, X.reshape(200, 2, 16, 8, 3)))
+        changed = (y.reshape(X.shape) != X).any(axis=(1, 2, 3)).mean()
+        share = {"flip": 0.5, "translation": 14 / 15}.get(name, 1.0)  # that are not unchanged
+        assert abs(changed - share * probability) <= 0.1 * (probability > 0)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_gradients_are_those_of_a_linear_map(name):
+    x, v = jnp.asarray(X[:6]), jnp.asarray(X[6:12])
+    y, vjp = jax.vjp(functools.partial(AUGMENTATIONS[name], KEY), x)
+    difference = (AUGMENTATIONS[name](KEY, x + v) - y).astype(jnp.float32)
+    CLOSE(jnp.vdot(vjp(y)[0], v), jnp.vdot(y, difference), rtol=1e-4)
+
+
+def test_ada_moves_toward_its_target():
+    probability = functools.partial(augment.adapt, target=0.6, batch_size=50)
+    CLOSE(probability(0.5, 0.7), 0.5 + 200 / 500_000)
+    CLOSE(probability(0.5, 0.5), 0.5 - 200 / 500_000)
+    CLOSE([probability(0.0, 0.0), probability(1.0, 1.0)], [0, 1])
