@@ -71,13 +71,17 @@ def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -
       data_mean: shape `out_shape`. With output_bias "data_mean" the output bias is set so that the
         network outputs this mean when its last hidden layer is zero.
     """
+    spectral_norm = getattr(network, "spectral_norm", False)
     variables = network.init(key, x)
     params = variables["params"]
+    if spectral_norm and not isinstance(network, MLP):  # whose published results have it
+        # flax divides initial kernels by its first estimate of their norms; Miyato et al. do not.
+        params = network.clone(spectral_norm=False).init(key, x)["params"]
     if isinstance(network, MLP) and network.output_bias == "data_mean":
         bias = INVERSE_OUTPUTS[network.output](data_mean).ravel()
         params[f"Dense_{len(network.widths)}"]["bias"] = bias
     initial = Variables(params, variables.get("batch_stats", {}))
-    if getattr(network, "spectral_norm", False):
+    if spectral_norm:
         # flax starts from a single power iteration, whose estimate is too low by up to a third.
         def iterate(_: jax.Array, stats: Stats) -> Stats:
             return apply(network, Variables(params, stats), x, train=True)[1]

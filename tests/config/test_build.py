@@ -1,5 +1,7 @@
 """Tests of gan_jax.config.build: the split into static spec and traced hyperparameters."""
 
+import re
+
 import pytest
 
 from gan_jax import config
@@ -101,3 +103,45 @@ def test_monotone_generator_makes_numbers_only():
     )
     with pytest.raises(InputError, match=r"config\.generator\.name is 'monotone', but mnist has"):
         config.spec(c, SHAPE)
+
+
+R3GAN = {"generator.name": "r3gan", "generator.widths": (4, 4, 4)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "low"),
+    [
+        ({"generator.name": "dcgan"}, SHAPE, -1),
+        ({"generator.name": "dcgan", "generator.output": "sigmoid"}, SHAPE, 0),
+        (R3GAN | {"generator.group_size": 8}, SHAPE, -1),
+        ({"generator.output": "tanh"}, SHAPE, -1),
+        ({"generator.output": "tanh"}, (2,), 0),
+        ({"generator.output": "linear"}, SHAPE, 0),
+    ],
+)
+def test_pixels_by_output(changes, shape, low):
+    assert config.spec(config.replace({}, changes), shape).pixel_low == low
+
+
+def test_networks_have_the_precision():
+    for kinds in (("mlp", "dcgan"), ("resnet", "mlp"), ("monotone", "mlp")):
+        names = dict(zip(("generator.name", "discriminator.name"), kinds, strict=True))
+        mono = MONOTONE if "monotone" in kinds else {}
+        c = config.replace({}, mono | names | {"precision": "bfloat16"})
+        spec = config.spec(c, (1,) if mono else SHAPE)
+        assert spec.discriminator.dtype == "bfloat16"
+        assert getattr(spec.generator, "dtype", "bfloat16") == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "words"),
+    [
+        ({"generator.name": "dcgan"}, (28, 28, 1), "generator.widths halves images 3 times, but m"),
+        ({"discriminator.name": "resnet"}, (32, 30, 3), "has 30x32 pixels: want multiples of 4"),
+        (R3GAN | {"generator.group_size": 8}, (30, 32, 3), "has 32x30 pixels: want multiples of 4"),
+        ({"discriminator.name": "r3gan"}, (2,), "discriminator.name is 'r3gan', but mnist has e"),
+    ],
+)
+def test_examples_that_a_network_cannot_take(changes, shape, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        config.spec(config.replace({}, changes), shape)

@@ -56,6 +56,7 @@ def test_fields_reject_other_types_by_name(name, field, kind):
         ("loss", "wgan", "one of minimax, non_saturating, "),
         ("generator.name", "cnn", "one of mlp, monotone"),
         ("generator.init_scale", 1e4, "a number above 0, at most 1000"),
+        ("precision", "float16", "one of float32, bfloat16"),
         ("generator.widths", (0,), "a tuple of integers from 1 to 65536, such as (128,), "),
         ("generator.widths", (3.5,), "a tuple of integers"),
         ("sample_grid", (4,), "a tuple of integers from 1 to 100, such as (4,4)"),
@@ -85,7 +86,8 @@ def test_exact_conversions_are_made():
 
 UNKNOWN = {
     "generator.units": "config.generator.units is not a field of generator.name=mlp, which has: ",
-    "discriminator.batch_norm": "config.discriminator.batch_norm is not a field",
+    "discriminator.batch_norm": "config.discriminator.batch_norm is not a field of "
+    "discriminator.name=mlp, which has: widths, ",
     "g_optimiser.name": "config.g_optimiser.name is not a field; did you mean "
     "config.g_optimizer.name?",
     "xyzzy": "config.xyzzy is not a field. The fields are: seed, ",
@@ -110,6 +112,14 @@ def test_another_kind_refuses_the_mlps_fields():
 
 
 CONFLICTS = {
+    "generator.group_size is 16, but must be a divisor of twice": {
+        "generator.name": "r3gan",
+        "generator.widths": (8, 12),
+    },
+    "discriminator.batch_norm is True, but must be False with a gradient penalty": {
+        "discriminator.name": "dcgan",
+        "penalties.r1.weight": 1.0,
+    },
     "prior.low is 1.0, but must be below prior.high": {"prior.low": 1.0, "prior.high": 1.0},
     "schedules is ('ema=linear:1:5',), but must be with an end of ema that is a number from": {
         "schedules": ("ema=linear:1:5",)

@@ -1,0 +1,211 @@
+"""Layers of convolutional networks in NumPy, and what the networks made of them share."""
+
+import functools
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import config, networks, train, workdir
+from gan_jax.algorithms import gan
+from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
+from gan_jax.networks import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    R3GANDiscriminator,
+    R3GANGenerator,
+    ResNetDiscriminator,
+    ResNetGenerator,
+)
+from gan_jax.networks.layers import Conv, Upconv, downsample, packed_channels, upsample
+from tests.conftest import files, sha, tiny_config
+from tests.networks.conftest import NEAR, apply, conv, init, randomised, resampled, upconv
+
+IMAGE = (8, 8, 2)
+GENERATORS = (
+    DCGANGenerator((4, 3), IMAGE),
+    ResNetGenerator((4, 3), IMAGE),
+    R3GANGenerator((4, 4), 1, 4, IMAGE),
+)
+DISCRIMINATORS = (
+    DCGANDiscriminator((3, 4)),
+    ResNetDiscriminator((3, 4), 1),
+    R3GANDiscriminator((4, 4), 1, 4),
+)
+RNG = np.random.default_rng(0)
+IMAGES, Z = jnp.float32(RNG.normal(size=(6, *IMAGE))), jnp.float32(RNG.normal(size=(6, 5)))
+
+
+def kinds(networks):
+    return pytest.mark.parametrize("network", networks, ids=lambda x: type(x).__name__)
+
+
+def inputs(network) -> jax.Array:
+    return Z if network in GENERATORS else IMAGES
+
+
+# Layers
+
+
+def test_resampling():
+    x = RNG.normal(size=(2, 6, 4, 3))
+    NEAR(upsample(jnp.float32(x)), resampled(x, up=2))
+    NEAR(downsample(jnp.float32(x)), resampled(x, down=2))
+
+
+@pytest.mark.parametrize(("window", "stride", "groups"), [(1, 1, 1), (3, 1, 2), (4, 2, 1)])
+def test_conv(window, stride, groups):
+    network, x = Conv(6, window, stride, groups), RNG.normal(size=(2, 6, 8, 4))
+    params = network.init(jax.random.key(0), x)["params"]
+    assert not params["bias"].any()
+    params["bias"] = jnp.arange(6.0)
+    expected = conv(x, np.float64(params["kernel"]), stride, groups) + np.arange(6)
+    NEAR(network.apply({"params": params}, jnp.float32(x)), expected)
+
+
+def test_upconv():
+    kernel, x = RNG.normal(size=(4, 4, 3, 2)), RNG.normal(size=(2, 3, 5, 2))
+    y = Upconv(3, jax.nn.initializers.zeros).apply({"params": {"kernel": kernel}}, jnp.float32(x))
+    NEAR(y, upconv(x, kernel))
+
+
+@kinds(DISCRIMINATORS)
+def test_packed_images_are_channels(network):
+    stacked = np.concatenate([IMAGES[:3], IMAGES[3:]], axis=-1)
+    packed = jnp.stack([IMAGES[:3], IMAGES[3:]], axis=1)
+    np.testing.assert_array_equal(packed_channels(packed), stacked)
+    variables, *_ = randomised(network, 2, *IMAGE)
+    y, _ = apply(network, variables, packed)
+    NEAR(y, apply(network, variables, jnp.array(stacked))[0])
+
+
+# Networks
+
+
+@kinds(GENERATORS + DISCRIMINATORS)
+def test_bfloat16_is_of_activations_only(network):
+    x, outputs = inputs(network), {}
+    variables, *_ = randomised(network.clone(dtype="bfloat16"), *x.shape[1:])
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    for dtype in ("float32", "bfloat16"):
+        capturing = functools.partial(
+            network.clone(dtype=dtype).apply,
+            capture_intermediates=True,
+            mutable=["intermediates", "batch_stats"],
+        )
+        y, found = jax.jit(capturing)(
+            {"params": variables.params, "batch_stats": variables.stats}, x
+        )
+        outputs[dtype] = y
+        found = found["intermediates"]
+        assert (y.dtype, found.pop("__call__")[0].dtype) == (jnp.float32, jnp.float32)
+        assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(dtype)}
+    error = np.abs(outputs["float32"] - outputs["bfloat16"])
+    assert 0 < error.max() < 0.05 * np.abs(outputs["float32"]).max()
+
+
+@pytest.mark.parametrize(("output", "low"), [("tanh", -1), ("sigmoid", 0)])
+@kinds(GENERATORS)
+def test_output_range(network, output, low):
+    network = network.clone(output=output)
+    variables, *_ = randomised(network, 5)
+    y = apply(network, variables, 1e3 * Z)[0]
+    assert (y.min(), y.max()) == (low, 1)
+    linear = apply(network.clone(output="linear"), variables, Z)[0]
+    expected = jnp.tanh(linear) if output == "tanh" else jax.nn.sigmoid(linear)
+    NEAR(apply(network, variables, Z)[0], expected)
+
+
+@kinds([DCGANDiscriminator((4,), spectral_norm=True), ResNetDiscriminator((4,), 0)])
+def test_spectral_norm_is_1(network):
+    variables = init(network, IMAGE)
+
+    def divided(x):
+        return x / np.linalg.norm(x.reshape(-1, x.shape[-1]), 2) if x.ndim > 1 else x
+
+    plain = network.clone(spectral_norm=False)
+    params = jax.tree.map(divided, variables.params)
+    expected = apply(plain, variables._replace(params=params, stats={}), IMAGES)[0]
+    y, stats = apply(network, variables, IMAGES)
+    np.testing.assert_allclose(y, expected, rtol=0.05)
+    jax.tree.map(np.testing.assert_array_equal, stats, variables.stats)
+
+
+@kinds(GENERATORS[:2])
+def test_recomputed_statistics_are_of_the_noise(network):
+    variables, *_ = randomised(network, 5)
+    assert networks.sample_stats(network, variables, Z) is variables.stats
+    recomputing = network.clone(sample_statistics="recomputed")
+    stats = networks.sample_stats(recomputing, variables, Z)
+    y = apply(network, variables._replace(stats=stats), Z)[0]
+    NEAR(y, apply(network, variables, Z, train=True)[0])
+
+
+# Training
+
+TINY = {
+    "mlp": ({"widths": (4,)}, {"widths": (4,)}),
+    "dcgan": ({"widths": (4,), "sample_statistics": "recomputed"}, {"widths": (3, 4)}),
+    "resnet": ({"widths": (4,)}, {"widths": (4,), "blocks": 0}),
+    "r3gan": 2 * ({"widths": (4,), "blocks": 1, "group_size": 4},),
+}
+
+
+def tiny(generator: str, discriminator: str, **changes):
+    """A config of 3 iterations on 8x8 images."""
+    for i, (player, kind) in enumerate(
+        [("generator", generator), ("discriminator", discriminator)]
+    ):
+        fields = {"name": kind, **TINY[kind][i]}
+        changes |= {f"{player}.{name}": value for name, value in fields.items()}
+    return config.replace(tiny_config(), {"num_steps": 3, "checkpoint_every": 2, **changes})
+
+
+@pytest.mark.parametrize(
+    ("generator", "discriminator"),
+    [
+        ("dcgan", "mlp"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in [("mlp", "resnet"), ("resnet", "r3gan"), ("r3gan", "dcgan")]
+        ),
+    ],
+)
+def test_resume_is_bitwise_identical(generator, discriminator, tmp_path):
+    c = tiny(generator, discriminator, ema=0.5)
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    assert train.run(c, once, "digits") == 0
+    shutil.copytree(once, twice)
+    shutil.rmtree(twice / "checkpoints/step_0000003")
+    (twice / "run.json").unlink()
+    assert train.run(c, twice, "digits") == 0
+    assert workdir.read_json(twice / "run.json")["resumed_from"] == 2
+    assert (files(once), sha(once)) == (files(twice), sha(twice))
+
+
+def signed(discriminator: str, **changes):
+    """Spec, initial state and images of an MLP with tanh output."""
+    c = tiny("mlp", discriminator, **{"generator.output": "tanh", **changes})
+    spec, hparams = config.spec(c, (8, 8, 1)), config.hparams(c)
+    images = jnp.array(RNG.integers(0, 256, (20, 8, 8, 1), np.uint8))
+    return spec, hparams, gan.init(spec, hparams, 0, Batch(images)), images
+
+
+def test_d_sees_signed_pixels_real_and_fake_apart():
+    spec, hparams, state, images = signed("dcgan")
+    d, *_ = randomised(spec.discriminator, 8, 8, 1)
+    state = state.replace_players(d=state.players["d"]._replace(params=d.params))
+    _, info = gan.step(spec, hparams, state, Batch(images))
+    real = minibatch(8, state.key, Batch(jnp.float32(images)), 0).x / 127.5 - 1
+    z = noise(spec, stream_key(state.key, Stream.NOISE_D, 0), 8)
+    fake, _ = apply(spec.generator, state.players["g"].variables, z, train=True)
+    for name, batch in (("d_real", real), ("d_fake", fake)):
+        NEAR(info[name], jax.nn.sigmoid(apply(spec.discriminator, d, batch)[0]).mean())
+
+
+def test_samples_have_pixels_from_0():
+    at_mean = {"generator.output_bias": "data_mean", "generator.init_scale": 1e-6}
+    spec, _, state, images = signed("mlp", **at_mean)
+    NEAR(gan.sample(spec, state, jnp.ones((1, 3)))[0], images.mean(0) / 255)
