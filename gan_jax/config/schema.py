@@ -9,6 +9,7 @@ numbers are traced, and what may change when a run resumes.
 import difflib
 import math
 import textwrap
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ _FLOAT32_MAX = 3.4e38
 class Rule(NamedTuple):
     """Allowed values of a field."""
 
-    kind: type
+    kind: type | types.UnionType
     allowed: str  # completes "must be"
     ok: Callable[[Any], bool]
 
@@ -104,6 +105,7 @@ def _choices(options: Iterable[str], empty: bool = False) -> Rule:
 
 
 _TEXT = Rule(str, "a name", bool)
+_SIDE = Rule(int, "", lambda v: type(v) is int and 0 <= v <= 4096)
 _FLAG = Rule(bool, "True or False", lambda v: True)
 _NON_NEGATIVE = _real("a number, at least 0", lambda v: v >= 0)
 _POSITIVE = _real("a number above 0", lambda v: v > 0)
@@ -149,7 +151,15 @@ COMMON: dict[str, Field] = {
     "split": _fixed("train", _TEXT, "split to train on, or a slice such as train[:50000]"),
     "validation_split": _fixed("train", _TEXT, "split for evaluation during training"),
     "test_split": _fixed("test", _TEXT, "split for gan_jax.evaluate"),
-    "image_size": _fixed(0, _integer(0, 4096), "pixels per side to resize to; 0: no resizing"),
+    "image_size": _fixed(
+        0,
+        Rule(
+            int | tuple,
+            "an integer from 0 to 4096, or (height, width)",
+            lambda v: _SIDE.ok(v) if type(v) is int else len(v) == 2 and all(map(_SIDE.ok, v)),
+        ),
+        "pixels per side to resize to, or (height, width); 0: no resizing",
+    ),
     "algorithm": Field("gan", _choice(ALGORITHMS), "training algorithm"),
     "loss": Field("non_saturating", _choice(LOSSES), "adversarial loss"),
     "k": Field(1, _integer(1), "discriminator steps per generator step"),
@@ -405,9 +415,10 @@ def coerce(name: str, value: Any, field: Field) -> Any:
         value = value.item()
     if rule.kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**63 else math.inf
-    if rule.kind is tuple and isinstance(value, list):
+    if isinstance(value, list) and isinstance((), rule.kind):
         value = tuple(value)
-    if type(value) is not rule.kind or not rule.ok(value):
+    boolean = isinstance(value, bool) == (rule.kind is bool)  # an int, to isinstance
+    if not boolean or not isinstance(value, rule.kind) or not rule.ok(value):
         shown = textwrap.shorten(repr(value), 60)
         raise InputError(f"config.{name} is {shown}, but must be {rule.allowed}")
     return value

@@ -33,7 +33,7 @@ _SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")  # copies and thumbnails by macOS and S
 _LISTED = 20  # classes, or kinds of skipped files, that the summary lists one by one
 
 
-def load(path: str, image_size: int) -> Dataset:
+def load(path: str, image_size: pixels.Size) -> Dataset:
     """Reads the images below a folder; its subfolders, if any, are the classes.
 
     Skips hidden files and folders, files without an image's suffix, and a minority of images

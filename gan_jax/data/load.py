@@ -10,7 +10,7 @@ from gan_jax.data.dataset import Dataset, check_split, from_arrays
 from gan_jax.errors import InputError
 
 
-def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
+def load(name: str, split: str = "train", image_size: pixels.Size = 0) -> Dataset:
     """Loads one split of a data set, from the cache if it has been decoded before.
 
     Args:
@@ -24,7 +24,7 @@ def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
         - `folder:DIR`: image files, whose subfolders are the classes (gan_jax/data/folders.py);
         - `npz:FILE`, `npy:FILE`: uint8 images or float points (gan_jax/data/numpy_files.py).
       split: NAME or NAME[a:b], a and b counting examples: `train`, `train[50000:60000]`.
-      image_size: height and width in pixels to resize images to; 0 keeps their size.
+      image_size: pixels per side to resize images to, or (height, width); 0 keeps their size.
 
     Raises:
       InputError: the data do not exist, are damaged or cannot be downloaded.
@@ -32,7 +32,8 @@ def load(name: str, split: str = "train", image_size: int = 0) -> Dataset:
     match = re.fullmatch(r"(\w[\w-]{0,99})(?:\[(\d{0,18}):(\d{0,18})\])?", split)
     if not match:
         raise InputError(f"split {split!r} must be NAME or NAME[a:b], such as train[:50000]")
-    if image_size < 0:
+    sides = (image_size,) if isinstance(image_size, int) else image_size
+    if min(sides) < (1 if len(sides) == 2 else 0):
         raise InputError(f"image_size {image_size}: want pixels, or 0 for images as they are")
     try:
         dataset = _load_whole(name, match[1], image_size)
@@ -60,7 +61,7 @@ def overlap(a: str, b: str) -> bool:
     return one == other and max(low, start) < min(high, end)
 
 
-def _load_whole(name: str, split: str, image_size: int) -> Dataset:
+def _load_whole(name: str, split: str, image_size: pixels.Size) -> Dataset:
     kind, _, path = name.partition(":")
     if kind in ("npz", "npy", "folder") and path:
         check_split(name, split, ["train"])
@@ -72,7 +73,7 @@ def _load_whole(name: str, split: str, image_size: int) -> Dataset:
     return tfds.load(name, split, image_size)
 
 
-def _load_digits(split: str, image_size: int) -> Dataset:
+def _load_digits(split: str, image_size: pixels.Size) -> Dataset:
     splits = {"train": slice(0, 1500), "test": slice(1500, None)}
     check_split("digits", split, splits)
 
@@ -89,7 +90,7 @@ def _load_digits(split: str, image_size: int) -> Dataset:
     return cached(entries_dir() / "digits" / f"{split}-{image_size}.npz", decode)
 
 
-def _load_mixture(name: str, split: str, image_size: int) -> Dataset:
+def _load_mixture(name: str, split: str, image_size: pixels.Size) -> Dataset:
     splits = {"train": (100_000, 0), "test": (10_000, 1)}  # number of points, seed
     check_split(name, split, splits)
     if image_size:

@@ -8,7 +8,7 @@ from gan_jax.data.dataset import Dataset, from_arrays, to_int32
 from gan_jax.errors import InputError, brief
 
 
-def load(path: str, image_size: int) -> Dataset:
+def load(path: str, image_size: pixels.Size) -> Dataset:
     """Reads .npy, or .npz with `images` and perhaps `labels`; never unpickles.
 
     Args:

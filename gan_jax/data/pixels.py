@@ -31,21 +31,25 @@ def to_uint8(x: Pixels) -> Pixels:
     return x if x.dtype == np.uint8 else (x.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resizes uint8 (height, width, channels) to (size, size, channels), unless size is 0.
+Size = int | tuple[int, int]  # of a square, or (height, width); 0: images as they are
+
+
+def resize(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resizes uint8 (height, width, channels), unless size is 0.
 
     Lanczos resampling by Pillow, channel by channel.
     """
-    if size == 0 or image.shape[:2] == (size, size):
+    height, width = (size, size) if isinstance(size, int) else size
+    if size == 0 or image.shape[:2] == (height, width):
         return image
     from PIL import Image
 
     bands = [Image.fromarray(band) for band in np.moveaxis(image, -1, 0)]
-    resized = [band.resize((size, size), Image.Resampling.LANCZOS) for band in bands]
+    resized = [band.resize((width, height), Image.Resampling.LANCZOS) for band in bands]
     return np.stack([np.asarray(band) for band in resized], axis=-1)
 
 
-def stack(named_images: Iterable[tuple[str, np.ndarray]], image_size: int) -> np.ndarray:
+def stack(named_images: Iterable[tuple[str, np.ndarray]], image_size: Size) -> np.ndarray:
     """Resizes named (height, width, channels) images and stacks them; grey broadcasts to colour.
 
     Raises:

@@ -87,6 +87,8 @@ def test_a_field_is_traced_or_static_or_the_hosts(name):
     assert same_hparams != field.traced
     if name.startswith("penalties"):  # static only where there is a penalty
         assert same_spec == (leaf == "interval")
+    elif name == "ada_target":  # likewise
+        assert not same_spec
     else:
         assert same_spec == (field.traced or field.per_sweep or name == "num_steps")
 

@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax.data import pixels
 from gan_jax.data.pixels import to_float, to_uint8
 
 
@@ -25,3 +26,10 @@ def test_what_needs_no_conversion_is_returned(xp):
     assert to_float(points) is points
     levels = xp.zeros(3, xp.uint8)
     assert to_uint8(levels) is levels
+
+
+def test_resize_to_height_and_width():
+    image = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6, 1) * 10
+    assert pixels.resize(image, (2, 3)).shape == (2, 3, 1)
+    assert pixels.resize(image, (4, 6)) is image
+    assert pixels.resize(image, 5).shape == (5, 5, 1)
