@@ -72,7 +72,7 @@ def in_turn(
     num = {}
     for name, side in sides.items():
         side(3)  # compiles
-        num[name] = max(10, round(10 * duration / side(10)))
+        num[name] = max(3, round(3 * duration / side(3)))
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():

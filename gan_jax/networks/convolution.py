@@ -138,75 +138,87 @@ def _native_kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Arra
 # The same as forward convolutions in the layout of the CPU's fast kernel
 
 
-def _dense(kernel: jax.Array, groups: int) -> jax.Array:
-    """The block-diagonal kernel of one group: (h, w, i / groups, o) to (h, w, i, o)."""
-    if groups == 1:
-        return kernel
-    *window, channels, features = kernel.shape
-    blocks = kernel.reshape(*window, 1, channels, groups, features // groups)
-    mask = jnp.eye(groups, dtype=kernel.dtype)[:, None, :, None]
-    return (blocks * mask).reshape(*window, groups * channels, features)
+def _split(x: jax.Array, groups: int) -> jax.Array:
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0)
 
 
-def _diagonal(kernel: jax.Array, groups: int) -> jax.Array:
-    """The transpose of `_dense`: the blocks of the diagonal."""
-    if groups == 1:
-        return kernel
-    *window, channels, features = kernel.shape
-    blocks = kernel.reshape(*window, groups, channels // groups, groups, features // groups)
-    return jnp.einsum("hwgcgf->hwcgf", blocks).reshape(*window, channels // groups, features)
+def _by_group(form: _Form, g: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
+    """A form of one group, applied to each: a fifth of the time of a block-diagonal kernel."""
+    if g.groups == 1:
+        return form(g, a, b)
+    parts = jax.lax.map(lambda ab: form(g, *ab), (_split(a, g.groups), _split(b, g.groups)))
+    merged = jnp.moveaxis(parts, 0, -2)
+    return merged.reshape(*merged.shape[:-2], -1)
 
 
 def _forward(
-    x: jax.Array,
-    kernel: jax.Array,
-    padding: Padding,
-    strides: tuple[int, int] = (1, 1),
-    x_dilation: tuple[int, int] = (1, 1),
-    kernel_dilation: tuple[int, int] = (1, 1),
+    x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]], strides: Sequence[int]
 ) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        padding,
-        x_dilation,
-        kernel_dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
 def _cpu(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _forward(x, _dense(kernel, g.groups), g.padding, g.strides)
+    return _forward(x, kernel, g.padding, g.strides)
 
 
 def _cpu_transpose(g: Geometry, y: jax.Array, kernel: jax.Array) -> jax.Array:
-    flipped = jnp.swapaxes(jnp.flip(_dense(kernel, g.groups), (0, 1)), 2, 3)
-    # XLA's simplifier aborts on some unpadded dilated windows of 2: pads them, and crops.
-    rows, columns = (
-        (window - 1 - low, size + low - (out - 1) * stride - 1 + (window == stride))
-        for size, window, stride, out, (low, _) in zip(
-            g.input, g.window, g.strides, g.output, g.padding, strict=True
-        )
+    """A convolution of stride 1 to a block of pixels, stride by stride, for each pixel of y.
+
+    Pixel s a + r of the padded input, r < s, is the sum over q of y[a - q] kernel[s q + r].
+    """
+    *_, channels, features = kernel.shape
+    taps = [-(-window // stride) for window, stride in zip(g.window, g.strides, strict=True)]
+    rest = [
+        (0, tap * stride - window)
+        for tap, stride, window in zip(taps, g.strides, g.window, strict=True)
+    ]
+    kernel = jnp.pad(kernel, (*rest, (0, 0), (0, 0)))
+    kernel = kernel.reshape(taps[0], g.strides[0], taps[1], g.strides[1], channels, features)
+    kernel = jnp.flip(kernel, (0, 2)).transpose(0, 2, 5, 1, 3, 4)
+    # The blocks that hold pixels of the input.
+    first = [low // stride for (low, _), stride in zip(g.padding, g.strides, strict=True)]
+    last = [
+        (low + size - 1) // stride
+        for (low, _), size, stride in zip(g.padding, g.input, g.strides, strict=True)
+    ]
+    padding = [
+        (tap - 1 - start, end - (out - 1))
+        for tap, start, end, out in zip(taps, first, last, g.output, strict=True)
+    ]
+    blocks = _forward(y, kernel.reshape(*taps, features, -1), padding, (1, 1))
+    n, rows, columns, _ = blocks.shape
+    blocks = blocks.reshape(n, rows, columns, *g.strides, channels).transpose(0, 1, 3, 2, 4, 5)
+    x = blocks.reshape(n, rows * g.strides[0], columns * g.strides[1], channels)
+    top, left = (
+        low - start * stride
+        for (low, _), start, stride in zip(g.padding, first, g.strides, strict=True)
     )
-    x = _forward(y, flipped, (rows, columns), x_dilation=g.strides)
-    return x[:, : g.input[0], : g.input[1]]
+    return x[:, top : top + g.input[0], left : left + g.input[1]]
 
 
 def _cpu_kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
-    rows, columns = (
-        (low, window + (out - 1) * stride - size - low)
-        for size, window, stride, out, (low, _) in zip(
-            g.input, g.window, g.strides, g.output, g.padding, strict=True
+    """A convolution over examples as channels; with strides, a matrix product per kernel entry."""
+    spans = [(out - 1) * stride + 1 for out, stride in zip(g.output, g.strides, strict=True)]
+    padding = [
+        (low, window - 1 + span - size - low)
+        for (low, _), window, span, size in zip(g.padding, g.window, spans, g.input, strict=True)
+    ]
+    if g.strides == (1, 1):
+        gradient = _forward(
+            jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(y, (1, 2, 0, 3)), padding, (1, 1)
         )
-    )
-    gradient = _forward(
-        jnp.transpose(x, (3, 1, 2, 0)),
-        jnp.transpose(y, (1, 2, 0, 3)),
-        (rows, columns),
-        kernel_dilation=g.strides,
-    )
-    return _diagonal(jnp.transpose(gradient, (1, 2, 0, 3)), g.groups)
+        return jnp.transpose(gradient, (1, 2, 0, 3))
+    x = jnp.pad(x, ((0, 0), *((low, max(high, 0)) for low, high in padding), (0, 0)))
+    rows = []
+    for i in range(g.window[0]):
+        views = [
+            x[:, i : i + spans[0] : g.strides[0], j : j + spans[1] : g.strides[1]]
+            for j in range(g.window[1])
+        ]
+        rows.append(jnp.stack([jnp.einsum("nhwi,nhwo->io", view, y) for view in views]))
+    return jnp.stack(rows)
 
 
 # The three partial derivatives, each differentiated by the other two
@@ -229,7 +241,7 @@ def _kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _choose(cpu: _Form, native: _Form, g: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(
-        a, b, cpu=functools.partial(cpu, g), default=functools.partial(native, g)
+        a, b, cpu=functools.partial(_by_group, cpu, g), default=functools.partial(native, g)
     )
 
 

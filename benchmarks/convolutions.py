@@ -1,0 +1,153 @@
+"""Measures the training speed of convolutional games. About 20 minutes on 2 cores.
+
+    python benchmarks/convolutions.py [--rounds=5] [--out=FILE]
+
+Iterations per second of several sides, interleaved round by round, for configs/dcgan_mnist.py,
+configs/dcgan_cifar10.py and a small R3GAN on CIFAR-10:
+
+  gan_jax        training as gan_jax.main runs it
+  limit          the matrix products that its convolutions are, without building their operands
+  torch ...      the same training in PyTorch (torch_conv.py), channels_last, fused Adam
+
+Writes benchmarks/results/convolutions-DEVICE.json.
+"""
+
+import functools
+import math
+import pathlib
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import common
+import jax
+import jax.numpy as jnp
+import jax_sides
+import numpy as np
+import torch_conv
+from ml_collections import ConfigDict
+
+from gan_jax import algorithms, cli
+from gan_jax import config as config_lib
+from gan_jax.draws import Batch
+from gan_jax.networks import convolution
+from gan_jax.writers import write_json
+
+SECONDS = 2  # per measurement
+SMALL_R3GAN = {
+    "batch_size": 64,
+    "augment": (),
+    "schedules": (),
+    **{f"{player}.widths": (64, 64, 64, 64) for player in ("generator", "discriminator")},
+    **{f"{player}.blocks": 1 for player in ("generator", "discriminator")},
+}
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dcgan_mnist": ("dcgan_mnist", {}),
+    "dcgan_cifar10": ("dcgan_cifar10", {}),
+    "small r3gan": ("r3gan_cifar10", SMALL_R3GAN),
+}
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        ):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from _equations(inner)
+
+
+def products(config: ConfigDict, images: np.ndarray) -> Counter[tuple[int, int, int]]:
+    """The matrix products (rows, inner, columns) that one iteration's convolutions are."""
+    spec, hparams = config_lib.spec(config, images.shape[1:]), config_lib.hparams(config)
+    state, data = algorithms.shapes(spec, hparams), Batch(jax.device_put(images[:1000]))
+
+    def direct(cpu: Any, native: Any, g: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+        return cpu(g, a, b)
+
+    with mock.patch.object(convolution, "_choose", direct):
+        step = algorithms.ALGORITHMS[spec.algorithm].step
+        traced = jax.make_jaxpr(functools.partial(step, spec, hparams))(state, data)
+    found: Counter[tuple[int, int, int]] = Counter()
+    for equation in _equations(traced.jaxpr):
+        if equation.primitive.name == "conv_general_dilated":
+            out, kernel = equation.outvars[0].aval.shape, equation.invars[1].aval.shape
+            # A dilated input has zeros in between.
+            inner = math.prod(kernel[:3]) // math.prod(equation.params["lhs_dilation"])
+            found[math.prod(out[:3]), inner, out[3]] += 1
+    return found
+
+
+def limit(sizes: Counter[tuple[int, int, int]]) -> common.Steps:
+    """Runs the matrix products of an iteration, alone."""
+    product = jax.jit(jnp.matmul)
+    rng = np.random.default_rng(0)
+    operands = {
+        (m, k, n): [jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((m, k), (k, n))]
+        for m, k, n in sizes
+    }
+
+    def steps(num: int) -> None:
+        for _ in range(num):
+            for size, count in sizes.items():
+                for _ in range(count):
+                    product(*operands[size]).block_until_ready()
+
+    return steps
+
+
+def measure(name: str, changes: dict[str, Any], rounds: int) -> dict[str, Any]:
+    config, images = common.setup(name)
+    config = config_lib.replace(config, changes)
+    begun = time.perf_counter()
+    ours = jax_sides.population(config, images)
+    ours(1)
+    compilation = time.perf_counter() - begun
+    sides = {"gan_jax": ours, "limit": limit(products(config, images))}
+    for label, compiled in (("torch fused Adam", False), ("torch compile", True)):
+        side = torch_conv.make(config, images, compiled)
+        try:
+            side(1)
+            sides[label] = side
+        except Exception as error:  # a missing compiler, no second derivative
+            print(f"{label} left out: {' '.join(str(error).split())[:150]}")
+    rates = common.in_turn(
+        {label: functools.partial(common.seconds, side) for label, side in sides.items()},
+        rounds,
+        SECONDS,
+    )
+    return {
+        "seconds_to_compile": compilation,
+        "steps_per_second": {label: statistics.median(values) for label, values in rates.items()},
+        "times_as_fast": {
+            label: common.ratios(rates["gan_jax"], values) for label, values in rates.items()
+        },
+        "rates": rates,
+    }
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--rounds", type=cli.at_least(1), default=5)
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+    results = {}
+    for label, (name, changes) in list(CONFIGS.items())[:2]:
+        results[label] = measure(name, changes, args.rounds)
+        print(label, f"(compiled in {results[label]['seconds_to_compile']:.0f} s)")
+        for side, rate in results[label]["steps_per_second"].items():
+            ratio = "{:.2f} ({:.2f} to {:.2f})".format(*results[label]["times_as_fast"][side])
+            print(f"  {side:<20}{rate:8.2f} steps/s   gan_jax / it: {ratio}", flush=True)
+    out = args.out or common.RESULTS / f"convolutions-{common.device_name()}.json"
+    write_json(out, {**common.origin(), "configs": results})
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
