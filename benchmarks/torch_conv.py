@@ -24,13 +24,13 @@ def _dcgan(config: ConfigDict, size: int, channels: int) -> tuple[nn.Module, nn.
     first, start = g_widths[0], size // 2 ** len(g_widths)
     layers: list[nn.Module] = [nn.ConvTranspose2d(config.z_dim, first, start, bias=False)]
     for before, after in zip(g_widths, [*g_widths[1:], channels], strict=True):
-        layers += [nn.BatchNorm2d(before), nn.ReLU(True)]
+        layers += [nn.BatchNorm2d(before), nn.ReLU()]
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
     g = nn.Sequential(nn.Unflatten(1, (config.z_dim, 1, 1)), *layers, nn.Tanh())
     layers = []
     for i, (before, after) in enumerate(zip([channels, *d_widths], d_widths, strict=False)):
         layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=False))
-        layers += [nn.BatchNorm2d(after)] * (i > 0) + [nn.LeakyReLU(0.2, True)]
+        layers += [nn.BatchNorm2d(after)] * (i > 0) + [nn.LeakyReLU(0.2)]
     end = size // 2 ** len(d_widths)
     d = nn.Sequential(*layers, nn.Conv2d(d_widths[-1], 1, end, bias=False), nn.Flatten(0))
     for module in (*g.modules(), *d.modules()):
@@ -46,9 +46,9 @@ class _Block(nn.Module):
         wide = 2 * channels
         self.layers = nn.Sequential(
             nn.Conv2d(channels, wide, 1),
-            nn.LeakyReLU(0.2, True),
+            nn.LeakyReLU(0.2),
             nn.Conv2d(wide, wide, 3, padding=1, groups=wide // group_size),
-            nn.LeakyReLU(0.2, True),
+            nn.LeakyReLU(0.2),
             nn.Conv2d(wide, channels, 1, bias=False),
         )
         nn.init.zeros_(self.layers[-1].weight)
