@@ -24,13 +24,14 @@ def _dcgan(config: ConfigDict, size: int, channels: int) -> tuple[nn.Module, nn.
     first, start = g_widths[0], size // 2 ** len(g_widths)
     layers: list[nn.Module] = [nn.ConvTranspose2d(config.z_dim, first, start, bias=False)]
     for before, after in zip(g_widths, [*g_widths[1:], channels], strict=True):
-        layers += [nn.BatchNorm2d(before), nn.ReLU()]
+        layers += [nn.BatchNorm2d(before), nn.ReLU(True)]
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
     g = nn.Sequential(nn.Unflatten(1, (config.z_dim, 1, 1)), *layers, nn.Tanh())
     layers = []
     for i, (before, after) in enumerate(zip([channels, *d_widths], d_widths, strict=False)):
         layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=False))
-        layers += [nn.BatchNorm2d(after)] * (i > 0) + [nn.LeakyReLU(0.2)]
+        norm = i > 0 and config.discriminator.batch_norm
+        layers += [nn.BatchNorm2d(after)] * norm + [nn.LeakyReLU(0.2, True)]
     end = size // 2 ** len(d_widths)
     d = nn.Sequential(*layers, nn.Conv2d(d_widths[-1], 1, end, bias=False), nn.Flatten(0))
     for module in (*g.modules(), *d.modules()):
@@ -46,9 +47,9 @@ class _Block(nn.Module):
         wide = 2 * channels
         self.layers = nn.Sequential(
             nn.Conv2d(channels, wide, 1),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, True),
             nn.Conv2d(wide, wide, 3, padding=1, groups=wide // group_size),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, True),
             nn.Conv2d(wide, channels, 1, bias=False),
         )
         nn.init.zeros_(self.layers[-1].weight)
@@ -127,6 +128,7 @@ def make(config: ConfigDict, images: np.ndarray, compiled: bool) -> Steps:
     average = copy.deepcopy(g) if config.ema else None
     relativistic = config.loss == "relativistic_pairing"
     weights = [config.penalties[name].weight for name in ("r1", "r2")]
+    interval = config.penalties.r1.interval
 
     def noise() -> torch.Tensor:
         return torch.randn(config.batch_size, config.z_dim, device=DEVICE)
@@ -140,29 +142,38 @@ def make(config: ConfigDict, images: np.ndarray, compiled: bool) -> Steps:
         (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
         return gradient.square().sum((1, 2, 3)).mean() / 2
 
-    def d_loss() -> torch.Tensor:
+    def d_loss(penalised: bool) -> torch.Tensor:
         x = real()
         with torch.no_grad():
             fake = g(noise())
         if not relativistic:
             return softplus(-d(x)).mean() + softplus(d(fake)).mean()
-        x.requires_grad_()
-        fake.requires_grad_()
+        if penalised:
+            x.requires_grad_()
+            fake.requires_grad_()
         on_real, on_fake = d(x), d(fake)
-        r1, r2 = penalty(x, on_real), penalty(fake, on_fake)
-        return softplus(on_fake - on_real).mean() + weights[0] * r1 + weights[1] * r2
+        loss = softplus(on_fake - on_real).mean()
+        if penalised:
+            r1, r2 = penalty(x, on_real), penalty(fake, on_fake)
+            loss = loss + interval * (weights[0] * r1 + weights[1] * r2)
+        return loss
 
-    def g_loss() -> torch.Tensor:
+    def g_loss(penalised: bool) -> torch.Tensor:
         on_fake = d(g(noise()))
         return softplus(d(real()) - on_fake).mean() if relativistic else softplus(-on_fake).mean()
 
-    def descent(loss: Callable[[], torch.Tensor], net: nn.Module, o: Any) -> Callable[[], None]:
+    def descent(
+        loss: Callable[[bool], torch.Tensor], net: nn.Module, o: Any
+    ) -> Callable[[bool], None]:
         params = list(net.parameters())
         adam = torch.optim.Adam(params, o.learning_rate, (o.b1, o.b2), fused=True)
-        loss = torch.compile(loss) if compiled else loss
+        fast = torch.compile(loss) if compiled else loss
 
-        def step() -> None:
-            for p, gradient in zip(params, torch.autograd.grad(loss(), params), strict=True):
+        def step(penalised: bool) -> None:
+            now = loss if penalised else fast  # torch.compile has no second derivatives
+            for p, gradient in zip(
+                params, torch.autograd.grad(now(penalised), params), strict=True
+            ):
                 p.grad = gradient
             adam.step()
 
@@ -171,9 +182,9 @@ def make(config: ConfigDict, images: np.ndarray, compiled: bool) -> Steps:
     d_step, g_step = descent(d_loss, d, config.d_optimizer), descent(g_loss, g, config.g_optimizer)
 
     def steps(num: int) -> None:
-        for _ in range(num):
-            d_step()
-            g_step()
+        for i in range(num):
+            d_step(relativistic and (i + 1) % interval == 0)
+            g_step(False)
             if average is not None:
                 with torch.no_grad():
                     torch._foreach_lerp_(

@@ -17,6 +17,7 @@ from gan_jax.data.mixtures import HIGH_QUALITY, MIXTURES, Mixture
 from gan_jax.data.pixels import to_float, to_uint8
 from gan_jax.errors import InputError
 from gan_jax.evaluation import classifier as evaluators
+from gan_jax.evaluation import efficientnet
 from gan_jax.evaluation.classifier import Evaluator
 from gan_jax.evaluation.metrics import classifier, frechet, kernel, mixture, neighbours, parzen
 from gan_jax.evaluation.metrics.intervals import Score
@@ -32,6 +33,7 @@ class Reference(NamedTuple):
     features: of test, (n, 64); empty without an evaluator.
     probabilities: of test, (n, classes); empty without an evaluator.
     mixture: the data distribution, if it is one of MIXTURES.
+    natural: EfficientNet's features of test, (n, 1280); empty unless measured.
     """
 
     train: Dataset
@@ -41,14 +43,16 @@ class Reference(NamedTuple):
     features: np.ndarray
     probabilities: np.ndarray
     mixture: Mixture | None = None
+    natural: np.ndarray = np.empty((0, 0), np.float32)
 
 
 class Sample(NamedTuple):
-    """Samples, and the evaluator's outputs for them."""
+    """Samples, and the evaluators' outputs for them."""
 
     images: np.ndarray  # (n, ...), uint8 or floats; or points, (n, d)
     features: np.ndarray
     probabilities: np.ndarray
+    natural: np.ndarray  # EfficientNet's features; empty unless measured
 
 
 Entry = dict[str, Any]  # "value", "low", "high", and details of the metric
@@ -75,6 +79,27 @@ def _kid(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str,
 def _manifold(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
     found = neighbours.manifold(real=r.features, fake=s.features, seed=seed, **split)
     return {name: _entry(score) for name, score in found.items()}
+
+
+def _fid_natural(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    few = {"splits": 5, **split}  # each takes seconds, of 1,280 features
+    score = frechet.frechet(s.natural, r.natural, seed, **few)
+    return {"fid_efficientnet": _entry(score, samples_of_data=len(r.natural))}
+
+
+def _by_natural(family: Family, s: Sample, r: Reference, *arguments: Any) -> dict[str, Entry]:
+    """A family's metrics of EfficientNet's features."""
+    s, r = s._replace(features=s.natural), r._replace(features=r.natural)
+    return {f"{name}_efficientnet": e for name, e in family(s, r, *arguments).items()}
+
+
+_kid_natural: Family = functools.partial(_by_natural, _kid)
+_manifold_natural: Family = functools.partial(_by_natural, _manifold)
+_NATURAL: dict[str, Family] = {
+    "fid": _fid_natural,
+    "kid": _kid_natural,
+    **dict.fromkeys(("precision", "recall", "density", "coverage"), _manifold_natural),
+}
 
 
 def _classes(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
@@ -117,7 +142,7 @@ class Metric(NamedTuple):
     label: str
     better: str | float  # "lower" or "higher", or the best value
     family: Family
-    needs: str = "evaluator"  # or "mixture", or "" for data of any kind
+    needs: str = "evaluator"  # or "efficientnet", "mixture", or "" for data of any kind
     least: int = 1  # samples
     least_test: int = 1  # examples to compare with
     interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
@@ -173,6 +198,14 @@ METRICS: dict[str, Metric] = {
 }
 
 
+METRICS |= {  # of natural images
+    f"{name}_efficientnet": METRICS[name]._replace(
+        label=f"{METRICS[name].label} (EfficientNet)", needs="efficientnet", family=family
+    )
+    for name, family in _NATURAL.items()
+}
+
+
 Value = TypeVar("Value", float, np.ndarray)
 
 
@@ -211,6 +244,10 @@ def unavailable_metrics(
 
     def reason(name: str, metric: Metric) -> str:
         if metric.needs == "evaluator" and (why := evaluators.unfit(train)):
+            return why
+        if metric.needs == "efficientnet" and (
+            why := efficientnet.unavailable(train.images.shape[-1] if train.images.ndim == 4 else 0)
+        ):
             return why
         if metric.needs == "mixture" and config.dataset not in planar:
             return f"{config.dataset} is not one of the mixtures {', '.join(planar)}"
@@ -272,7 +309,11 @@ def reference(
         whole = _load(config, config.split.partition("[")[0], "config.split")
         evaluator = evaluators.load(config.dataset, whole)
         outputs = evaluators.outputs(evaluator, test)
-    return Reference(train, validation, test, evaluator, *outputs, MIXTURES.get(config.dataset))
+    natural = np.empty((0, 0), np.float32)
+    if any(METRICS[name].needs == "efficientnet" for name in names):
+        natural = efficientnet.features(efficientnet.load(), test)
+    mixture = MIXTURES.get(config.dataset)
+    return Reference(train, validation, test, evaluator, *outputs, mixture, natural)
 
 
 def score(
@@ -306,7 +347,10 @@ def score(
         if reference.evaluator is None:
             raise InputError("the reference has no evaluator")
         outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
-    sample = Sample(images, *outputs)
+    natural = np.empty((0, 0))
+    if any(METRICS[name].needs == "efficientnet" for name in names):
+        natural = efficientnet.features(efficientnet.load(), to_uint8(images))
+    sample = Sample(images, *outputs, natural)
     families = dict.fromkeys(METRICS[name].family for name in names)
     entries: dict[str, Entry] = {}
     hidden = None if intervals else True  # training has its own progress bar

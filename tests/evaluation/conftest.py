@@ -14,8 +14,8 @@ from gan_jax.evaluation.registry import METRICS, Reference
 from tests.conftest import tiny_config
 
 PIXELS = [name for name, metric in METRICS.items() if not metric.needs]
-MIXTURE = [name for name, metric in METRICS.items() if metric.needs == "mixture"]
-GENERAL = [name for name in METRICS if name not in MIXTURE]
+SPECIAL = [name for name in METRICS if METRICS[name].needs in ("mixture", "efficientnet")]
+GENERAL = [name for name, metric in METRICS.items() if metric.needs in ("evaluator", "")]
 
 _CENTRES = np.array([[1.5, 1.5], [1.5, 5.5], [5.5, 3.5]])
 _INIT = classifier.init  # before `shorten` replaces it

@@ -14,7 +14,7 @@ from gan_jax import checkpoint, config, evaluate, train, workdir, writers
 from gan_jax.errors import InputError
 from gan_jax.evaluation import registry
 from tests.conftest import ROOT, call, contents, picture
-from tests.evaluation.conftest import MIXTURE, PIXELS, shorten, spots, spots_config, write
+from tests.evaluation.conftest import SPECIAL, PIXELS, shorten, spots, spots_config, write
 
 MEASURED = ("precision", "parzen")
 
@@ -63,7 +63,7 @@ def test_a_run_is_scored_and_otherwise_unchanged(copy, home, monkeypatch, capsys
     assert found["test_split"] == "train[400:500]"
     assert found["evaluator"]["name"].startswith("npz-")
     assert found["evaluator"]["accuracy"] > 0.9
-    assert found["unavailable"].keys() == {"fid_infinity", *MIXTURE}
+    assert found["unavailable"].keys() == {"fid_infinity", *SPECIAL}
     assert list(found["metrics"]) == ["precision", "class_kl", "parzen"]
     for name, entry in found["metrics"].items():
         assert entry["low"] - 1e-9 <= entry["value"] <= entry["high"] + 1e-9
@@ -105,10 +105,11 @@ def test_unavailable_metrics_are_explained(home, tmp_path, capsys):
     assert found["unavailable"].keys() == registry.METRICS.keys() - set(PIXELS)
     assert picture(run / "evaluation.png")
     out = capsys.readouterr().out.splitlines()
-    labels, mixtures = (line for line in out if line.startswith("unavailable: "))
+    labels, mixtures, colour = (line for line in out if line.startswith("unavailable: "))
     assert "fid, fid_infinity, kid" in labels
     assert "has no labels" in labels
     assert mixtures.startswith("unavailable: modes_covered, high_quality, reverse_kl: ")
+    assert colour.startswith("unavailable: fid_efficientnet, kid_efficientnet, ")
 
 
 def test_the_table_is_aligned():

@@ -15,7 +15,7 @@ from gan_jax.evaluation.metrics import classifier, frechet, kernel, neighbours, 
 from gan_jax.evaluation.registry import METRICS, Reference
 from tests.evaluation.conftest import (
     GENERAL,
-    MIXTURE,
+    SPECIAL,
     PIXELS,
     shorten,
     spots,
@@ -103,9 +103,9 @@ def test_score_returns_what_each_metric_returns(trained, new, few_splits):
 def test_mixture_metrics_need_a_known_mixture():
     config = config_lib.load("ring")
     train = data.load("ring")
-    assert not registry.unavailable_metrics(config, train, train, 500).keys() & set(MIXTURE)
+    assert not registry.unavailable_metrics(config, train, train, 500).keys() & set(SPECIAL)
     found = values(
-        registry.score(train.images[:500], reference(config, MIXTURE, 500), MIXTURE, seed=0)
+        registry.score(train.images[:500], reference(config, SPECIAL, 500), SPECIAL, seed=0)
     )
     assert found["modes_covered"] == 8
     assert found["high_quality"] == pytest.approx(0.989, abs=0.02)
@@ -258,10 +258,10 @@ def test_unavailable_metrics(train, num_test, num, split, missing, reason, tiny)
     config = config_lib.replace(tiny, {"split": "train[:10]"})
     found = registry.unavailable_metrics(config, train, spots(num_test), num, split)
     assert [name for name in found if reason and reason in found[name]] == missing
-    assert found.keys() >= set(MIXTURE)
+    assert found.keys() >= set(SPECIAL)
     if num_test == 24:
-        assert found.keys() == {*missing, *MIXTURE}
-        assert all("not one of the mixtures" in found[name] for name in MIXTURE)
+        assert found.keys() == {*missing, *SPECIAL}
+        assert all("not one of the mixtures" in found[name] for name in SPECIAL)
 
 
 def test_metrics_available_at_the_limit_are_computed(random):
