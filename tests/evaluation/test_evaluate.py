@@ -14,7 +14,7 @@ from gan_jax import checkpoint, config, evaluate, train, workdir, writers
 from gan_jax.errors import InputError
 from gan_jax.evaluation import registry
 from tests.conftest import ROOT, call, contents, picture
-from tests.evaluation.conftest import SPECIAL, PIXELS, shorten, spots, spots_config, write
+from tests.evaluation.conftest import PIXELS, SPECIAL, shorten, spots, spots_config, write
 
 MEASURED = ("precision", "parzen")
 
