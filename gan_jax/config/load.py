@@ -186,13 +186,15 @@ def call(flag: str, name: str, function: str) -> Any:
     Raises:
       InputError: no such file or function, or whatever it raises.
     """
+    path = name
     if name.isidentifier():
         home = _CONFIGS if flag == "--config" else _CONFIGS / "sweeps"
-        if not (home / f"{name}.py").is_file():
+        path = str(home / f"{name}.py")
+        if not os.path.isfile(path):
             names = ", ".join(sorted(p.stem for p in home.glob("[!_]*.py")))
-            raise InputError(f"{flag}={name}: neither a file nor one of {names}")
-        return _read(flag, str(home / f"{name}.py"), lambda file: _call(file, function))
-    return _read(flag, name, lambda file: _call(file, function))
+            hint = f"; did you mean {flag}=./{name}.py?" if os.path.isfile(f"{name}.py") else ""
+            raise InputError(f"{flag}={name}: neither a path nor one of {names}{hint}")
+    return _read(flag, path, lambda file: _call(file, function))
 
 
 def _read(flag: str, path: str, read: Callable[[pathlib.Path], Any]) -> Any:

@@ -26,6 +26,24 @@ def test_mnist_is_the_tutorial():
     assert (c.log_every, c.sample_every, c.sample_grid) == (2_000, 2_000, (4, 4))
 
 
+def test_ring_and_grid_follow_pacgan():
+    c = config.load("ring")
+    assert config.differences(c, config.load("grid")) == {"dataset": "'ring' -> 'grid'"}
+    assert (c.dataset, c.num_steps, c.batch_size) == ("ring", 400_000, 100)
+    assert (c.loss, c["update"]) == ("non_saturating", "simultaneous")
+    assert (c.z_dim, c.prior.name) == (2, "normal")
+    g, d = c.generator, c.discriminator
+    assert (g.widths, g.activation, g.batch_norm) == ((400,) * 4, "relu", True)
+    assert (g.output, d.widths) == ("linear", (200,) * 3)
+    assert (d.activation, d.pieces) == ("linear", 5)
+    for player in (g, d):
+        assert (player.initializer, player.init_scale) == ("normal", 0.02)
+    for optimizer in (c.d_optimizer, c.g_optimizer):
+        assert optimizer.name == "adam"
+        assert (optimizer.learning_rate, optimizer.b1, optimizer.b2) == (1e-4, 0.8, 0.999)
+    assert (c.eval_num, c.eval_metrics[0]) == (2_500, "reverse_kl")
+
+
 def test_goodfellow2014_is_the_papers_code():
     c = config.load("goodfellow2014")
     assert (c.dataset, c.split, c.batch_size) == ("mnist", "train[:50000]", 100)

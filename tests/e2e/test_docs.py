@@ -167,7 +167,7 @@ def test_added_field_trains(tmp_path):
 
 
 def test_configuration_page_is_current():
-    """Otherwise: python -m gan_jax.config.schema > docs/configuration.md."""
+    """Otherwise: python -m gan_jax.config > docs/configuration.md."""
     assert (ROOT / "docs/configuration.md").read_text() == schema.markdown()
 
 
