@@ -79,10 +79,10 @@ def write(entry: pathlib.Path, dataset: Dataset) -> None:
     arrays = {key: value for key, value in dataset._asdict().items() if value is not None}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    keep(entry, buffer.getbuffer())
+    write_cache_file(entry, buffer.getbuffer())
 
 
-def keep(entry: pathlib.Path, content: bytes | memoryview) -> None:
+def write_cache_file(entry: pathlib.Path, content: bytes | memoryview) -> None:
     """Writes a cache file atomically, or warns if it cannot be written."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ _FORMATS = (
 )
 IMAGE_SUFFIXES = frozenset(f".{name}" for name in _FORMATS.split())
 _SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")  # copies and thumbnails by macOS and Synology
-_LISTED = 20  # classes, or kinds of skipped files, that the summary lists one by one
+_MAX_LISTED = 20  # classes, or kinds of skipped files, that the summary lists one by one
 
 
 def load(path: str, image_size: pixels.Size) -> Dataset:
@@ -90,11 +90,11 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
 
 
 def _walk(
-    folder: pathlib.Path, above: tuple[str, ...], skipped: Counter[str]
+    folder: pathlib.Path, ancestors: tuple[str, ...], skipped: Counter[str]
 ) -> Iterator[pathlib.Path]:
     """Yields the image files below a folder, following links, and counts what it skips."""
     real = os.path.realpath(folder)
-    if real in above:
+    if real in ancestors:
         skipped["circular links"] += 1
         return
     for entry in list(os.scandir(folder)):
@@ -102,7 +102,7 @@ def _walk(
         if entry.name.startswith(".") or entry.name in _SYSTEM_FOLDERS:
             skipped["hidden"] += 1
         elif entry.is_dir():
-            yield from _walk(pathlib.Path(entry.path), (*above, real), skipped)
+            yield from _walk(pathlib.Path(entry.path), (*ancestors, real), skipped)
         elif not entry.is_file():
             skipped["broken links or special files"] += 1
         elif suffix in IMAGE_SUFFIXES:
@@ -131,7 +131,7 @@ def _read_image(file: pathlib.Path) -> np.ndarray:
     }
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file) as opened:
-            deep = _is_deep(opened)
+            high_depth = _exceeds_8_bits(opened)
             opened.load()
             orientation = opened.getexif().get(ExifTags.Base.Orientation)
             grey = opened.mode in ("1", "L", "LA")
@@ -144,13 +144,13 @@ def _read_image(file: pathlib.Path) -> np.ndarray:
                 image = image.transpose(upright[orientation])
     except Exception as error:  # damaged, or of more pixels than Pillow trusts
         raise InputError(f"{file} cannot be read as an image: {brief(error)}") from error
-    if deep:
+    if high_depth:
         raise InputError(f"{file} has more than 8 bits per channel: convert it to 8 bits first")
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 
-def _is_deep(image: "ImageFile.ImageFile") -> bool:
-    """Whether channels have more than 8 bits, of which Pillow drops the lower ones of colour."""
+def _exceeds_8_bits(image: "ImageFile.ImageFile") -> bool:
+    """Whether channels have more than 8 bits, which Pillow truncates in colour images."""
     for codec, _, _, args in image.tile:
         rawmode, *others = args if isinstance(args, tuple) else (args,)
         if ";16" in str(rawmode) and rawmode != "BGR;16":  # which is 5, 6 and 5 bits
@@ -167,7 +167,7 @@ def _summary(dataset: Dataset) -> str:
     if dataset.labels is None or dataset.class_names is None:
         return text + "no classes"
     counts = np.bincount(dataset.labels).tolist()
-    if len(counts) > _LISTED:
+    if len(counts) > _MAX_LISTED:
         return f"{text}{len(counts)} classes of {min(counts)} to {max(counts)} images"
     classes = [f"{name} {count}" for name, count in zip(dataset.class_names, counts, strict=True)]
     return f"{text}{len(counts)} class{'es' * (len(counts) > 1)} ({', '.join(classes)})"
@@ -175,8 +175,8 @@ def _summary(dataset: Dataset) -> str:
 
 def _skipped(counts: Counter[str]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    listed = [f"{count} {kind}" for kind, count in ordered[:_LISTED]]
-    if rest := sum(count for _, count in ordered[_LISTED:]):
+    listed = [f"{count} {kind}" for kind, count in ordered[:_MAX_LISTED]]
+    if rest := sum(count for _, count in ordered[_MAX_LISTED:]):
         listed.append(f"{rest} others")
     return f"; skipped: {', '.join(listed)}" if listed else ""
 

@@ -115,5 +115,5 @@ def baselines(
         found[row] |= dict.fromkeys(missing[row])
         found[row] |= {name: {**entry, "samples": len(images)} for name, entry in entries.items()}
     if any(missing.values()):
-        data.keep(file, json.dumps(found).encode())
+        data.write_cache_file(file, json.dumps(found).encode())
     return {row: {name: found[row][name] for name in names} for row in BASELINES}

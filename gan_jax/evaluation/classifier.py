@@ -339,7 +339,7 @@ def load(dataset_name: str, train_set: Dataset) -> Evaluator:
         log.warning("training again: %s is unreadable: %s", entry, brief(error))
     print(f"training an evaluator for {dataset_name}, once: {entry}", file=sys.stderr)
     evaluator = _fit(dataset_name, train_set)
-    data.keep(entry, _pack(evaluator))
+    data.write_cache_file(entry, _pack(evaluator))
     return _by_content(evaluator)
 
 

@@ -1,6 +1,5 @@
 """An empty cache for every test, and helpers."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -25,7 +24,8 @@ def entries(cache_dir: pathlib.Path) -> list[pathlib.Path]:
     return sorted(f for f in (cache_dir / "data").rglob("*") if f.is_file())
 
 
-def one_line_error(*args, **kwargs) -> str:
+def load_error(*args, **kwargs) -> str:
+    """The message of an InputError, in one line."""
     with pytest.raises(InputError) as info:
         data.load(*args, **kwargs)
     assert "\n" not in str(info.value)
@@ -38,7 +38,7 @@ def assert_same(a: data.Dataset, b: data.Dataset) -> None:
     np.testing.assert_array_equal(a.labels, b.labels)
 
 
-def in_process(code: str) -> subprocess.Popen[str]:
+def start_python(code: str) -> subprocess.Popen[str]:
     """Starts Python on `code` where tensorflow_datasets, sklearn and PIL cannot be imported."""
     block = (
         "import sys\nfor n in ('tensorflow_datasets', 'sklearn', 'PIL'): sys.modules[n] = None\n"
@@ -46,7 +46,6 @@ def in_process(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", block + code],
         cwd=ROOT,
-        env=os.environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,9 +1,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from gan_jax.data import pixels
-from gan_jax.data.pixels import to_float, to_uint8
+from gan_jax.data.pixels import to_float, to_uint8, to_unit
 
 
 @pytest.mark.parametrize("xp", [np, jnp])
@@ -16,12 +17,15 @@ def test_conversions(xp):
     back = to_uint8(x)
     assert (type(back), back.dtype) == (type(levels), np.uint8)
     np.testing.assert_array_equal(back, levels)
+    signed = to_float(levels, -1.0)
+    np.testing.assert_allclose(signed, np.arange(256) / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(to_uint8(to_unit(signed, -1.0)), levels)
     clipped = to_uint8(xp.array([-2.0, 0.001, 0.003, 0.5, 1.0, 3.0], xp.float32))
     assert clipped.tolist() == [0, 0, 1, 128, 255, 255]
 
 
 @pytest.mark.parametrize("xp", [np, jnp])
-def test_what_needs_no_conversion_is_returned(xp):
+def test_conversions_pass_other_dtypes(xp):
     points = xp.array([-3.0, 300.0], xp.float32)
     assert to_float(points) is points
     levels = xp.zeros(3, xp.uint8)
@@ -29,7 +33,8 @@ def test_what_needs_no_conversion_is_returned(xp):
 
 
 def test_resize_to_height_and_width():
-    image = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6, 1) * 10
-    assert pixels.resize(image, (2, 3)).shape == (2, 3, 1)
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    expected = Image.fromarray(image).resize((3, 2), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(pixels.resize(image, (2, 3)), np.asarray(expected))
     assert pixels.resize(image, (4, 6)) is image
-    assert pixels.resize(image, 5).shape == (5, 5, 1)
+    assert pixels.resize(image, 5).shape == (5, 5, 3)

@@ -17,16 +17,11 @@ from gan_jax import data
 from gan_jax.data import cache, pixels, tfds
 from gan_jax.errors import InputError
 from tests.conftest import ROOT, skip_unless_ci
-from tests.data.conftest import assert_same, in_process, one_line_error
+from tests.data.conftest import assert_same, load_error, start_python
 
 MNIST_FILES = pathlib.Path(
     os.environ.get("GAN_JAX_MNIST_FILES", ROOT.parent / "shared" / "data" / "mnist")
 )
-
-
-def write_idx(file, array: np.ndarray) -> None:
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
-    file.write(gzip.compress(header + array.tobytes()))
 
 
 @pytest.fixture
@@ -42,15 +37,11 @@ def manual(cache_dir, monkeypatch) -> pathlib.Path:
         for split, n in {"train": 300, "t10k": 3}.items():
             images = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
             labels = (images[:, 0, 0] % 10).astype(np.uint8)  # so that a test can match the two
-            named = {
-                f"{split}-images-idx3-ubyte.gz": images,
-                f"{split}-labels-idx1-ubyte.gz": labels,
-            }
-            for name, array in named.items():
-                emnist = f"gzip/emnist-letters-{name.replace('t10k', 'test')}"
-                with (folder / name).open("wb") as file, archive.open(emnist, "w") as member:
-                    write_idx(file, array)
-                    write_idx(member, array)
+            for kind, array in {"images-idx3": images, "labels-idx1": labels}.items():
+                header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+                name, content = f"{split}-{kind}-ubyte.gz", gzip.compress(header + array.tobytes())
+                (folder / name).write_bytes(content)
+                archive.writestr(f"gzip/emnist-letters-{name.replace('t10k', 'test')}", content)
     urls = [mnist.MNIST.URL + f.name for f in folder.glob("*.gz")]
     infos = {url: checksums.compute_url_info(folder / url.rsplit("/")[-1]) for url in urls}
     infos[mnist.EMNIST.URL] = checksums.compute_url_info(folder / "gzip.zip")
@@ -64,10 +55,8 @@ def manual(cache_dir, monkeypatch) -> pathlib.Path:
 def test_preparing_without_tensorflow(manual, capfd, cache_dir, name):
     assert "tensorflow" not in sys.modules
     train, test = data.load(name), data.load(name, "test")
-    assert train.images.shape == (300, 28, 28, 1)
-    assert test.images.shape == (3, 28, 28, 1)
-    assert train.images.dtype == np.uint8
-    assert train.labels.dtype == np.int32
+    assert (train.images.shape, test.images.shape) == ((300, 28, 28, 1), (3, 28, 28, 1))
+    assert (train.images.dtype, train.labels.dtype) == (np.uint8, np.int32)
     np.testing.assert_array_equal(train.labels, train.images[:, 0, 0, 0] % 10)
     assert len({image.tobytes() for image in train.images}) == 300
     assert capfd.readouterr() == ("", "")  # neither TFDS nor absl nor a bar off a terminal
@@ -81,14 +70,14 @@ def test_preparing_without_tensorflow(manual, capfd, cache_dir, name):
     assert train.class_names == test.class_names == tuple(plain.info.features["label"].names)
 
     assert data.load(name, "test", image_size=32).images.shape == (3, 32, 32, 1)
-    assert "want one of train, test" in one_line_error(name, "validation")
+    assert "want one of train, test" in load_error(name, "validation")
 
 
-def test_a_hit_takes_the_newest_version(manual):
+def test_cache_prefers_newest_version(manual):
     expected = data.load("mnist", "test")
     code = "from gan_jax import data; print(data.load('{}', 'test').sha256)"
     for name in ("mnist", "mnist:3.0.1", "mnist:3.*.*"):
-        assert in_process(code.format(name)).communicate()[0].strip() == expected.sha256
+        assert start_python(code.format(name)).communicate()[0].strip() == expected.sha256
     newer = data.from_arrays(expected.images[:2])
     cache.write(cache.entries_dir() / "mnist/3.0.10/test-0.npz", newer)
     cache.write(cache.entries_dir() / "mnist/3.0.9/test-0.npz", data.from_arrays(newer.images[:1]))
@@ -96,18 +85,16 @@ def test_a_hit_takes_the_newest_version(manual):
     assert data.load("mnist:3.0.1", "test").sha256 == expected.sha256
 
 
-def test_a_miss_without_tfds_names_the_package(monkeypatch):
+def test_missing_tfds_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    message = one_line_error("mnist")
-    assert "tensorflow_datasets" in message
-    assert "pip install" in message
+    assert "without the package tensorflow_datasets: pip install" in load_error("mnist")
 
 
-def test_unequal_sizes_are_no_damage(manual, monkeypatch):
+def test_unequal_sizes(manual, monkeypatch):
     heights = iter([28, 20])
     resize = pixels.resize
     monkeypatch.setattr(pixels, "resize", lambda x, size: resize(x, size)[: next(heights)])
-    message = one_line_error("mnist", "test")
+    message = load_error("mnist", "test")
     assert message.startswith("images differ in size: image 0 is 28x28 and image 1 is 28x20")
 
 
@@ -116,28 +103,27 @@ class Records(list):
         return [self[i] for i in indices]
 
 
-def prepared(feature: SimpleNamespace | None, labels: list) -> SimpleNamespace:
-    """A builder of a data set of black images."""
-    image = np.zeros((2, 2, 1), np.uint8)
-    return SimpleNamespace(
-        name="fake",
-        info=SimpleNamespace(features={"image": None} | ({"label": feature} if feature else {})),
-        as_data_source=lambda split: Records({"image": image, "label": y} for y in labels),
-    )
-
-
 def test_label_features():
+    def decode(feature: SimpleNamespace | None, labels: list) -> data.Dataset:
+        image = np.zeros((2, 2, 1), np.uint8)
+        builder = SimpleNamespace(
+            name="fake",
+            info=SimpleNamespace(features={"label": feature} if feature else {}),
+            as_data_source=lambda _: Records({"image": image, "label": y} for y in labels),
+        )
+        return tfds._decode(builder, "train", 0)
+
     integer = SimpleNamespace(shape=(), np_dtype=np.int64)
-    d = tfds._decode(prepared(integer, [7, 2**31 - 1]), "train", 0)
+    d = decode(integer, [7, 2**31 - 1])
     assert (d.labels.tolist(), d.class_names) == ([7, 2**31 - 1], None)
     with pytest.raises(InputError, match=r"fake: .* found 7 to 2147483648"):
-        tfds._decode(prepared(integer, [7, 2**31]), "train", 0)
+        decode(integer, [7, 2**31])
     for other in (SimpleNamespace(shape=(3,), np_dtype=np.int64), None):
-        assert tfds._decode(prepared(other, [[1, 2, 3]]), "train", 0).labels is None
+        assert decode(other, [[1, 2, 3]]).labels is None
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "json", "missing"])
-def test_a_damaged_directory_is_named(manual, cache_dir, damage):
+def test_damaged_directory(manual, cache_dir, damage):
     data.load("mnist", "test")
     folder = cache_dir / "tensorflow_datasets" / "mnist" / "3.0.1"
     (records,) = folder.glob("mnist-train*")
@@ -149,7 +135,7 @@ def test_a_damaged_directory_is_named(manual, cache_dir, damage):
         records.unlink()
     else:
         records.write_bytes(content[: 70_000 if damage == "truncated" else None])
-    message = one_line_error("mnist")
+    message = load_error("mnist")
     assert "TFDS_DATA_DIR" in message or "cannot open" in message
     assert str(cache_dir / "tensorflow_datasets") in message
 
@@ -157,20 +143,20 @@ def test_a_damaged_directory_is_named(manual, cache_dir, damage):
 def test_checksums_of_manual_files(manual, cache_dir):
     with (manual / "t10k-labels-idx1-ubyte.gz").open("ab") as file:
         file.write(b"x")
-    message = one_line_error("mnist")
+    message = load_error("mnist")
     assert "checksum" in message.lower()
     assert str(manual / "t10k-labels-idx1-ubyte.gz") in message
     assert not (cache_dir / "tensorflow_datasets" / "mnist" / "3.0.1").exists()
 
 
-def test_a_failed_download_is_quick(manual, capfd, caplog, monkeypatch):
+def test_failed_download_is_quick(manual, capfd, caplog, monkeypatch):
     def unknown_host(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown_host)
     (manual / "t10k-labels-idx1-ubyte.gz").unlink()
     start = time.monotonic()
-    message = one_line_error("mnist")
+    message = load_error("mnist")
     assert time.monotonic() - start < 10
     for way in ("TFDS_DATA_DIR", str(manual), "t10k-labels-idx1-ubyte.gz", "configs/digits.py"):
         assert way in message
@@ -189,46 +175,36 @@ def test_settings_of_tfds_are_restored():
 
 
 def test_unknown_names():
-    assert "did you mean fashion_mnist?" in one_line_error("fashion_mnst")
+    assert "did you mean fashion_mnist?" in load_error("fashion_mnst")
     for name in ("no set", "mnist:", "../mnist", "folder:", "npz:", "digits:8", "", "x" * 5000):
-        assert "tensorflow.org/datasets/catalog" in one_line_error(name)
-    assert "cannot be loaded at version 2.0.0" in one_line_error("mnist:2.0.0")
-    assert "foo not found" in one_line_error("emnist/foo")
+        assert "tensorflow.org/datasets/catalog" in load_error(name)
+    assert "cannot be loaded at version 2.0.0" in load_error("mnist:2.0.0")
+    assert "foo not found" in load_error("emnist/foo")
 
 
-def test_data_sets_that_cannot_be_prepared(monkeypatch):
+def test_unsupported_data_sets(monkeypatch):
     monkeypatch.setattr(tfds.importlib.util, "find_spec", lambda name: None)
-    assert "gan_jax[prepare]" in one_line_error("cifar10")
-    assert "`image`" in one_line_error("imdb_reviews")
+    assert "gan_jax[prepare]" in load_error("cifar10")
+    assert "`image`" in load_error("imdb_reviews")
 
 
 # The real MNIST
 
 
-@pytest.fixture(scope="session")
-def mnist_cache(tmp_path_factory) -> str:
-    return str(tmp_path_factory.mktemp("mnist_cache"))
-
-
-@pytest.fixture
-def mnist_test(mnist_dir, mnist_cache, monkeypatch) -> data.Dataset:
+def test_mnist(mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
-    monkeypatch.setenv("GAN_JAX_CACHE", mnist_cache)
-    return data.load("mnist", "test")
-
-
-def test_mnist(mnist_test):
-    assert mnist_test.images.shape == (10000, 28, 28, 1)
+    test = data.load("mnist", "test")
+    assert test.images.shape == (10000, 28, 28, 1)
     counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    assert np.bincount(mnist_test.labels).tolist() == counts
-    assert mnist_test.sha256 == data.load("mnist:3.0.1", "test").sha256
+    assert np.bincount(test.labels).tolist() == counts
 
 
 @pytest.mark.slow
-def test_mnist_from_its_original_files(mnist_test, tmp_path, monkeypatch):
+def test_mnist_from_its_original_files(mnist_dir, tmp_path, monkeypatch):
     if not MNIST_FILES.is_dir():
         skip_unless_ci(f"no {MNIST_FILES}")
-    given = {"train": data.load("mnist"), "test": mnist_test}
+    monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
+    given = {split: data.load("mnist", split) for split in ("train", "test")}
     manual = tmp_path / "tfds" / "downloads" / "manual"
     manual.mkdir(parents=True)
     for file in MNIST_FILES.glob("*.gz"):
