@@ -1,9 +1,11 @@
 """Builds a static spec and traced hyperparameters from a validated config."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from gan_jax.config.load import flatten, unflatten
 from gan_jax.config.schema import COMMON, parse_schedule
 from gan_jax.errors import InputError
 from gan_jax.networks import NETWORKS, Network
@@ -17,40 +19,25 @@ def _network(config: ConfigDict, player: str, **given: Any) -> Network:
     return kind(**fields, **given)
 
 
-def _check_shapes(config: ConfigDict, shape: tuple[int, ...]) -> None:
-    """Raises an InputError if a network cannot make or judge examples of a shape."""
+def _shape_conflicts(config: ConfigDict, shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+    """Fields that do not fit examples of a shape, each with the wanted examples."""
     if config.generator.name == "monotone" and shape not in ((), (1,)):
-        raise InputError(
-            f"config.generator.name is 'monotone', but {config.dataset} has examples of shape "
-            f"{shape}: want single numbers"
-        )
+        yield "generator.name", "single numbers"
     if config.augment and len(shape) != 3:
-        raise InputError(
-            f"config.augment is {config.augment}, but {config.dataset} has examples of shape "
-            f"{shape}: want images"
-        )
-    if "color" in config.augment and shape[-1] != 3:
-        raise InputError(
-            f"config.augment has 'color', but {config.dataset} has images of {shape[-1]} channels: "
-            "want 3"
-        )
+        yield "augment", "images"
+    elif "color" in config.augment and shape[-1] != 3:
+        yield "augment", "3 channels"
     for player in NETWORKS:
         network = config[player]
         if network.name in ("mlp", "monotone"):
             continue
         if len(shape) != 3:
-            raise InputError(
-                f"config.{player}.name is {network.name!r}, but {config.dataset} has examples of "
-                f"shape {shape}: want images"
-            )
+            yield f"{player}.name", "images"
+            return
         halvings = len(network.widths) - (network.name == "r3gan")
-        height, width, _ = shape
-        if height % 2**halvings or width % 2**halvings:
-            raise InputError(
-                f"config.{player}.widths halves images {halvings} times, but {config.dataset} has "
-                f"{width}x{height} pixels: want multiples of {2**halvings}, by other widths or "
-                "--config.image_size"
-            )
+        if shape[0] % 2**halvings or shape[1] % 2**halvings:
+            sides = f"sides divisible by {2**halvings}, for {halvings} halvings"
+            yield f"{player}.widths", f"{sides}: change it or --config.image_size"
 
 
 def _pixel_low(config: ConfigDict, shape: tuple[int, ...]) -> float:
@@ -66,7 +53,12 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
     Raises:
       InputError: a network does not take such examples.
     """
-    _check_shapes(config, example_shape)
+    if conflict := next(_shape_conflicts(config, example_shape), None):
+        name, wanted = conflict
+        raise InputError(
+            f"config.{name} is {flatten(config)[name]!r}, but {config.dataset} has examples of "
+            f"shape {example_shape}: want {wanted}"
+        )
     dtype = {} if config.generator.name == "monotone" else {"dtype": config.precision}
     output = {"output": "linear"} if config.discriminator.name == "mlp" else {}
     return GANSpec(
@@ -99,14 +91,10 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
 
 def hparams(config: ConfigDict) -> HParams:
     """The traced half of a validated config: every traced field, None where it is disabled."""
-    found: dict[str, Any] = {}
+    flat = flatten(config)
+    traced = {name: flat[name] for name, field in COMMON.items() if field.traced}
     scheduled = {parse_schedule(text).field for text in config.schedules}
-    for name, field in COMMON.items():
-        if field.traced:
-            *groups, leaf = name.split(".")
-            place, value = found, config
-            for group in groups:
-                place, value = place.setdefault(group, {}), value[group]
-            off = field.optional and not value[leaf] and name not in scheduled
-            place[leaf] = None if off else value[leaf]
-    return found
+    for name, value in traced.items():
+        if COMMON[name].optional and not value and name not in scheduled:
+            traced[name] = None
+    return unflatten(traced)

@@ -32,21 +32,32 @@ def flatten(config: Config) -> dict[str, Any]:
     return flat
 
 
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Inverse of `flatten`."""
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, leaf = name.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[leaf] = value
+    return nested
+
+
 def _build(flat: Mapping[str, Any]) -> ConfigDict:
     """The validated config with these fields and defaults for the others."""
     known = fields(flat)
     for name in flat:
         if name not in known:
             raise unknown(name, known, flat)
-    config = ConfigDict()
-    for name, field in known.items():
-        *groups, leaf = name.split(".")
-        place = config
-        for group in groups:
-            if group not in place:
-                place[group] = ConfigDict()
-            place = place[group]
-        place[leaf] = coerce(name, flat[name], field) if name in flat else field.default
+    config = ConfigDict(
+        unflatten(
+            {
+                name: coerce(name, flat[name], field) if name in flat else field.default
+                for name, field in known.items()
+            }
+        )
+    )
     if conflict := next(conflicts(config), None):
         name, wanted = conflict
         raise InputError(f"config.{name} is {flatten(config)[name]!r}, but must be {wanted}")

@@ -76,17 +76,14 @@ def test_each_field_is_traced_static_or_host(name):
     field, c = COMMON[name], config.default()
     if field.rule.kind not in (int, float):
         return
-    *groups, leaf = name.split(".")
-    place = c
-    for group in groups:
-        place = place[group]
-    place[leaf] = field.rule.kind(field.default + 1)  # not validated: it may exclude other fields
+    # Not validated: it may exclude other fields.
+    c.update_from_flattened_dict({name: field.rule.kind(field.default + 1)})
     same_hparams = config.hparams(c) == config.hparams(config.default())
     same_spec = config.spec(c, SHAPE) == config.spec(config.default(), SHAPE)
     assert hash(config.spec(c, SHAPE)) == hash(config.spec(c, SHAPE))
     assert same_hparams != field.traced
     if name.startswith("penalties"):  # static only where there is a penalty
-        assert same_spec == (leaf == "interval")
+        assert same_spec == name.endswith("interval")
     elif name == "ada_target":  # likewise
         assert not same_spec
     else:
@@ -132,10 +129,12 @@ def test_networks_have_the_precision():
 @pytest.mark.parametrize(
     ("changes", "shape", "words"),
     [
-        ({"generator.name": "dcgan"}, (28, 28, 1), "generator.widths halves images 3 times, but m"),
-        ({"discriminator.name": "resnet"}, (32, 30, 3), "has 30x32 pixels: want multiples of 4"),
+        ({"generator.name": "dcgan"}, (28, 28, 1), "(28, 28, 1): want sides divisible by 8, for 3"),
+        ({"discriminator.name": "resnet"}, (32, 30, 3), "want sides divisible by 4"),
+        ({"augment": ("color",)}, SHAPE, "(8, 8, 1): want 3 channels"),
+        ({"augment": ("color",)}, (2,), "augment is ('color',), but mnist has examples of shape"),
         (MONOTONE, SHAPE, "generator.name is 'monotone', but mnist has e"),
-        (R3GAN | {"generator.group_size": 8}, (30, 32, 3), "has 32x30 pixels: want multiples of 4"),
+        (R3GAN | {"generator.group_size": 8}, (30, 32, 3), "want sides divisible by 4"),
         ({"discriminator.name": "r3gan"}, (2,), "discriminator.name is 'r3gan', but mnist has e"),
     ],
 )

@@ -92,6 +92,7 @@ UNKNOWN = {
     "discriminator.batch_norm": "discriminator.batch_norm is not a field of discriminator.name=mlp",
     "generator.widht": "; did you mean config.generator.widths? The fields are: generator.name, ",
     "g_optimiser.name": "; did you mean config.g_optimizer.name? The fields are: seed, ",
+    "k.x": "; did you mean config.k? The fields are: seed, ",
     "xyzzy": "config.xyzzy is not a field. The fields are: seed, ",
 }
 
