@@ -44,11 +44,7 @@ def check_split(name: str, split: str, splits: Iterable[str]) -> None:
 
 
 def to_int32(name: str, labels: np.ndarray) -> np.ndarray:
-    """Casts integer labels to int32.
-
-    Raises:
-      InputError: a label does not fit.
-    """
+    """Casts integer labels to int32, or raises an InputError if one does not fit."""
     limits = np.iinfo(np.int32)
     if labels.min() < limits.min or labels.max() > limits.max:
         raise InputError(

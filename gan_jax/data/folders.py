@@ -42,10 +42,6 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
     The order is pseudorandom, so that any part of the split can have every class, and depends only
     on the relative paths, so that the folder may move.
 
-    Args:
-      path: of the folder.
-      image_size: see `gan_jax.data.load`.
-
     Returns:
       Grey images if all are, else RGB.
 

@@ -11,9 +11,7 @@ from gan_jax.errors import InputError, brief
 def load(path: str, image_size: pixels.Size) -> Dataset:
     """Reads .npy, or .npz with `images` and perhaps `labels`; never unpickles.
 
-    Args:
-      path: of a file with uint8 (n, h, w) or (n, h, w, 1 or 3) images, or float (n, d) points.
-      image_size: see `gan_jax.data.load`.
+    Images are uint8 (n, h, w) or (n, h, w, 1 or 3), points float (n, d).
 
     Raises:
       InputError: the file is missing, damaged or holds something else.

@@ -38,12 +38,9 @@ DOWNLOAD_TIMEOUT = (5, 60)  # seconds to connect, seconds without a byte
 
 
 def load(name: str, split: str, image_size: pixels.Size) -> Dataset:
-    """Loads a split of an image data set; of a name without a version, the newest in the cache.
+    """Loads a split of NAME[/CONFIG][:VERSION], such as mnist, mnist:3.0.1 or emnist/letters.
 
-    Args:
-      name: NAME[/CONFIG][:VERSION], such as mnist, mnist:3.0.1 or emnist/letters.
-      split: such as train.
-      image_size: see `gan_jax.data.load`.
+    Without a version, the newest in the cache.
 
     Raises:
       InputError: there is no such data set or split, or it cannot be downloaded, prepared or read.
@@ -205,12 +202,11 @@ def _decode(builder: Any, split: str, image_size: pixels.Size) -> Dataset:
         raise
     except Exception as error:  # Riegeli, protobuf and Pillow each have their own
         raise InputError(
-            f"{builder.data_path} cannot be read ({brief(error)}): delete it, so that it is"
-            " prepared anew, or set TFDS_DATA_DIR to another directory"
+            f"{builder.data_path} cannot be read ({brief(error)}): delete it to prepare it again,"
+            " or set TFDS_DATA_DIR to another directory"
         ) from error
     if not labelled:
         return from_arrays(images)
     names = getattr(feature, "names", None)  # of a ClassLabel; no other feature has any
-    return from_arrays(
-        images, to_int32(builder.name, np.array(labels)), tuple(names) if names else None
-    )
+    int32_labels = to_int32(builder.name, np.array(labels))
+    return from_arrays(images, int32_labels, tuple(names) if names else None)

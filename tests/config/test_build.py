@@ -14,42 +14,30 @@ SHAPE = (8, 8, 1)
 
 
 def test_spec_has_every_static_field():
+    same = {"loss": "hinge", "k": 2, "update": "unrolled", "unrolled_steps": 3, "z_dim": 5}
+    same |= {"algorithm": "gan", "batch_size": 6, "pack": 3}
     c = config.replace(
         {},
-        {
-            "loss": "hinge",
-            "k": 2,
-            "update": "unrolled",
-            "unrolled_steps": 3,
-            "batch_size": 6,
-            "z_dim": 5,
+        same
+        | {
             "prior.high": 2.0,
             "generator.widths": (7, 8),
             "generator.batch_norm": True,
             "discriminator.dropout": 0.5,
             "d_optimizer.name": "sgd",
             "schedules": ("g_optimizer.learning_rate=linear:0:20000",),
-            "pack": 3,
             "penalties.r2.weight": 1.0,
             "penalties.r2.interval": 4,
             "penalties.gradient_penalty.weight": 2.0,
             "instance_noise.std": 0.1,
         },
     )
-    assert config.spec(c, SHAPE)._asdict() == {
-        "algorithm": "gan",
-        "loss": "hinge",
-        "k": 2,
-        "update": "unrolled",
-        "unrolled_steps": 3,
-        "batch_size": 6,
-        "z_dim": 5,
+    assert config.spec(c, SHAPE)._asdict() == same | {
         "prior": Prior("uniform", -1.0, 2.0),
         "generator": MLP((7, 8), SHAPE, "relu", "sigmoid", "he_normal", 1.0, batch_norm=True),
         "discriminator": MLP((128,), (), "relu", "linear", "he_normal", 1.0, dropout=0.5),
         "d_optimizer": "sgd",
         "g_optimizer": "adam",
-        "pack": 3,
         "penalties": (("gradient_penalty", 1), ("r2", 4)),
         "schedules": (Schedule("g_optimizer.learning_rate", "linear", 0.0, 20_000),),
         "pixel_low": 0.0,

@@ -85,11 +85,6 @@ def test_cache_prefers_newest_version(manual):
     assert data.load("mnist:3.0.1", "test").sha256 == expected.sha256
 
 
-def test_missing_tfds_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    assert "without the package tensorflow_datasets: pip install" in load_error("mnist")
-
-
 def test_unequal_sizes(manual, monkeypatch):
     heights = iter([28, 20])
     resize = pixels.resize
@@ -182,10 +177,12 @@ def test_unknown_names():
     assert "foo not found" in load_error("emnist/foo")
 
 
-def test_unsupported_data_sets(monkeypatch):
+def test_missing_packages_are_named(monkeypatch):
+    assert "`image`" in load_error("imdb_reviews")
     monkeypatch.setattr(tfds.importlib.util, "find_spec", lambda name: None)
     assert "gan_jax[prepare]" in load_error("cifar10")
-    assert "`image`" in load_error("imdb_reviews")
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    assert "without the package tensorflow_datasets: pip install" in load_error("mnist")
 
 
 # The real MNIST
@@ -210,6 +207,6 @@ def test_mnist_from_its_original_files(mnist_dir, tmp_path, monkeypatch):
     for file in MNIST_FILES.glob("*.gz"):
         shutil.copyfile(file, manual / file.name)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "empty_cache"))
     for split, expected in given.items():
         assert_same(data.load("mnist", split), expected)
