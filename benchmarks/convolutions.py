@@ -51,35 +51,41 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
+def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+    """Equations, also of inner programs, with how often they run."""
     for equation in jaxpr.eqns:
-        yield equation
+        yield equation, times
+        inner_times = times * equation.params.get("length", 1)  # of a scan
         for value in jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
         ):
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
-                yield from _equations(inner)
+                yield from _equations(inner, inner_times)
 
 
 def products(config: ConfigDict, images: np.ndarray) -> Counter[tuple[int, int, int]]:
-    """The matrix products (rows, inner, columns) that one iteration's convolutions are."""
+    """The matrix products (rows, inner, columns) that one iteration's layers are."""
     spec, hparams = config_lib.spec(config, images.shape[1:]), config_lib.hparams(config)
     state, data = algorithms.shapes(spec, hparams), Batch(jax.device_put(images[:1000]))
 
     def direct(cpu: Any, native: Any, g: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-        return cpu(g, a, b)
+        return convolution._by_group(cpu, g, a, b)
 
     with mock.patch.object(convolution, "_choose", direct):
         step = algorithms.ALGORITHMS[spec.algorithm].step
         traced = jax.make_jaxpr(functools.partial(step, spec, hparams))(state, data)
     found: Counter[tuple[int, int, int]] = Counter()
-    for equation in _equations(traced.jaxpr):
+    for equation, times in _equations(traced.jaxpr):
         if equation.primitive.name == "conv_general_dilated":
             out, kernel = equation.outvars[0].aval.shape, equation.invars[1].aval.shape
-            # A dilated input has zeros in between.
-            inner = math.prod(kernel[:3]) // math.prod(equation.params["lhs_dilation"])
-            found[math.prod(out[:3]), inner, out[3]] += 1
+            found[math.prod(out[:3]), math.prod(kernel[:3]), out[3]] += times
+        elif equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left, right = (x.aval.shape for x in equation.invars)
+            inner = math.prod(left[axis] for axis in contracted)
+            if inner:
+                found[math.prod(left) // inner, inner, math.prod(right) // inner] += times
     return found
 
 

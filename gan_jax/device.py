@@ -27,6 +27,8 @@ PINNED: dict[str, Any] = {
     "jax_disable_most_optimizations": False,
 }
 
+# Host memory of samples: two float32 copies, three temporaries, and the encoded file.
+_BYTES_PER_VALUE = 24
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
@@ -72,20 +74,22 @@ def setup(
         raise InputError(f"config.accelerator is {accelerator!r}, but this machine has: {found}")
 
 
-def check_memory(request: str, needed: int) -> None:
-    """Raises if a request would exhaust host memory, as Linux would kill the process silently.
+def check_samples(num: int, values: int) -> None:
+    """Raises if `num` samples would exhaust host memory, as Linux would kill the process silently.
 
     Args:
-      request: what needs the memory, for the message.
-      needed: approximate bytes.
+      num: of samples, --num of a command.
+      values: numbers per sample and its noise.
 
     Raises:
       InputError: the machine, or the container, has less.
     """
+    needed = num * values * _BYTES_PER_VALUE
     free = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):  # no cgroup, or no limit: "max"
         free = min(free, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
     if needed > free:
         raise InputError(
-            f"{request} takes about {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are free"
+            f"--num={num} takes about {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are "
+            "free"
         )

@@ -8,6 +8,7 @@ with the values of real data and of trivial models beside them, and writes evalu
 evaluation.png into DIR.
 """
 
+import math
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -104,6 +105,7 @@ def evaluate(
     config = workdir.read_config(directory)
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     spec, state = workdir.load(directory, step)
+    device.check_samples(num, spec.z_dim + math.prod(spec.generator.out_shape))
     lines = read_metrics(directory / "metrics.jsonl")
     dataset = data.load(config.dataset, config.split, config.image_size)
     workdir.check_data(directory, dataset.sha256)

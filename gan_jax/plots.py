@@ -290,7 +290,7 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
     contracts = eigenvalues.real > 0
     for chosen, marker, color, label in (
         (~flat & contracts, "o", "#0072B2", "contracts"),
-        (~flat & ~contracts, "x", "#D55E00", "spreads"),
+        (~flat & ~contracts, "x", "#D55E00", "diverges"),
         (flat, ".", "0.5", "neutral"),
     ):
         x = eigenvalues[chosen]

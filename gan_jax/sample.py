@@ -17,9 +17,6 @@ from gan_jax import cli
 if TYPE_CHECKING:
     import jax
 
-# Host memory per value: two float32 copies, three temporaries, and the encoded file.
-_BYTES_PER_VALUE = 24
-
 
 def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
     """Interpolates between latent points: walk i leads from z[0, i] to z[1, i].
@@ -72,8 +69,7 @@ def draw(
     check_new(out, ".png", ".npz")
     device.setup("auto", deterministic=True)
     spec, state = workdir.load(directory, step)
-    values = spec.z_dim + math.prod(spec.generator.out_shape)
-    device.check_memory(f"--num={num}", num * values * _BYTES_PER_VALUE)
+    device.check_samples(num, spec.z_dim + math.prod(spec.generator.out_shape))
     columns = math.ceil(math.sqrt(num))
     rows = math.ceil(num / columns)
     key = jax.random.key(seed)

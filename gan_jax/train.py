@@ -36,7 +36,7 @@ from gan_jax.networks.layers import OUTPUT_RANGES
 from gan_jax.population import Population
 from gan_jax.state import State, trainable
 from gan_jax.theory import line
-from gan_jax.writers import Files, TensorBoard, write_json
+from gan_jax.writers import Files, TensorBoard, png, write_json, write_whole
 
 _SHOWN = {"D_loss": "d_loss", "G_loss": "g_loss", "D(x)": "d_real", "D(G(z))": "d_fake"}
 _EVERY = ("log", "metrics", "sample", "checkpoint", "eval")  # config fields <name>_every
@@ -244,9 +244,21 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             )
 
 
+def _picture_file(directory: pathlib.Path, step: int) -> pathlib.Path:
+    return directory / "samples" / f"step_{step:07}.png"
+
+
 def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
+    """Recreates missing pictures of a finished run, as far as its checkpoints are kept."""
+    for step in checkpoint.steps(directory / "checkpoints"):
+        file = _picture_file(directory, step)
+        if "sample" in due(step, config) and not file.exists():
+            device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
+            spec, state = workdir.load(directory, step)
+            images = data.load(config.dataset, config.split, config.image_size).images
+            write_whole(file, png(sample_picture(config, spec, state, images)))
     plots.draw_missing(directory, config)
-    print(f"{directory} holds this run, finished: nothing to do")
+    print(f"{directory}: already finished")
     return 0
 
 
@@ -285,6 +297,8 @@ def _train(
     write_json(path, record)
     with contextlib.ExitStack() as stack:
         files = Files(directory, begin, keep_begin="metrics" in due(begin, config))
+        if begin and "sample" not in due(begin, config):  # the end of a shorter run
+            _picture_file(directory, begin).unlink(missing_ok=True)
         writers: list[Files | TensorBoard] = [stack.enter_context(contextlib.closing(files))]
         if config.tensorboard:
             board = TensorBoard(directory / "tensorboard", begin)
@@ -358,7 +372,7 @@ def _finish(
     step = record["step"]
     if record["status"] == "interrupted":
         write_json(directory / "run.json", record)
-        print(f"Interrupted after iteration {step}, saved; the same --workdir goes on from there")
+        print(f"Interrupted after iteration {step}, saved; resume with the same --workdir")
         return 128 + pending_signals[0]
     plots.draw(directory, config)
     write_json(directory / "run.json", record)

@@ -95,7 +95,7 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
     if is_new(workdir):
         return False
     if not (workdir / "config.json").exists():
-        raise InputError(f"--workdir={workdir} holds something that is not a run; name another")
+        raise InputError(f"--workdir={workdir} is not empty and not a run: choose another")
     old = read_config(workdir)
     changed = config_lib.differences(old, config)
     if config.num_steps > old.num_steps:  # a longer run extends a shorter one
@@ -127,7 +127,7 @@ def _check_data(workdir: pathlib.Path, record: dict[str, Any], sha256: str, move
     recorded = record.get("dataset")
     if not isinstance(recorded, dict):
         if moved:
-            raise InputError(f"{workdir} does not record its data: name the same config.dataset")
+            raise InputError(f"{workdir} does not record its data: set the same config.dataset")
     elif recorded.get("sha256") != sha256:
         raise InputError(
             f"{workdir} was trained on other data: {recorded.get('name')} has "

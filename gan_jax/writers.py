@@ -18,7 +18,7 @@ def check_new(out: pathlib.Path, *suffixes: str) -> None:
     if out.suffix not in suffixes:
         raise InputError(f"--out={out} must end in {' or '.join(suffixes)}")
     if out.exists():
-        raise InputError(f"--out={out} exists; remove it or name another")
+        raise InputError(f"--out={out} exists: remove it or choose another file")
     if not out.absolute().parent.is_dir():
         raise InputError(f"--out={out}: there is no directory {out.parent}")
 

@@ -56,6 +56,8 @@ def test_a_cache_that_is_not_utf8_is_refused():
 
 
 def test_what_exceeds_memory_is_refused():
-    device.check_memory("--num=5", 1000)
-    with pytest.raises(InputError, match=r"=5 takes about 1,000,000,000.0 GB of memory; [\d.]+ GB"):
-        device.check_memory("--num=5", 10**18)
+    device.check_samples(5, 1000)
+    with pytest.raises(
+        InputError, match=r"=5 takes about 120,000,000,000.0 GB of memory; [\d.]+ GB"
+    ):
+        device.check_samples(5, 10**18)

@@ -54,6 +54,7 @@ def test_members_are_standalone_runs():
     assert digests(train(configs(), (7,))[0])[1] == checkpoint.sha256(states[1])
 
 
+@pytest.mark.slow
 def test_vmapped_members_agree_to_rounding(monkeypatch):
     members = [configs()[0], configs()[2]]
     mapped, _ = train(members, (3,))
@@ -79,6 +80,7 @@ print(json.dumps([jax.device_count(), communicates, diverged, digests(states)]))
 """
 
 
+@pytest.mark.slow
 def test_devices_share_members_bitwise():
     # Three members on two devices: one of them trains a copy of the last member as padding.
     states, diverged = train(configs(), (7, 5))

@@ -67,7 +67,7 @@ def test_near_zero_eigenvalues_are_neutral(monkeypatch):
     found = np.array([1 + 2j, 1 - 2j, -3, 0, 1e-7, -1e-7 + 1j])
     figure = figure_of(monkeypatch, plots.spectrum, found, "a game")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["contracts (2)", "spreads (1)", "neutral (3)"]
+    assert labels == ["contracts (2)", "diverges (1)", "neutral (3)"]
 
 
 def test_command(tiny, tmp_path, monkeypatch, capfd):
@@ -79,7 +79,7 @@ def test_command(tiny, tmp_path, monkeypatch, capfd):
     assert "eigenvalues, largest modulus" in capfd.readouterr().out
     assert picture(out).size[0] > 500
     assert call(spectrum, monkeypatch, *arguments) == 2
-    assert_one_line_error(capfd.readouterr().err, "exists; remove it or name another")
+    assert_one_line_error(capfd.readouterr().err, "exists: remove it or choose another file")
     out.unlink()
     assert call(spectrum, monkeypatch, *arguments, "--num=5001") == 2
     assert_one_line_error(capfd.readouterr().err, "--num=5001: at most 5000")

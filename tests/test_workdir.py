@@ -33,7 +33,7 @@ def test_only_the_finished_run_of_a_config_is_finished(tiny, finished):
     assert not workdir.holds_finished(finished, tiny)
     (finished / "config.json").unlink()
     (finished / "precious").touch()
-    with pytest.raises(InputError, match="something that is not a run"):
+    with pytest.raises(InputError, match="is not empty and not a run"):
         workdir.holds_finished(finished, tiny)
 
 

@@ -102,7 +102,7 @@ def run(
         spec = spec._replace(units=[[member.number for member in unit] for unit in units])
         print(directory, flush=True)
         if _finished(directory, spec):
-            print("Finished already: nothing to do")
+            print("already finished")
             return 0
         merge.write_spec(directory, spec)
         write_json(directory / "config.json", spec.config)

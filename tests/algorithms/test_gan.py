@@ -234,6 +234,7 @@ def draw(state, batch: Stream, z: Stream, key: Stream, number: int):
     )
 
 
+@pytest.mark.slow
 def test_an_iteration_is_k_d_steps_then_a_g_step():
     spec = dropping(k=2)
     state = algorithms.init(spec, HPARAMS, 0, IMAGES)._replace(step=jnp.int32(3))
@@ -456,6 +457,7 @@ def test_an_option_adds_one_traced_number(name):
     assert sum(primitives(on.jaxpr).values()) > sum(primitives(off.jaxpr).values())
 
 
+@pytest.mark.slow
 def test_traced_numbers_share_one_compilation():
     def compilations(hparams, seed: int = 0, num_steps: int = 1) -> int:
         spec = make_spec(z_dim=2, penalties=(("r1", 1),))  # of no other test

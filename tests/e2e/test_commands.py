@@ -40,6 +40,7 @@ NOBODY = "import pwd, runpy\ndef no(*_): raise KeyError\npwd.getpwuid = pwd.getp
 MAIN = "runpy.run_module('gan_jax.main', run_name='__main__')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "status", "words"),
     [
@@ -65,6 +66,7 @@ def test_odd_environments(environment, status, words, tiny, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_signal_during_compilation_saves(tiny, tmp_path):
     writers.write_json(tmp_path / "config.json", tiny.to_dict())
     command = [sys.executable, "-m", "gan_jax.main", f"--config={tmp_path}/config.json"]

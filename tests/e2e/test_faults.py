@@ -146,6 +146,7 @@ def test_a_finished_run_gets_missing_figures_back(tiny, undisturbed, tmp_path):
         before = after
 
 
+@pytest.mark.slow
 def test_figures_do_not_stop_a_run(tiny, tmp_path):
     """Neither by a name that looks like LaTeX nor by the user's matplotlib settings."""
     tiny.dataset, tiny.generator.output = f"npy:{tmp_path}/sold_$5_$10.npy", "linear"
@@ -155,6 +156,7 @@ def test_figures_do_not_stop_a_run(tiny, tmp_path):
     assert workdir.read_json(tmp_path / "run/run.json")["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_moved_data_resume(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
@@ -187,6 +189,7 @@ def test_another_environment_is_said_and_recorded(tiny, halfway, monkeypatch, ca
     assert [segment["until"] for segment in record["earlier"]] == [8]
 
 
+@pytest.mark.slow
 def test_jax_variables_do_not_change_bytes(tiny, undisturbed, tmp_path):
     variables = {
         "JAX_ENABLE_X64": "1",
@@ -229,6 +232,7 @@ def test_a_removed_workdir_is_one_line(tiny, tmp_path, monkeypatch, capsys):
     assert not directory.exists()
 
 
+@pytest.mark.slow
 def test_a_second_signal_exits_at_once(tiny, tmp_path, undisturbed):
     """The first signal arrives during a save of a minute; the second does not wait for it."""
     code = (

@@ -148,6 +148,7 @@ def test_the_table_is_aligned():
         ("", "--workdir"),
         ("--workdir=nowhere", "not the directory of a run"),
         ("--workdir=RUN --num=0", "'0' is not a whole number from 1 up"),
+        ("--workdir=RUN --num=4294967295", "GB of memory"),
         ("--workdir=RUN --metrics=fid,fidd", "--metrics: 'fidd' is not one of fid, "),
         ("--workdir=RUN --metrics=", "'' is not one of"),
         ("--workdir=RUN --metrics=fid --num=1", "fid cannot be measured: it needs 4 samples"),

@@ -13,6 +13,7 @@ from tests.sweeps.conftest import assert_same, refused, rows, run
 SPEC = Spec({}, [{}], 2, None, ["", ""], "", [[0, 1]])
 
 
+@pytest.mark.slow
 def test_merged_shards_equal_the_sweep(finished, tmp_path):
     assert run(tmp_path, shard=(1, 2)) == 0
     with refused(tmp_path, "shard-1-of-2 exists and is not one of 4 shards"):

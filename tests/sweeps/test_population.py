@@ -1,6 +1,7 @@
 """Tests of gan_jax.sweeps.population; test_runner tests what a sweep makes of it."""
 
 import jax
+import pytest
 
 from gan_jax import algorithms, config, data
 from gan_jax.draws import Batch
@@ -13,6 +14,7 @@ def test_size_is_that_of_a_state(tiny):
     assert population.size(tiny, (8, 8, 1)) == sum(x.nbytes for x in jax.tree.leaves(state))
 
 
+@pytest.mark.slow
 def test_seconds_scale_with_the_work(tiny):
     digits = data.load("digits", "train", 0)
     short, long = (
