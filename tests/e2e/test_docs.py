@@ -329,6 +329,18 @@ def test_speed():
     assert_row(page, "share of the limit", [rate / found["limit"] for rate in rates])
 
 
+def test_speed_of_convolutions():
+    for name, found in read("convolutions-cpu-2.json")["configs"].items():
+        rates = found["steps_per_second"]
+        for side, label in (
+            ("torch fused Adam", "PyTorch, fused Adam"),
+            ("torch compile", "PyTorch, `torch.compile`"),
+            ("limit", "matrix products alone"),
+        ):
+            row = rates["gan_jax"], rates[side], *found["times_as_fast"][side]
+            assert_row("docs/speed.md", f"{name}, {label}", row)
+
+
 def test_readme_results():
     table = read("table1.json")
     one, three = (
