@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 import jax_sides
 import numpy as np
-import torch_conv
 from ml_collections import ConfigDict
 
 from gan_jax import algorithms, cli
@@ -108,6 +107,8 @@ def limit(sizes: Counter[tuple[int, int, int]]) -> common.Steps:
 
 
 def measure(name: str, changes: dict[str, Any], rounds: int) -> dict[str, Any]:
+    import torch_conv
+
     config, images = common.setup(name)
     config = config_lib.replace(config, changes)
     begun = time.perf_counter()
