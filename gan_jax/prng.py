@@ -40,8 +40,13 @@ def _seed(seed: jax.Array | int) -> jax.Array:
     return jax.random.key_data(jax.random.key(seed, impl="threefry2x32"))
 
 
+def _apart(words: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Derived keys, kept out of the fusions that use them: XLA may compile those for minutes."""
+    return jax.lax.optimization_barrier(jnp.stack(words, axis=-1))
+
+
 def _split(key: jax.Array, shape: Sequence[int]) -> jax.Array:
-    return jnp.stack(threefry(key, *_counters(shape)), axis=-1)
+    return _apart(threefry(key, *_counters(shape)))
 
 
 def _random_bits(key: jax.Array, bit_width: int, shape: Sequence[int]) -> jax.Array:
@@ -52,7 +57,7 @@ def _random_bits(key: jax.Array, bit_width: int, shape: Sequence[int]) -> jax.Ar
 
 
 def _fold_in(key: jax.Array, data: jax.Array | int) -> jax.Array:
-    return jnp.stack(threefry(key, *_seed(data)))
+    return _apart(threefry(key, *_seed(data)))
 
 
 IMPL = define_prng_impl(
