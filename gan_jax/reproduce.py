@@ -32,14 +32,21 @@ def reproduce(directory: pathlib.Path) -> int:
     """Trains a run again, elsewhere, and returns the exit status.
 
     Raises:
-      InputError: the directory is not a run, or has no metrics yet.
+      InputError: the directory is not a run, or has no metrics yet, or its data are gone.
     """
     from gan_jax import data, train, workdir
+    from gan_jax.data import cache
     from gan_jax.errors import InputError
     from gan_jax.provenance import differences
     from gan_jax.writers import read_metrics
 
     config = workdir.read_config(directory)
+    kind, _, path = config.dataset.partition(":")
+    if kind in ("folder", "npz", "npy") and not cache.expand_user(path).exists():
+        raise InputError(
+            f"{path}: no such data; if they have moved, resume the run once with "
+            f"--config.dataset={kind}:NEW"
+        )
     recorded = workdir.read_json(directory / "run.json")
     lines = read_metrics(directory / "metrics.jsonl")
     if not lines:

@@ -255,8 +255,9 @@ def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
         if "sample" in due(step, config) and not file.exists():
             device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
             spec, state = workdir.load(directory, step)
-            images = data.load(config.dataset, config.split, config.image_size).images
-            write_whole(file, png(sample_picture(config, spec, state, images)))
+            dataset = data.load(config.dataset, config.split, config.image_size)
+            workdir.check_data(directory, dataset.sha256)
+            write_whole(file, png(sample_picture(config, spec, state, dataset.images)))
     plots.draw_missing(directory, config)
     print(f"{directory}: already finished")
     return 0

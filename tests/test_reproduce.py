@@ -99,3 +99,10 @@ def test_metrics_every_may_have_changed(copy, capsys):
     assert steps == [1, 2, 4, 6, 8, 10, 12, 15, 18]
     assert reproduce.reproduce(copy) == 0
     assert "identical: 9 lines" in capsys.readouterr().out
+
+
+def test_moved_data_are_explained(copy):
+    fields = workdir.read_json(copy / "config.json") | {"dataset": "npz:gone.npz"}
+    write_json(copy / "config.json", fields)
+    with pytest.raises(InputError, match=r"gone\.npz: .* resume .* --config\.dataset=npz:NEW"):
+        reproduce.reproduce(copy)

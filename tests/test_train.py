@@ -140,6 +140,21 @@ def test_a_finished_run_gets_its_pictures_back(tiny, finished, tmp_path):
     assert files(tmp_path / "run") == files(finished[0])
 
 
+def test_pictures_are_not_redrawn_over_other_data(tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    c = config.replace(
+        tiny, {"dataset": f"npy:{tmp_path}/points.npy", "generator.output": "linear"}
+    )
+    np.save(tmp_path / "points.npy", rng.normal(size=(20, 2)))
+    train.run(c, tmp_path / "run", "points")
+    picture = tmp_path / "run/samples/step_0000012.png"
+    picture.unlink()
+    np.save(tmp_path / "points.npy", rng.normal(size=(20, 2)))
+    with pytest.raises(InputError, match="has changed since"):
+        train.run(c, tmp_path / "run", "points")
+    assert not picture.exists()
+
+
 @pytest.mark.parametrize("step", [3, 4])  # nothing else is due at 3
 def test_a_signal_saves_the_current_state(step, tiny, finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)
