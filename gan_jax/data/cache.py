@@ -15,7 +15,7 @@ from gan_jax.errors import InputError, brief
 log = logging.getLogger(__name__)
 
 # Raise when any source decodes to something else than before: old entries are then ignored.
-DECODING_VERSION = 2
+DECODING_VERSION = 3
 
 
 def expand_user(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -41,7 +41,10 @@ def cache_dir() -> pathlib.Path:
 
 
 def entries_dir() -> pathlib.Path:
-    """The directory of the data sets decoded by this version, one .npz file per split and size."""
+    """The directory of the data sets decoded by this version.
+
+    Each split and size has a .npz file, and beside it the images as .npy, to be memory-mapped.
+    """
     return cache_dir() / "data" / f"v{DECODING_VERSION}"
 
 
@@ -55,12 +58,16 @@ def cached(entry: pathlib.Path, decode: Callable[[], Dataset]) -> Dataset:
 
 
 def read(entry: pathlib.Path) -> Dataset | None:
-    """Returns the cached data set, or None if it is missing or damaged (with a warning)."""
+    """Returns the cached data set, or None if it is missing or damaged (with a warning).
+
+    Its images are memory-mapped.
+    """
     try:
         with entry.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            images = np.load(entry.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
             names = arrays.get("class_names")
             dataset = from_arrays(
-                arrays["images"],
+                np.asarray(images),  # still mapped
                 arrays.get("labels"),
                 None if names is None else tuple(names.tolist()),
             )
@@ -76,22 +83,27 @@ def read(entry: pathlib.Path) -> Dataset | None:
 
 def write(entry: pathlib.Path, dataset: Dataset) -> None:
     """Caches a data set, or warns if the cache cannot be written."""
-    arrays = {key: value for key, value in dataset._asdict().items() if value is not None}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_cache_file(entry, buffer.getbuffer())
+    images = np.ascontiguousarray(dataset.images)
+    header, arrays = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
+    others = {key: x for key, x in dataset._asdict().items() if key != "images" and x is not None}
+    np.savez(arrays, allow_pickle=False, **others)
+    if write_cache_file(entry.with_suffix(".npy"), header.getbuffer(), images.data.cast("B")):
+        write_cache_file(entry, arrays.getbuffer())
 
 
-def write_cache_file(entry: pathlib.Path, content: bytes | memoryview) -> None:
-    """Writes a cache file atomically, or warns if it cannot be written."""
+def write_cache_file(entry: pathlib.Path, *content: bytes | memoryview) -> bool:
+    """Writes a cache file atomically, or warns if it cannot be written; whether it was."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
         try:
             with open(descriptor, "wb") as file:
-                file.write(content)
+                file.writelines(content)
             os.replace(partial, entry)  # atomic, so that concurrent writers need no lock
         finally:
             pathlib.Path(partial).unlink(missing_ok=True)
     except OSError as error:
         log.warning("not cached: %s", brief(error))
+        return False
+    return True

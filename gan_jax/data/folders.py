@@ -1,19 +1,22 @@
 """Folders of images."""
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import pathlib
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import filelock
 import numpy as np
 
-from gan_jax.data import pixels
-from gan_jax.data.cache import cached, entries_dir, expand_user
+from gan_jax.data import decoding, pixels
+from gan_jax.data.cache import cached, entries_dir, expand_user, read
 from gan_jax.data.dataset import Dataset, from_arrays
 from gan_jax.errors import InputError, brief
 
@@ -70,17 +73,31 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
     except OSError as error:
         raise InputError(f"folder:{path} cannot be read: {brief(error)}") from error
 
+    # With the absolute paths: in another folder, files of equal name, size and time may differ.
+    key = hashlib.sha256(repr((str(folder), listing)).encode()).hexdigest()[:32]
+    entry = entries_dir() / "folder" / f"{key}-{image_size}.npz"
+    partial = entry.with_suffix(".partial")
+
     def decode() -> Dataset:
-        images = pixels.stack(((str(f), _read_image(f)) for f in files), image_size)
+        images = decoding.decode(files, _read_image, image_size, partial)
         if not nested:
             return from_arrays(images)
         classes = [f.relative_to(folder).parts[0] for f in files]
         names, labels = np.unique(classes, return_inverse=True)
         return from_arrays(images, labels.astype(np.int32), tuple(names.tolist()))
 
-    # With the absolute paths: in another folder, files of equal name, size and time may differ.
-    key = hashlib.sha256(repr((str(folder), listing)).encode()).hexdigest()[:32]
-    dataset = cached(entries_dir() / "folder" / f"{key}-{image_size}.npz", decode)
+    dataset = read(entry)
+    if dataset is None:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # without a lock where the cache cannot be written
+                entry.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(filelock.FileLock(entry.with_suffix(".lock")))
+            try:
+                dataset = cached(entry, decode)
+            except InputError:  # mending a file changes the listing, and so the entry
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            shutil.rmtree(partial, ignore_errors=True)
     _log_once(f"folder:{path}: {_summary(dataset)}{_skipped(skipped)}")
     return dataset
 

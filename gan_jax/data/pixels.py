@@ -60,12 +60,17 @@ def stack(named_images: Iterable[tuple[str, np.ndarray]], image_size: Size) -> n
     for name, original in named_images:
         image = resize(original, image_size)
         if images and image.shape[:2] != images[0].shape[:2]:
-            sizes = [f"{shape[1]}x{shape[0]}" for shape in (images[0].shape, image.shape)]
-            raise InputError(
-                f"images differ in size: {first} is {sizes[0]} and {name} is {sizes[1]} pixels;"
-                " resize them all with --config.image_size=N"
-            )
+            raise size_error(first, images[0], name, image)
         first = first or name
         images.append(image)
     channels = max(image.shape[2] for image in images)
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])
+
+
+def size_error(name: str, image: np.ndarray, other_name: str, other: np.ndarray) -> InputError:
+    """Error for two images, (height, width, channels), that differ in size."""
+    one, two = (f"{width}x{height}" for height, width, _ in (image.shape, other.shape))
+    return InputError(
+        f"images differ in size: {name} is {one} and {other_name} is {two} pixels;"
+        " resize them all with --config.image_size=N"
+    )

@@ -20,8 +20,8 @@ def cache_dir(tmp_path, monkeypatch) -> pathlib.Path:
 
 
 def entries(cache_dir: pathlib.Path) -> list[pathlib.Path]:
-    """Every file of a cache's data sets, complete or partial."""
-    return sorted(f for f in (cache_dir / "data").rglob("*") if f.is_file())
+    """Every file of a cache's data sets, complete or partial, but for the images' own."""
+    return sorted(f for f in (cache_dir / "data").rglob("*") if f.is_file() and f.suffix != ".npy")
 
 
 def load_error(*args, **kwargs) -> str:

@@ -3,12 +3,14 @@ import logging
 import os
 import pathlib
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from gan_jax import data
+from gan_jax.data import decoding, folders
 from gan_jax.data.folders import IMAGE_SUFFIXES
 from tests.data.conftest import assert_same, load_error, start_python
 
@@ -251,6 +253,30 @@ def test_unequal_sizes(folder):
         assert part in message
     for size in (4, 5):
         assert data.load(f"folder:{folder}", image_size=size).images.shape == (2, size, size, 1)
+
+
+def test_decoding_resumes(folder, monkeypatch, cache_dir):
+    for i in range(10):
+        save(folder / f"{i}.png", value=20 * i)
+    monkeypatch.setattr(decoding, "_BLOCK", 3)
+    read, done = folders._read_image, []
+
+    def interrupted(file):
+        if len(done) == 8:
+            raise KeyboardInterrupt
+        done.append(file)
+        return read(file)
+
+    monkeypatch.setattr(folders, "_read_image", interrupted)
+    monkeypatch.setattr(decoding, "ThreadPoolExecutor", lambda _: ThreadPoolExecutor(1))
+    with pytest.raises(KeyboardInterrupt):
+        data.load(f"folder:{folder}")
+    monkeypatch.setattr(folders, "_read_image", lambda file: done.append(file) or read(file))
+    images = data.load(f"folder:{folder}").images
+    assert len(done) == 8 + 1 + 4  # the first again, for its size, and those after two blocks
+    expected = [i * 20 for i in np.random.default_rng(0).permutation(10)]
+    assert images[:, 0, 0, 0].tolist() == expected
+    assert not list(cache_dir.rglob("*.partial"))
 
 
 @pytest.mark.parametrize("damage", ["text", "truncated"])
