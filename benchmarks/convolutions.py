@@ -6,6 +6,7 @@ Iterations per second of several sides, interleaved round by round, for configs/
 configs/dcgan_cifar10.py and a small R3GAN on CIFAR-10:
 
   gan_jax        training as gan_jax.main runs it
+  data on host   the same with config.data_placement=host
   limit          the matrix products that its convolutions are, without building their operands
   torch ...      the same training in PyTorch (torch_conv.py), channels_last, fused Adam
 
@@ -115,7 +116,9 @@ def measure(name: str, changes: dict[str, Any], rounds: int) -> dict[str, Any]:
     ours = jax_sides.population(config, images)
     ours(1)
     compilation = time.perf_counter() - begun
-    sides = {"gan_jax": ours, "limit": limit(products(config, images))}
+    host = jax_sides.population(config_lib.replace(config, {"data_placement": "host"}), images)
+    host(1)
+    sides = {"gan_jax": ours, "data on host": host, "limit": limit(products(config, images))}
     for label, compiled in (("torch fused Adam", False), ("torch compile", True)):
         side = torch_conv.make(config, images, compiled)
         try:

@@ -13,6 +13,7 @@ from gan_jax import algorithms
 from gan_jax import config as config_lib
 from gan_jax import population as population_lib
 from gan_jax.algorithms import Spec, gan
+from gan_jax.data import from_arrays
 from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
 from gan_jax.spec import HParams
 from gan_jax.state import State
@@ -21,13 +22,17 @@ from gan_jax.state import State
 def population(config: ConfigDict, images: np.ndarray, size: int = 1) -> Steps:
     """Training as gan_jax.main (size 1) and gan_jax.sweep run it; each call continues the last."""
     members = population_lib.create(
-        [config_lib.replace(config, {"seed": seed}) for seed in range(size)], images
+        [config_lib.replace(config, {"seed": seed}) for seed in range(size)], from_arrays(images)
     )
-    states, active = population_lib.init(members), np.ones(size, bool)
+    states, step, active = population_lib.init(members), 0, np.ones(size, bool)
 
     def steps(num: int) -> None:
-        nonlocal states
-        states, _ = population_lib.train_chunk(members, states, num, active)
+        nonlocal states, step
+        end = step + num
+        while step < end:
+            length = min(end - step, population_lib.longest_chunk(members, step))
+            states, _ = population_lib.train_chunk(members, states, step, length, active)
+            step += length
 
     return steps
 

@@ -105,9 +105,9 @@ def observe(config: ConfigDict) -> tuple[list[Chunk], float]:
     ended: list[float] = []
     train_chunk = population.train_chunk
 
-    def timed(members: Any, states: Any, num_steps: int, active: Any) -> Any:
+    def timed(members: Any, states: Any, step: int, num_steps: int, active: Any) -> Any:
         begun = time.perf_counter()
-        result = jax.block_until_ready(train_chunk(members, states, num_steps, active))
+        result = jax.block_until_ready(train_chunk(members, states, step, num_steps, active))
         chunks.append(Chunk(num_steps, begun, time.perf_counter()))
         return result
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -74,6 +75,18 @@ def setup(
         raise InputError(f"config.accelerator is {accelerator!r}, but this machine has: {found}")
 
 
+def memory() -> int:
+    """Bytes of memory of a device, on CPU of the machine or the container."""
+    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    return limit or min(psutil.virtual_memory().total, _container_memory())
+
+
+def _container_memory() -> int:
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or no limit: "max"
+        return int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text())
+    return sys.maxsize
+
+
 def check_samples(num: int, values: int) -> None:
     """Raises if `num` samples would exhaust host memory, as Linux would kill the process silently.
 
@@ -85,9 +98,7 @@ def check_samples(num: int, values: int) -> None:
       InputError: the machine, or the container, has less.
     """
     needed = num * values * _BYTES_PER_VALUE
-    free = psutil.virtual_memory().available
-    with contextlib.suppress(OSError, ValueError):  # no cgroup, or no limit: "max"
-        free = min(free, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
+    free = min(psutil.virtual_memory().available, _container_memory())
     if needed > free:
         raise InputError(
             f"--num={num} takes about {needed / 1e9:,.1f} GB of memory; {free / 1e9:,.1f} GB are "

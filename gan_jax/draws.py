@@ -33,6 +33,13 @@ class Stream(enum.IntEnum):
     STATISTICS = 10  # noise that batch statistics of samples are recomputed from
 
 
+class Window(NamedTuple):
+    """The minibatches of consecutive iterations, gathered by the host; see `gan_jax.feed`."""
+
+    first: dict[Stream, jax.Array]  # number of the first minibatch of each stream
+    batches: dict[Stream, Batch]  # x of shape (minibatches, batch, *example shape)
+
+
 def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> jax.Array:
     """Key of the `number`-th draw of a stream, from root key data uint32 (2,)."""
     key = jax.random.wrap_key_data(root, impl=prng.IMPL)
@@ -50,7 +57,7 @@ def noise(spec: GANSpec, key: jax.Array, num: int) -> jax.Array:
 def minibatch(
     batch_size: int,
     root: jax.Array,
-    data: Batch,
+    data: Batch | Window,
     number: jax.Array | int,
     stream: Stream = Stream.BATCH,
     low: float = 0.0,
@@ -60,7 +67,7 @@ def minibatch(
     Args:
       batch_size: examples in a minibatch, at most n; static.
       root: root key data, uint32 (2,).
-      data: the data set, n examples.
+      data: the data set, n examples, or a window with this minibatch.
       number: minibatches drawn before.
       stream: BATCH, or BATCH_G for the generator step.
       low: static.
@@ -68,5 +75,10 @@ def minibatch(
     Returns:
       x as float32, uint8 images scaled to [low, 1], and y as it is.
     """
-    index = shuffle.indices(stream_key(root, stream), number, batch_size, data.x.shape[0])
-    return Batch(to_float(data.x[index], low), None if data.y is None else data.y[index])
+    if isinstance(data, Window):
+        at = number - data.first[stream]
+        batch = jax.tree.map(lambda x: x[at], data.batches[stream])
+    else:
+        index = shuffle.indices(stream_key(root, stream), number, batch_size, data.x.shape[0])
+        batch = jax.tree.map(lambda x: x[index], data)
+    return batch._replace(x=to_float(batch.x, low))

@@ -16,10 +16,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from gan_jax import algorithms
+from gan_jax import algorithms, device
 from gan_jax import config as config_lib
 from gan_jax.algorithms import Spec
-from gan_jax.draws import Batch
+from gan_jax.data import Dataset
+from gan_jax.draws import Batch, Window
+from gan_jax.feed import Feed
 from gan_jax.spec import HParams
 from gan_jax.state import Info, State
 
@@ -33,24 +35,40 @@ class Population(NamedTuple):
     size: int  # members, without padding
     hparams: HParams  # stacked: every leaf of shape (padded,)
     seeds: jax.Array  # uint32 (padded,)
-    data: Batch  # shared by all members
+    data: Batch | Feed  # shared by all members
     mesh: Mesh
 
 
-def create(configs: Sequence[ConfigDict], images: np.ndarray) -> Population:
+def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
     """Places members on all devices, or on as many as there are members.
 
     Args:
       configs: identical except for seed and traced fields.
-      images: the data set, (n, *example shape).
+      dataset: to train on.
     """
     mesh = Mesh(np.array(jax.devices()[: len(configs)]), (MEMBERS,))
     hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in configs])
     seeds = np.array([c.seed for c in configs], np.uint32)
     hparams, seeds = place(mesh, (hparams, seeds))
-    data = Batch(jax.device_put(images, NamedSharding(mesh, P())))
-    spec = config_lib.spec(configs[0], images.shape[1:])
+    spec = config_lib.spec(configs[0], dataset.images.shape[1:])
+    data: Batch | Feed
+    if _on_host(configs[0], dataset.images.nbytes):
+        roots = jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed)))(seeds)
+        counts = algorithms.ALGORITHMS[spec.algorithm].minibatches(spec)
+        sharding = NamedSharding(mesh, P(MEMBERS))
+        data = Feed(dataset.images, np.asarray(roots), counts, spec.batch_size, sharding)
+    else:
+        data = Batch(jax.device_put(dataset.images, NamedSharding(mesh, P())))
     return Population(spec, len(configs), hparams, seeds, data, mesh)
+
+
+def _on_host(config: ConfigDict, size: int) -> bool:
+    """Whether training data of `size` bytes stay in host memory."""
+    if config.data_placement == "auto":
+        # Whose initial bias needs the mean of all examples on the device.
+        with_mean = config.generator.get("output_bias") == "data_mean"
+        return size > device.memory() / 2 and not with_mean
+    return config.data_placement == "host"
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -82,7 +100,8 @@ def _per_device(mesh: Mesh, block: Any) -> Any:
 def init(population: Population) -> State:
     """Initial states, stacked and padded."""
     p = population
-    return _init(p.spec, p.mesh, p.hparams, p.seeds, p.data)
+    data = p.data.example if isinstance(p.data, Feed) else p.data
+    return _init(p.spec, p.mesh, p.hparams, p.seeds, data)
 
 
 @functools.partial(jax.jit, static_argnames=("spec", "mesh"))
@@ -93,15 +112,23 @@ def _init(spec: Spec, mesh: Mesh, hparams: HParams, seeds: jax.Array, data: Batc
     return _per_device(mesh, block)((hparams, seeds), data)
 
 
+def longest_chunk(population: Population, step: int) -> int:
+    """The most iterations that a chunk may have after `step` completed ones."""
+    if isinstance(population.data, Feed):
+        return population.data.length - step % population.data.length
+    return 2**31 - 1
+
+
 def train_chunk(
-    population: Population, states: State, num_steps: int, active: np.ndarray
+    population: Population, states: State, step: int, num_steps: int, active: np.ndarray
 ) -> tuple[State, dict[str, np.ndarray]]:
     """Runs `num_steps` iterations of every active member; the others keep their state.
 
     Args:
       population: the members.
       states: the states before, stacked and padded; donated.
-      num_steps: at least 1.
+      step: completed iterations of the active members.
+      num_steps: at least 1, at most `longest_chunk`.
       active: bool (size,).
 
     Returns:
@@ -110,8 +137,9 @@ def train_chunk(
     """
     p = population
     active = np.concatenate([active, np.zeros(p.seeds.shape[0] - p.size, bool)])
+    data, window = (None, p.data.window(step)) if isinstance(p.data, Feed) else (p.data, None)
     states, info = _train_chunk(
-        p.spec, p.mesh, p.hparams, states, p.data, num_steps, place(p.mesh, active)
+        p.spec, p.mesh, p.hparams, states, data, window, num_steps, place(p.mesh, active)
     )
     return states, {name: value[: p.size] for name, value in jax.device_get(info).items()}
 
@@ -122,27 +150,31 @@ def _train_chunk(
     mesh: Mesh,
     hparams: HParams,
     states: State,
-    data: Batch,
+    data: Batch | None,  # or a window
+    window: Window | None,
     num_steps: jax.Array | int,
     active: jax.Array,
 ) -> tuple[State, Info]:
-    def one(shared: Any, hparams: HParams, state: State, active: jax.Array) -> tuple[State, Info]:
+    def one(
+        shared: Any, hparams: HParams, state: State, active: jax.Array, window: Window | None
+    ) -> tuple[State, Info]:
         data, num_steps = shared
         num_steps = jnp.where(active, num_steps, 0)
-        return algorithms.train_chunk(spec, hparams, state, data, num_steps)
+        return algorithms.train_chunk(spec, hparams, state, window or data, num_steps)
 
-    def block(members: tuple[HParams, State, jax.Array], shared: Any) -> tuple[State, Info]:
+    def block(members: tuple[Any, ...], shared: Any) -> tuple[State, Info]:
         number = members[2].shape[0]
         if number > 1 and jax.default_backend() != "cpu":
             return jax.vmap(functools.partial(one, shared))(*members)
 
         # Members are updated in place: lax.map would hold all states twice.
         def body(i: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:
-            mine = jax.tree.map(lambda x: x[i], (members[0], carry[0], members[2]))
+            mine = jax.tree.map(lambda x: x[i], (members[0], carry[0], *members[2:]))
             return jax.tree.map(lambda x, new: x.at[i].set(new), carry, one(shared, *mine))
 
         shapes = jax.eval_shape(jax.vmap(functools.partial(one, shared)), *members)[1]
         infos = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.lax.fori_loop(0, number, body, (members[1], infos))
 
-    return _per_device(mesh, block)((hparams, states, active), (data, jnp.int32(num_steps)))
+    members = hparams, states, active, window
+    return _per_device(mesh, block)(members, (data, jnp.int32(num_steps)))

@@ -138,9 +138,10 @@ def loop(
     """
     longest = 1
     while step < config.num_steps:
+        longest = min(longest, population.longest_chunk(members, step))
         length = min(next_stop(step, config) - step, longest)
         begun = time.perf_counter()
-        states, info = population.train_chunk(members, states, length, diverged == 0)
+        states, info = population.train_chunk(members, states, step, length, diverged == 0)
         longest = next_length(longest, length, time.perf_counter() - begun)
         step += length
         now = due(step, config)
@@ -270,7 +271,7 @@ def _train(
     directory: pathlib.Path,
     pending_signals: Sequence[int],
 ) -> int:
-    members = population.create([config], dataset.images)
+    members = population.create([config], dataset)
     spec = members.spec
     like = algorithms.shapes(spec, config_lib.hparams(config))
     saved = checkpoint.restore_newest(directory / "checkpoints", like)

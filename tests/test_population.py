@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, config, population
+from gan_jax import checkpoint, config, data, population
 from tests.conftest import ROOT, tiny_config
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
+DATASET = data.from_arrays(IMAGES)
 RATES = (1e-3, 1e30, 3e-2)  # the second diverges at once
 
 
@@ -27,10 +28,10 @@ def configs(**changes) -> list:
 
 def train(configs: list, chunks: tuple[int, ...]):
     """States of all members after these chunks, and the iterations at which they diverged."""
-    members = population.create(configs, IMAGES)
+    members = population.create(configs, DATASET)
     states, diverged = population.init(members), np.zeros(members.size, int)
-    for length in chunks:
-        states, info = population.train_chunk(members, states, length, diverged == 0)
+    for step, length in zip(np.cumsum((0, *chunks[:-1])), chunks, strict=True):
+        states, info = population.train_chunk(members, states, step, length, diverged == 0)
         assert all(x.shape == (members.size,) for x in info.values())
         finite = np.isfinite(list(info.values())).all(axis=0)
         diverged = np.where((diverged == 0) & ~finite, info["step"], diverged)
@@ -70,10 +71,10 @@ def test_vmapped_members_agree_to_rounding(monkeypatch):
 
 SCRIPT = """
 import json
-from tests.test_population import IMAGES, configs, digests, jax, population, train
+from tests.test_population import DATASET, configs, digests, jax, population, train
 states, diverged = train(configs(), (7, 5))
-p = population.create(configs(), IMAGES)
-arguments = p.spec, p.mesh, p.hparams, population.init(p), p.data, 1, p.seeds > 0
+p = population.create(configs(), DATASET)
+arguments = p.spec, p.mesh, p.hparams, population.init(p), p.data, None, 1, p.seeds > 0
 program = population._train_chunk.lower(*arguments).compile().as_text()
 communicates = any(f"{name}(" in program for name in ("all-gather", "all-reduce", "all-to-all"))
 print(json.dumps([jax.device_count(), communicates, diverged, digests(states)]))
@@ -121,13 +122,13 @@ FEATURES = [
 @pytest.mark.parametrize("changes", FEATURES, ids=lambda changes: ",".join(map(str, changes)))
 def test_every_option_is_bitwise_identical_and_resumes(changes, tmp_path):
     pair = [configs(**changes)[0], configs(**changes)[2]]
-    members = population.create(pair, IMAGES)
-    states, _ = population.train_chunk(members, population.init(members), 3, np.ones(2, bool))
+    members = population.create(pair, DATASET)
+    states, _ = population.train_chunk(members, population.init(members), 0, 3, np.ones(2, bool))
     with contextlib.closing(checkpoint.Writer(tmp_path, 1, 0)) as saver:
         saver.save(3, states)
     saved = checkpoint.restore_newest(tmp_path, jax.tree.map(np.asarray, states))
     states = population.place(members.mesh, saved)
-    states, _ = population.train_chunk(members, states, 4, np.ones(2, bool))
+    states, _ = population.train_chunk(members, states, 3, 4, np.ones(2, bool))
     for i, c in enumerate(pair):
         (alone,), _ = train([c], (7,))
         assert checkpoint.sha256(population.member(states, i)) == checkpoint.sha256(alone)

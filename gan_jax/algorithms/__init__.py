@@ -1,4 +1,4 @@
-"""Training algorithms, each four pure functions, behind one interface."""
+"""Training algorithms, each a few pure functions, behind one interface."""
 
 import functools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import optax
 
 from gan_jax import schedules
 from gan_jax.algorithms import gan
-from gan_jax.draws import Batch
+from gan_jax.draws import Batch, Stream, Window
 from gan_jax.spec import GANSpec, HParams
 from gan_jax.state import Info, State
 
@@ -22,12 +22,13 @@ class Algorithm(NamedTuple):
     """A training algorithm; the first argument of each function is its static spec."""
 
     init: Callable[[Any, HParams, jax.Array | int, Batch], State]
-    step: Callable[[Any, HParams, State, Batch], tuple[State, Info]]  # one iteration
+    step: Callable[[Any, HParams, State, Batch | Window], tuple[State, Info]]  # one iteration
     sample: Callable[[Any, State, jax.Array], jax.Array]  # examples from latent z
     info_names: Callable[[Any], tuple[str, ...]]  # what `train_chunk` measures, besides the step
+    minibatches: Callable[[Any], dict[Stream, int]]  # that an iteration draws from each stream
 
 
-ALGORITHMS = {"gan": Algorithm(gan.init, gan.step, gan.sample, gan.info_names)}
+ALGORITHMS = {"gan": Algorithm(gan.init, gan.step, gan.sample, gan.info_names, gan.minibatches)}
 Spec = GANSpec
 
 
@@ -45,7 +46,7 @@ def shapes(spec: Spec, hparams: HParams) -> State:
 
 @functools.partial(jax.jit, static_argnames="spec")
 def train_chunk(
-    spec: Spec, hparams: HParams, state: State, data: Batch, num_steps: jax.Array | int
+    spec: Spec, hparams: HParams, state: State, data: Batch | Window, num_steps: jax.Array | int
 ) -> tuple[State, Info]:
     """Runs `num_steps` iterations on device without host synchronisation.
 
@@ -53,7 +54,7 @@ def train_chunk(
       spec: static structure.
       hparams: traced numbers.
       state: the state before.
-      data: the data set: uint8 images or float32 points.
+      data: uint8 images or float32 points: the data set, or a window with these iterations.
       num_steps: at least 1; traced.
 
     Returns:

@@ -19,7 +19,7 @@ import optax
 
 from gan_jax import augment, networks, objectives
 from gan_jax.data.pixels import to_float, to_unit
-from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
+from gan_jax.draws import Batch, Stream, Window, minibatch, noise, stream_key
 from gan_jax.losses import LOSSES
 from gan_jax.networks import Network, Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
@@ -38,6 +38,13 @@ def info_names(spec: GANSpec) -> tuple[str, ...]:
     """Names of what `step` measures, and of the players' parameter norms."""
     options = ["d_penalty"] * bool(spec.penalties) + ["augment_probability"] * spec.adaptive
     return (*STEP_INFO, *options, "d_param_norm", "g_param_norm")
+
+
+def minibatches(spec: GANSpec) -> dict[Stream, int]:
+    """Minibatches that `step` draws from each stream."""
+    if spec.update in UPDATES:
+        return {Stream.BATCH: 1}
+    return {Stream.BATCH: spec.k, Stream.BATCH_G: 1}
 
 
 def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:
@@ -239,7 +246,7 @@ def game_gradient(
 def _draw(
     spec: GANSpec,
     state: State,
-    data: Batch,
+    data: Batch | Window,
     streams: tuple[Stream, Stream, Stream],
     number: jax.Array,
 ) -> tuple[Batch, jax.Array, jax.Array]:
@@ -252,7 +259,9 @@ def _draw(
     )
 
 
-def _joint_step(spec: GANSpec, hparams: HParams, state: State, data: Batch) -> tuple[State, Info]:
+def _joint_step(
+    spec: GANSpec, hparams: HParams, state: State, data: Batch | Window
+) -> tuple[State, Info]:
     """Both players at once, on the same data, fakes and dropout masks."""
     draws = _draw(spec, state, data, D_STREAMS, state.step)
 
@@ -266,7 +275,7 @@ def _joint_step(spec: GANSpec, hparams: HParams, state: State, data: Batch) -> t
     return UPDATES[spec.update](gradient, move, state, hparams["consensus"])
 
 
-def step(spec: GANSpec, hparams: HParams, state: State, data: Batch) -> tuple[State, Info]:
+def step(spec: GANSpec, hparams: HParams, state: State, data: Batch | Window) -> tuple[State, Info]:
     """One iteration of Algorithm 1: k discriminator steps on fresh draws, then a generator step.
 
     Joint updates move both players at once instead.

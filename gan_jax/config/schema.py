@@ -160,6 +160,12 @@ COMMON: dict[str, Field] = {
         ),
         "pixels per side to resize to, or (height, width); 0: no resizing",
     ),
+    "data_placement": _output(
+        "auto",
+        _choice(("auto", "device", "host")),
+        "memory of the training data: host gathers minibatches ahead of training, to the same "
+        "bits; auto: device, unless they fill more than half of it",
+    ),
     "algorithm": Field("gan", _choice(ALGORITHMS), "training algorithm"),
     "loss": Field("non_saturating", _choice(LOSSES), "adversarial loss"),
     "k": Field(1, _integer(1), "discriminator steps per generator step"),
@@ -447,6 +453,8 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
                 f"of at least num_steps, {c.num_steps}, iterations where {schedule.field} ends at "
                 "0, where training does nothing",
             )
+    if c.data_placement == "host" and c.generator.get("output_bias") == "data_mean":
+        yield "data_placement", "device with generator.output_bias data_mean, the mean of all data"
     if c.ada_target and not c.augment:
         yield "ada_target", "0 without augment"
     if c.ema and (c.ema_half_life or "ema_half_life" in [s.field for s in scheduled]):

@@ -53,14 +53,15 @@ def size(config: ConfigDict, shape: tuple[int, ...]) -> int:
 def seconds(configs: Sequence[ConfigDict], dataset: data.Dataset) -> float:
     """Estimated training time, measured on one member per device; evaluations not included."""
     timed = configs[: jax.device_count()]
-    members = population.create(timed, dataset.images)
+    members = population.create(timed, dataset)
     states = population.init(members)
     active = np.ones(len(timed), bool)
-    length, spent = 1, 0.0
+    step, length, spent = 0, 1, 0.0
     for attempt in range(20):  # the first one compiles
+        last = min(length, population.longest_chunk(members, step))
         begun = time.perf_counter()
-        states, _ = population.train_chunk(members, states, length, active)
-        last, spent = length, time.perf_counter() - begun
+        states, _ = population.train_chunk(members, states, step, last, active)
+        step, spent = step + last, time.perf_counter() - begun
         if attempt and spent > 0.3:
             break
         length *= 2
@@ -89,7 +90,7 @@ def run(
       The trained members, or None after a signal.
     """
     config, number = configs[0], len(configs)
-    members = population.create(configs, dataset.images)
+    members = population.create(configs, dataset)
     trained = algorithms.ALGORITHMS[config.algorithm].info_names(members.spec)
     names = (*trained, *config.eval_metrics)
     last = config.num_steps

@@ -1,0 +1,95 @@
+"""Data larger than the device: minibatches gathered by the host, ahead of training."""
+
+import contextlib
+import functools
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+from gan_jax import shuffle
+from gan_jax.draws import Batch, Stream, Window, stream_key
+
+_WINDOW_BYTES = 2**26
+_MAX_LENGTH = 1000  # iterations in a window
+
+
+class Feed:
+    """Serves the minibatches that training would gather itself, a window of iterations at a time.
+
+    While one window is trained on, a thread gathers the next.
+
+    Attributes:
+      example: a minibatch of one example, zero.
+      length: iterations in a window, of which each starts at a multiple.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        roots: np.ndarray,
+        counts: Mapping[Stream, int],
+        batch_size: int,
+        sharding: Sharding,
+    ):
+        """Starts without a window.
+
+        Args:
+          images: the data set, perhaps memory-mapped.
+          roots: root keys of the members, uint32 (members, 2).
+          counts: minibatches that an iteration draws from each stream.
+          batch_size: examples in a minibatch.
+          sharding: of a window, whose first axis is the members.
+        """
+        self._images, self._roots, self._counts = images, roots, counts
+        self._batch_size, self._sharding = batch_size, sharding
+        self.example = Batch(jnp.zeros_like(images[:1]))
+        size = self.example.x.nbytes * batch_size * sum(counts.values()) * len(roots)
+        self.length = min(max(1, _WINDOW_BYTES // size), _MAX_LENGTH)
+        self._pool = ThreadPoolExecutor(1)
+        self._windows: dict[int, Future[Window]] = {}  # by number: the current and the next one
+
+    def window(self, step: int) -> Window:
+        """The window of the iteration after `step` completed ones."""
+        number = step // self.length
+        self._windows = {
+            n: self._windows.get(n) or self._pool.submit(self._gather, n)
+            for n in (number, number + 1)
+        }
+        return self._windows[number].result()
+
+    def _gather(self, number: int) -> Window:
+        first, batches = {}, {}
+        for stream, count in self._counts.items():
+            begin, total = number * self.length * count, self.length * count
+            with _on_cpu():  # the accelerator is busy training
+                index = np.asarray(
+                    _indices(self._roots, stream, begin, total, self._batch_size, len(self._images))
+                )
+            batches[stream] = Batch(jax.device_put(self._images[index], self._sharding))
+            begins = np.full(len(self._roots), begin, np.int32)
+            first[stream] = jax.device_put(begins, self._sharding)
+        return Window(first, batches)
+
+
+def _on_cpu() -> contextlib.AbstractContextManager[None]:
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX_PLATFORMS leaves it out
+        return contextlib.nullcontext()
+
+
+@functools.partial(jax.jit, static_argnames=("stream", "total", "batch_size", "n"))
+def _indices(
+    roots: jax.Array, stream: Stream, begin: int, total: int, batch_size: int, n: int
+) -> jax.Array:
+    """Of examples, (members, total, batch_size): minibatches from number `begin` on."""
+
+    def one(root: jax.Array, number: jax.Array) -> jax.Array:
+        return shuffle.indices(stream_key(root, stream), number, batch_size, n)
+
+    numbers = begin + jnp.arange(total)
+    return jax.vmap(lambda root: jax.vmap(functools.partial(one, root))(numbers))(roots)

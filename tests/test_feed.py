@@ -1,0 +1,57 @@
+"""Tests of gan_jax.feed: training from host memory gives the bits of training from the device."""
+
+import numpy as np
+import pytest
+
+from gan_jax import checkpoint, config, data, feed, population, train
+from tests.conftest import tiny_config
+
+RNG = np.random.default_rng(0)
+DATASET = data.from_arrays(RNG.integers(0, 256, (40, 8, 8, 1)).astype(np.uint8))
+COUNTS = [
+    {"k": 2, "loss": "relativistic_pairing"},
+    {"update": "extragradient"},
+    {"update": "unrolled", "unrolled_steps": 1},
+]
+
+
+def digests(changes, placement, seeds, stops) -> list[str]:
+    """Of the final states of members trained to each stop in turn, from saved states."""
+    changes = changes | {"data_placement": placement, "num_steps": stops[-1]}
+    configs = [config.replace(tiny_config(), changes | {"seed": seed}) for seed in seeds]
+    members = population.create(configs, DATASET)
+    states, step = population.init(members), 0
+    for stop in stops:
+        part = config.replace(configs[0], {"num_steps": stop})
+        for report in train.loop(part, members, states, np.zeros(len(seeds), int), step, None):
+            states, step = report.states, report.step
+        members = population.create(configs, DATASET)  # as on resume
+    return [checkpoint.sha256(population.member(states, i)) for i in range(len(seeds))]
+
+
+@pytest.mark.parametrize("changes", COUNTS, ids=str)
+def test_bits_of_device_resident_data(changes, monkeypatch):
+    monkeypatch.setattr(feed, "_MAX_LENGTH", 4)
+    expected = digests(changes, "device", (3, 5), (11,))
+    assert digests(changes, "host", (3, 5), (6, 11)) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "output_bias", "placed"),
+    [
+        (1, "zero", False),
+        (2**62, "zero", True),
+        (2**62, "data_mean", False),
+    ],
+)
+def test_placement_by_size(size, output_bias, placed):
+    c = config.replace(tiny_config(), {"generator.output_bias": output_bias})
+    assert population._on_host(c, size) == placed
+
+
+def test_windows_are_bounded(monkeypatch):
+    monkeypatch.setattr(feed, "_WINDOW_BYTES", 10_000)
+    c = config.replace(tiny_config(), {"data_placement": "host"})
+    members = population.create([c], DATASET)
+    window = members.data.window(0)
+    assert sum(batch.x.nbytes for batch in window.batches.values()) <= 10_000
