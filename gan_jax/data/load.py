@@ -21,6 +21,9 @@ def load(name: str, split: str = "train", image_size: pixels.Size = 0) -> Datase
           as test;
         - `ring`, `grid`, `gaussian1d`: 100,000 points of a mixture of Gaussians
           (gan_jax/data/mixtures.py), 10,000 others as test; the labels are the modes;
+        - `stacked_mnist`: 128,000 triples of MNIST's digits, a channel each, and 26,000 of its test
+          digits (Lin et al. 2018, "PacGAN", https://arxiv.org/abs/1712.04086, section 4.2); the
+          labels are the three digits as a number, the 1,000 modes;
         - `folder:DIR`: image files, whose subfolders are the classes (gan_jax/data/folders.py);
         - `npz:FILE`, `npy:FILE`: uint8 images or float points (gan_jax/data/numpy_files.py).
       split: NAME or NAME[a:b], a and b counting examples: `train`, `train[50000:60000]`.
@@ -70,6 +73,8 @@ def _load_whole(name: str, split: str, image_size: pixels.Size) -> Dataset:
         return _load_digits(split, image_size)
     if name in mixtures.MIXTURES:
         return _load_mixture(name, split, image_size)
+    if name == "stacked_mnist":
+        return _load_stacked_mnist(split, image_size)
     return tfds.load(name, split, image_size)
 
 
@@ -96,3 +101,15 @@ def _load_mixture(name: str, split: str, image_size: pixels.Size) -> Dataset:
     if image_size:
         raise InputError(f"image_size {image_size}: {name} has points, which have no size")
     return from_arrays(*mixtures.draw(mixtures.MIXTURES[name], *splits[split]))
+
+
+def _load_stacked_mnist(split: str, image_size: pixels.Size) -> Dataset:
+    splits = {"train": (128_000, 0), "test": (26_000, 1)}  # number of triples, seed
+    check_split("stacked_mnist", split, splits)
+    digits = tfds.load("mnist", split, image_size)
+    assert digits.labels is not None
+    num, seed = splits[split]
+    chosen = np.random.default_rng(seed).integers(0, len(digits.images), (3, num))
+    images = np.concatenate([digits.images[i] for i in chosen], axis=-1)
+    hundreds, tens, ones = (digits.labels[i] for i in chosen)
+    return from_arrays(images, 100 * hundreds + 10 * tens + ones)

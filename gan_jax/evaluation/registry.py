@@ -34,6 +34,7 @@ class Reference(NamedTuple):
     probabilities: of test, (n, classes); empty without an evaluator.
     mixture: the data distribution, if it is one of MIXTURES.
     natural: EfficientNet's features of test, (n, 1280); empty unless measured.
+    digits: classifies each channel of stacked MNIST, or None.
     """
 
     train: Dataset
@@ -44,6 +45,7 @@ class Reference(NamedTuple):
     probabilities: np.ndarray
     mixture: Mixture | None = None
     natural: np.ndarray = np.empty((0, 0), np.float32)
+    digits: Evaluator | None = None
 
 
 class Sample(NamedTuple):
@@ -132,17 +134,27 @@ def _parzen(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[s
     return {"parzen": _entry(found.score, standard_error=found.error, sigma=found.sigma)}
 
 
-def _mixture(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
-    assert r.mixture is not None  # see `unavailable_metrics`
-    found = mixture.mixture(s.images, r.mixture.means, r.mixture.sigma)
+def _modes(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    if r.mixture is not None:
+        found = mixture.mixture(s.images, r.mixture.means, r.mixture.sigma)
+    else:
+        assert r.digits is not None  # see `unavailable_metrics`
+        found = mixture.modes(_triples(r.digits, to_uint8(s.images)))
     return {name: _entry(score) for name, score in found.items()}
+
+
+def _triples(digits: Evaluator, images: np.ndarray) -> np.ndarray:
+    """Histogram of stacked MNIST images, (n, 28, 28, 3), over the 1,000 triples of digits."""
+    channels = (images[..., [c]] for c in range(3))
+    a, b, c = (evaluators.outputs(digits, x)[1].argmax(axis=1) for x in channels)
+    return np.bincount(100 * a + 10 * b + c, minlength=1000)
 
 
 class Metric(NamedTuple):
     label: str
     better: str | float  # "lower" or "higher", or the best value
     family: Family
-    needs: str = "evaluator"  # or "efficientnet", "mixture", or "" for data of any kind
+    needs: str = "evaluator"  # or "efficientnet", "modes", "mixture", or "" for data of any kind
     least: int = 1  # samples
     least_test: int = 1  # examples to compare with
     interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
@@ -188,11 +200,11 @@ METRICS: dict[str, Metric] = {
         "Parzen log-likelihood (nats)", "higher", _parzen, needs="", least=2, least_test=2
     ),
     **{
-        name: Metric(label, better, _mixture, needs="mixture", interval=interval)
-        for name, label, better, interval in (
-            ("modes_covered", "modes covered", "higher", _COUNT),
-            ("high_quality", "high quality, share", HIGH_QUALITY, ""),
-            ("reverse_kl", "reverse KL of modes (nats)", "lower", _NEAR_0),
+        name: Metric(label, better, _modes, needs=needs, interval=interval)
+        for name, label, better, needs, interval in (
+            ("modes_covered", "modes covered", "higher", "modes", _COUNT),
+            ("high_quality", "high quality, share", HIGH_QUALITY, "mixture", ""),
+            ("reverse_kl", "reverse KL of modes (nats)", "lower", "modes", _NEAR_0),
         )
     },
 }
@@ -241,15 +253,20 @@ def unavailable_metrics(
     planar = [name for name, mixture in MIXTURES.items() if mixture.means.shape[1] == 2]
     test_split = config.test_split if test_split is None else test_split
     n = len(test.images)
+    stacked = config.dataset == "stacked_mnist"
 
     def reason(name: str, metric: Metric) -> str:
+        if metric.needs == "evaluator" and stacked:
+            return "the classes of stacked_mnist are its modes: see modes_covered"
         if metric.needs == "evaluator" and (why := evaluators.unfit(train)):
             return why
         if metric.needs == "efficientnet" and (
             why := efficientnet.unavailable(train.images.shape[-1] if train.images.ndim == 4 else 0)
         ):
             return why
-        if metric.needs == "mixture" and config.dataset not in planar:
+        if metric.needs == "modes" and stacked:
+            return "" if test.images.shape[1:3] == (28, 28) else "it needs images of 28x28 pixels"
+        if metric.needs in ("modes", "mixture") and config.dataset not in planar:
             return f"{config.dataset} is not one of the mixtures {', '.join(planar)}"
         if name == "memorisation" and data.overlap(config.split, test_split):
             return f"{test_split} has examples of the training set, {config.split}"
@@ -312,8 +329,11 @@ def reference(
     natural = np.empty((0, 0), np.float32)
     if any(METRICS[name].needs == "efficientnet" for name in names):
         natural = efficientnet.features(efficientnet.load(), test)
+    digits = None
+    if config.dataset == "stacked_mnist" and any(METRICS[name].needs == "modes" for name in names):
+        digits = evaluators.load("mnist", train._replace(images=train.images[..., :1]))
     mixture = MIXTURES.get(config.dataset)
-    return Reference(train, validation, test, evaluator, *outputs, mixture, natural)
+    return Reference(train, validation, test, evaluator, *outputs, mixture, natural, digits)
 
 
 def score(

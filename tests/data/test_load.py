@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gan_jax import data
-from gan_jax.data import pixels
+from gan_jax.data import pixels, tfds
 from tests.data.conftest import assert_same, entries, load_error
 
 # Splits
@@ -95,6 +95,22 @@ def test_mixture(cache_dir):
     assert "want one of train, test" in load_error("ring", "validation")
     assert "points" in load_error("ring", image_size=8)
     assert not cache_dir.exists()
+
+
+def test_stacked_mnist(monkeypatch):
+    digits = data.load("digits")._replace(
+        images=np.arange(1500, dtype=np.uint8)[:, None, None, None]
+    )
+    monkeypatch.setattr(tfds, "load", lambda name, split, size: digits if name == "mnist" else None)
+    train, test = data.load("stacked_mnist"), data.load("stacked_mnist", "test")
+    assert (train.images.shape, test.images.shape) == ((128_000, 1, 1, 3), (26_000, 1, 1, 3))
+    assert len(np.unique(train.labels)) == 1000
+    # Each channel is an example of the digit that the label says.
+    pairs = set(zip(digits.images.ravel().tolist(), digits.labels.tolist(), strict=True))
+    hundreds, tens, ones = train.labels // 100, train.labels // 10 % 10, train.labels % 10
+    for channel, digit in zip(train.images[:100, 0, 0].T, (hundreds, tens, ones), strict=True):
+        assert set(zip(channel.tolist(), digit[:100].tolist(), strict=True)) <= pairs
+    assert "want one of train, test" in load_error("stacked_mnist", "validation")
 
 
 def test_sha256_covers_dtype_shape_and_labels():

@@ -271,3 +271,27 @@ def test_metrics_available_at_the_limit_are_computed(random):
     entries = registry.score(spots(16, 4).images, few, names)
     assert len(names) == len(GENERAL) - 1
     assert not np.isnan([entry["value"] for entry in entries.values()]).any()
+
+
+def test_modes_of_stacked_mnist(mnist_dir, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
+    train = data.load("stacked_mnist", "train[:2000]")
+    config = config_lib.load("dcgan_mnist")
+    config.update({"dataset": "stacked_mnist", "validation_split": "test"})
+    names = ["modes_covered", "reverse_kl"]
+    reference = registry.reference(config, train, "test", names, 1)
+    found = values(registry.score(train.images, reference, names))
+    counts = np.bincount(train.labels, minlength=1000)
+    assert found["modes_covered"] == pytest.approx(np.count_nonzero(counts), abs=5)
+    p = counts[counts > 0] / 2000
+    assert found["reverse_kl"] == pytest.approx(np.sum(p * np.log(1000 * p)), abs=0.01)
+    one = np.repeat(train.images[:1], 10, axis=0)
+    assert values(registry.score(one, reference, names)) == {
+        "modes_covered": 1,
+        "reverse_kl": pytest.approx(np.log(1000)),
+    }
+    unavailable = registry.unavailable_metrics(config, train, train, 5000)
+    assert "see modes_covered" in unavailable["fid"]
+    assert "not one of the mixtures" in unavailable["high_quality"]
+    small = train._replace(images=train.images[:, ::2, ::2])
+    assert "28x28" in registry.unavailable_metrics(config, small, small, 5000)["reverse_kl"]

@@ -1,4 +1,4 @@
-"""Metrics of samples from a mixture of Gaussians: which modes they cover, and how well.
+"""Metrics of samples from data with known modes: which they cover, and how well.
 
 The protocol of Lin et al. 2018, "PacGAN", https://arxiv.org/abs/1712.04086, section 4.1 (and of
 Srivastava et al. 2017, "VEEGAN", https://arxiv.org/abs/1705.07761).
@@ -43,15 +43,18 @@ def mixture(points: npt.ArrayLike, means: npt.ArrayLike, sigma: float) -> dict[s
     distances = np.stack([np.linalg.norm(points - mean, axis=1) for mean in means])
     high = distances.min(axis=0) <= 3 * sigma
     counts = np.bincount(distances.argmin(axis=0)[high], minlength=len(means))
-    covered, n, share = float(np.count_nonzero(counts)), len(points), float(high.mean())
-    reverse_kl = Score(*[float(np.log(len(means)))] * 3)
+    n, share = len(points), float(high.mean())
+    high_quality = proportion(share, (share * (1 - share) / n) ** 0.5, n)
+    return {**modes(counts), "high_quality": high_quality}
+
+
+def modes(counts: np.ndarray) -> dict[str, Score]:
+    """Modes covered and reverse KL, as `mixture`, from a histogram over modes, (modes,)."""
+    covered, most = float(np.count_nonzero(counts)), float(np.log(len(counts)))
+    reverse_kl = Score(most, most, most)
     if covered:
         p = counts / counts.sum()
-        value = np.log(len(means)) + np.sum(p * np.log(np.where(p > 0, p, 1)))
-        reverse_kl = classifier.kl(counts, np.full(len(means), 1 / len(means)))
+        value = most + np.sum(p * np.log(np.where(p > 0, p, 1)))
+        reverse_kl = classifier.kl(counts, np.full(len(counts), 1 / len(counts)))
         reverse_kl = reverse_kl._replace(value=float(value))
-    return {
-        "modes_covered": Score(covered, covered, covered),
-        "high_quality": proportion(share, (share * (1 - share) / n) ** 0.5, n),
-        "reverse_kl": reverse_kl,
-    }
+    return {"modes_covered": Score(covered, covered, covered), "reverse_kl": reverse_kl}
