@@ -88,7 +88,7 @@ def samples(config: ConfigDict, spec: Spec, state: State) -> np.ndarray:
 def sample_picture(config: ConfigDict, spec: Spec, state: State, images: np.ndarray) -> Image.Image:
     """The sample grid as a picture; for a known density, figure 1 of the 2014 paper."""
     if mixture := line.known_mixture(config.dataset, spec):
-        known = line.line(spec, config_lib.hparams(config), state, mixture)
+        known = line.curves(spec, config_lib.hparams(config), state, mixture)
         return line.picture(known, int(state.step))
     rows, columns = config.sample_grid
     return plots.sample_picture(samples(config, spec, state), rows, columns, images)
@@ -330,7 +330,7 @@ def _train(
                 state = population.member(states, 0)
             if "metrics" in now and (mixture := line.known_mixture(config.dataset, spec)):
                 hparams = config_lib.hparams(config)
-                info |= line.measure(line.line(spec, hparams, state, mixture))
+                info |= line.measure(line.curves(spec, hparams, state, mixture))
             bar.update(step - bar.n)
             bar.set_postfix({k: f"{info[name]:.3g}" for k, name in _SHOWN.items() if name in info})
             measured = {name: info[name] for name in config.eval_metrics if name in info}

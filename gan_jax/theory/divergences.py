@@ -26,14 +26,7 @@ LOG_2 = math.log(2)
 
 
 def distribution(name: str, x: npt.ArrayLike) -> np.ndarray:
-    """Validates probabilities and normalises them exactly.
-
-    Args:
-      name: the argument's name, for error messages.
-      x: probabilities, any shape.
-
-    Returns:
-      The probabilities as float64, with sum 1.
+    """Probabilities of any shape as float64 with sum 1; `name` is for error messages.
 
     Raises:
       InputError: a value is negative or not finite, or the sum is not 1.
@@ -71,16 +64,8 @@ def _expectation(p: np.ndarray, x: np.ndarray) -> float:
 def value(p_data: npt.ArrayLike, p_g: npt.ArrayLike, logits: npt.ArrayLike) -> float:
     """V(G, D) = E_{p_data}[log D] + E_{p_g}[log(1 - D)], where D = sigmoid(logits).
 
-    Goodfellow et al. 2014, equations 1 and 3. p_g is the distribution of G(z); G need not be
-    invertible.
-
-    Args:
-      p_data: data distribution.
-      p_g: generator distribution, same shape.
-      logits: D's logits, same shape; -inf and inf stand for D = 0 and D = 1.
-
-    Returns:
-      V in nats, at most 2 JSD(p_data, p_g) - log 4; -inf if D is certain and wrong.
+    Goodfellow et al. 2014, equations 1 and 3; G need not be invertible. Logits of -inf and inf
+    stand for D = 0 and D = 1; V is -inf if such a D is wrong.
 
     Raises:
       InputError: a logit is NaN.
@@ -164,10 +149,10 @@ def best_response_round(
       p_data: data distribution.
       g_logits: G's logits, same shape; p_g = softmax(g_logits).
       learning_rate: of G's gradient descent.
-      steps: number of G's steps against the same D*.
+      steps: of G against the same D*.
 
     Returns:
-      G's logits after the round.
+      G's new logits.
 
     Raises:
       InputError: a logit is not finite.
@@ -235,11 +220,6 @@ def f_divergence(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> float:
     Nowozin et al. 2016, section 2.1 and table 1. Their "js" is 2 JSD; "reverse_kl" is KL(q || p).
     With p the data and q the generator, it is the maximum over D of minus the D loss of the same
     name in `losses.LOSSES`.
-
-    Args:
-      name: a key of `DIVERGENCES`.
-      p: a distribution.
-      q: a distribution, same shape.
     """
     p, q = _pair(p=p, q=q)
     with np.errstate(all="ignore"):  # overflow to inf and underflow to 0 are the limits
@@ -251,14 +231,6 @@ def optimal_v(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> np.ndarray:
 
     Nowozin et al. 2016, section 2.2: g(v(x)) = f'(p(x) / q(x)). A function of log(p / q), the logit
     of D*; infinite values are possible where p or q is 0.
-
-    Args:
-      name: a key of `DIVERGENCES`.
-      p: a distribution.
-      q: a distribution, same shape.
-
-    Returns:
-      v at each point, p's shape.
     """
     p, q = _pair(p=p, q=q)
     with np.errstate(over="ignore"):

@@ -39,7 +39,7 @@ class Line(NamedTuple):
     grid: Grid
     p_data: np.ndarray  # cell probabilities, (n,)
     p_g: np.ndarray  # cell probabilities, (n,)
-    logits: np.ndarray | None  # D's at the cell centres, (n,); see `line`
+    logits: np.ndarray | None  # D's at the cell centres, (n,); see `curves`
     z: np.ndarray  # increasing latents, (m,)
     g_of_z: np.ndarray  # (m,)
 
@@ -63,12 +63,12 @@ def _inverse(generator: Network, g: Variables, x: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, _BISECTIONS, bisect, ends)[1]
 
 
-def _masses(cdf: np.ndarray) -> np.ndarray:
-    """Cell probabilities from the distribution function at the inner edges, tails included."""
+def _cell_probabilities(cdf: np.ndarray) -> np.ndarray:
+    """From the distribution function at the inner edges, tails included."""
     return np.diff(cdf, prepend=0.0, append=1.0)
 
 
-def line(spec: GANSpec, hparams: HParams, state: State, mixture: Mixture) -> Line:
+def curves(spec: GANSpec, hparams: HParams, state: State, mixture: Mixture) -> Line:
     """Densities and D of a run with a monotone generator, its average if the run keeps one.
 
     `logits` is None where the optimal D does not output the logit of D*: for losses other than
@@ -77,12 +77,6 @@ def line(spec: GANSpec, hparams: HParams, state: State, mixture: Mixture) -> Lin
 
     The grid extends 6 standard deviations beyond the outer means, and its end cells include the
     tails. V is therefore exact only while G stays inside.
-
-    Args:
-      spec: static structure; `known_mixture` is not None.
-      hparams: traced numbers.
-      state: training state.
-      mixture: one-dimensional data distribution.
     """
     means, sigma = mixture.means[:, 0], mixture.sigma
     grid = grid_1d(means.min() - 6 * sigma, means.max() + 6 * sigma, _CELLS)
@@ -97,8 +91,10 @@ def line(spec: GANSpec, hparams: HParams, state: State, mixture: Mixture) -> Lin
     )
     return Line(
         grid,
-        _masses(np.mean([ndtr((edges - mean) / sigma) for mean in means], axis=0)),
-        _masses(ndtr(np.asarray(_inverse(spec.generator, g, jnp.float32(edges)), np.float64))),
+        _cell_probabilities(np.mean([ndtr((edges - mean) / sigma) for mean in means], axis=0)),
+        _cell_probabilities(
+            ndtr(np.asarray(_inverse(spec.generator, g, jnp.float32(edges)), np.float64))
+        ),
         np.asarray(logits, np.float64) if spec.loss in _LOGIT_LOSSES and not perturbed else None,
         z,
         algorithms.generate(spec, state, jnp.float32(z)[:, None])[:, 0],
@@ -106,11 +102,10 @@ def line(spec: GANSpec, hparams: HParams, state: State, mixture: Mixture) -> Lin
 
 
 def measure(known: Line) -> dict[str, float]:
-    """Exact metrics of a state.
+    """Exact metrics: v_best, V(G, D*), and jsd, JSD(p_data, p_G), in nats.
 
-    Returns:
-      v_best, V(G, D*), and jsd, JSD(p_data, p_G), in nats. With logits also v, V(G, D), and d_gap,
-      the mean of |D - D*| over equally many real and generated examples.
+    With logits also v, V(G, D), and d_gap, the mean of |D - D*| over equally many real and
+    generated examples.
     """
     p_data, p_g, logits = known.p_data, known.p_g, known.logits
     metrics = {"v_best": divergences.criterion(p_data, p_g), "jsd": divergences.jsd(p_data, p_g)}

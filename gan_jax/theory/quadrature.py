@@ -44,12 +44,9 @@ def masses(density: Callable[[np.ndarray], npt.ArrayLike], grid: Grid) -> np.nda
     """Cell probabilities of a normalised density.
 
     Args:
-      density: maps points, (n,), to densities, (n,). Cells where it
-        underflows to 0 (for a Gaussian, beyond 38 standard deviations) are outside its support.
+      density: maps points, (n,), to densities, (n,). Where it underflows to 0 (for a Gaussian,
+        beyond 38 standard deviations), it has no support.
       grid: covers all but `TOLERANCE` of the density.
-
-    Returns:
-      Probabilities of `grid.weights`' shape, with sum 1.
 
     Raises:
       InputError: a density of another shape, negative, not finite, or that does not integrate to 1.

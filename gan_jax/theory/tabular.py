@@ -40,16 +40,10 @@ def init(game: TabularGame, key: jax.Array, n: int) -> TabularState:
 
 
 def expectation(term: LossTerm, p_data: jax.Array, p_g: jax.Array, logits: jax.Array) -> jax.Array:
-    """E[term(D(x), D(x'))] over independent x ~ p_data and x' ~ p_g.
+    """E[term(D(x), D(x'))] over independent x ~ p_data and x' ~ p_g, all of shape (n,).
 
-    Args:
-      term: a mean over real examples, fakes, or (real, fake) pairs.
-      p_data: data distribution, shape (n,).
-      p_g: generator distribution, shape (n,).
-      logits: D's logits, shape (n,).
-
-    Returns:
-      A scalar, the exact expectation of the minibatch estimate.
+    The exact expectation of the minibatch estimate, where `term` is a mean over real examples,
+    fakes, or pairs of both.
     """
 
     def of_pair(real: jax.Array, fake: jax.Array) -> jax.Array:
