@@ -25,6 +25,7 @@ from benchmarks import pacgan_table1, table1
 from gan_jax import config, evaluate
 from gan_jax.config import schema
 from gan_jax.evaluation.baselines import BASELINES
+from gan_jax.writers import read_metrics
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -52,13 +53,10 @@ def lines(text: str) -> list[str]:
 def commands(page: pathlib.Path) -> list[str]:
     """Commands of sh blocks, and those inline or in other blocks, which are not run."""
     text = page.read_text()
-    shell = [
-        line
-        for language, _, body in BLOCK.findall(text)
-        if language == "sh"
-        for line in lines(body)
-    ]
-    return shell + COMMAND.findall(BLOCK.sub(lambda m: "" if m[1] == "sh" else m[0], text))
+    shell = [body for language, _, body in BLOCK.findall(text) if language == "sh"]
+    return lines("".join(shell)) + COMMAND.findall(
+        BLOCK.sub(lambda m: "" if m[1] == "sh" else m[0], text)
+    )
 
 
 def parse(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,17 +110,11 @@ def test_commands_parse(page, monkeypatch, tmp_path):
                 assert part.strip() in ("python3 -m venv .venv", ".venv/bin/pytest"), part
 
 
-def tiny(command: str) -> str:
+def shrunk(command: str) -> str:
     """A command with as little work as shows that it works."""
-    module = shlex.split(command)[2]
-    fixed = "--merge" in command or "--rerun" in command
-    return " ".join(
-        [
-            command,
-            "" if fixed else SHRINK.get(module, ""),
-            SHRINK_EVAL if "eval_every" in command else "",
-        ]
-    )
+    if "--merge" not in command and "--rerun" not in command:
+        command += f" {SHRINK.get(shlex.split(command)[2], '')}"
+    return f"{command} {SHRINK_EVAL}" if "eval_every" in command else command
 
 
 @pytest.mark.slow
@@ -138,31 +130,26 @@ def test_code_runs(tmp_path, mnist_dir):
             elif language == "sh":
                 for command in lines(body):
                     if not command.endswith("# long") and "-m venv" not in command:
-                        subprocess.run(tiny(command), shell=True, cwd=tmp_path, env=env, check=True)
+                        subprocess.run(
+                            shrunk(command), shell=True, cwd=tmp_path, env=env, check=True
+                        )
 
 
 @pytest.mark.slow
 def test_added_field_trains(tmp_path):
     """The diff of docs/extending.md applies, and the field that it adds has an effect."""
-    diffs = [
-        body
-        for language, _, body in BLOCK.findall((ROOT / "docs/extending.md").read_text())
-        if language == "diff"
-    ]
+    blocks = BLOCK.findall((ROOT / "docs/extending.md").read_text())
+    diff = "".join(body for language, _, body in blocks if language == "diff")
     for name in ("gan_jax", "configs"):
         subprocess.run(["cp", "-r", ROOT / name, tmp_path], check=True)
-    subprocess.run(["patch", "-p1"], input="".join(diffs), text=True, cwd=tmp_path, check=True)
+    subprocess.run(["patch", "-p1"], input=diff, text=True, cwd=tmp_path, check=True)
     losses = []
     for drift in (0, 1):
         settings = f"--workdir={drift} --config.num_steps=2 --config.drift={drift}"
-        subprocess.run(
-            [sys.executable, "-m", "gan_jax.main", "--config=digits", *settings.split()],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
-            check=True,
-        )
-        first = (tmp_path / str(drift) / "metrics.jsonl").read_text().splitlines()[0]
-        losses.append(json.loads(first)["d_loss"])
+        command = [sys.executable, "-m", "gan_jax.main", "--config=digits", *settings.split()]
+        env = os.environ | {"PYTHONPATH": str(tmp_path)}
+        subprocess.run(command, cwd=tmp_path, env=env, check=True)
+        losses.append(read_metrics(tmp_path / str(drift) / "metrics.jsonl")[0]["d_loss"])
     assert losses[1] > losses[0]
 
 
@@ -193,55 +180,47 @@ def mean_error(values: Iterable[float]) -> tuple[float, float]:
     return statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
 
 
-def assert_row(page: str, first: str, values: Iterable[float]) -> None:
+def assert_row(page: str, first: str, *values: float) -> None:
     """Asserts that the numbers in a table row, after its first cell, are these, rounded."""
-    text = (ROOT / page).read_text().replace("\N{MINUS SIGN}", "-").replace("*", "")
-    rows = [row for row in text.splitlines() if row.startswith(f"| {first} |")]
-    rests = [
-        re.findall(r"(?<![A-Za-z\d])-?\d[\d,]*(?:\.\d+)?", row[len(first) + 4 :]) for row in rows
-    ]
-    found = [[Decimal(x.replace(",", "")) for x in rest] for rest in rests]
-    wanted = list(values)
-    assert any(
-        len(numbers) == len(wanted)
-        and all(
+    text = (ROOT / f"docs/{page}.md").read_text().replace("\N{MINUS SIGN}", "-").replace("*", "")
+    rows = re.findall(rf"^\| {re.escape(first)} \|(.*)$", text, re.MULTILINE)
+    found = [re.findall(r"(?<![A-Za-z\d])-?\d[\d,]*(?:\.\d+)?", row) for row in rows]
+
+    def matches(numbers: list[str]) -> bool:
+        decimals = [Decimal(x.replace(",", "")) for x in numbers]
+        return len(numbers) == len(values) and all(
             x == round(Decimal(v), -x.as_tuple().exponent)
-            for x, v in zip(numbers, wanted, strict=True)
+            for x, v in zip(decimals, values, strict=True)
         )
-        for numbers in found
-    ), (first, wanted, rows)
+
+    assert any(map(matches, found)), (first, values, rows)
 
 
 def test_table_1():
-    page = "docs/reproductions.md"
-    for name, (value, error) in table1.PUBLISHED.items():
-        assert_row(page, f"{name[0].upper()}{name[1:]} (published)", (value, error))
+    for name, published in table1.PUBLISHED.items():
+        assert_row("reproductions", f"{name[0].upper()}{name[1:]} (published)", *published)
     configs = {name: row["seeds"] for name, row in read("table1.json").items()}
     for name, seeds in configs.items():
         scores = [seed["metrics"]["parzen"] for seed in seeds]
-        value, *error = (
-            mean_error(s["value"] for s in scores) if len(seeds) > 1 else (scores[0]["value"],)
-        )
+        values = [s["value"] for s in scores]
+        value, *error = mean_error(values) if len(seeds) > 1 else values
         of_images = statistics.mean(s["standard_error"] for s in scores)
-        assert_row(page, f"`{name}`", (len(seeds), value, of_images, *error))
-    one, three = configs["goodfellow2014"], configs["mnist_best"]
-    baselines = one[0]["metrics"]["parzen"]["baselines"]
+        assert_row("reproductions", f"`{name}`", len(seeds), value, of_images, *error)
+    metrics, three = configs["goodfellow2014"][0]["metrics"], configs["mnist_best"]
     for first, name in (
         ("real training images", "real data"),
         ("Gaussian per class", "Gaussians"),
         ("k-means centroids", "k-means"),
     ):
-        assert_row(page, first, (baselines[name]["value"], baselines[name]["standard_error"]))
-    for metric, entry in one[0]["metrics"].items():
+        baseline = metrics["parzen"]["baselines"][name]
+        assert_row("reproductions", first, baseline["value"], baseline["standard_error"])
+    labels = {"class_kl": "class KL (nats)", "fid": "FID", "kid": "KID"}
+    for metric in metrics.keys() - {"parzen", "fid_infinity", "modes"}:
         values = [seed["metrics"][metric]["value"] for seed in three]
-        if metric not in ("parzen", "fid_infinity", "modes"):
-            label = {"class_kl": "class KL (nats)", "fid": "FID", "kid": "KID"}.get(
-                metric, metric.replace("_", " ")
-            )
-            spread = statistics.mean(values), min(values), max(values)
-            assert_row(
-                page, label, (entry["value"], *spread, entry["baselines"]["real data"]["value"])
-            )
+        one, real = metrics[metric]["value"], metrics[metric]["baselines"]["real data"]["value"]
+        label = labels.get(metric, metric.replace("_", " "))
+        row = one, statistics.mean(values), min(values), max(values), real
+        assert_row("reproductions", label, *row)
 
 
 def test_evaluation_table():
@@ -254,20 +233,18 @@ def test_evaluation_table():
     assert "\n".join(table) in (ROOT / "docs/evaluation.md").read_text()
 
 
+def finals(sweep: str, metric: str, factor: float = 1) -> list[float]:
+    """A metric of all members of a sweep at the end."""
+    return [factor * float(x[f"final_{metric}"]) for x in members(sweep)]
+
+
 def test_mode_coverage():
     row = []
     for name in ("all_modes", "all_modes_ring"):
-        scores = {
-            m: [float(x[f"final_{m}"]) for x in members(name)]
-            for m in ("modes_covered", "high_quality", "reverse_kl")
-        }
-        assert len(set(scores["modes_covered"])) == 1
-        row += [
-            scores["modes_covered"][0],
-            *mean_error(100 * x for x in scores["high_quality"]),
-            *mean_error(scores["reverse_kl"]),
-        ]
-    assert_row("docs/reproductions.md", "ours", (20_000, 10_000, *row))
+        (covered,) = set(finals(name, "modes_covered"))
+        row += [covered, *mean_error(finals(name, "high_quality", 100))]
+        row += mean_error(finals(name, "reverse_kl"))
+    assert_row("reproductions", "ours", 20_000, 10_000, *row)
 
 
 def test_pacgan_table():
@@ -277,11 +254,9 @@ def test_pacgan_table():
         for dataset, published in pacgan_table1.PUBLISHED.items():
             for metric, theirs in zip(pacgan_table1.METRICS, published[pack], strict=True):
                 factor = 100 if metric == "high_quality" else 1
-                row += [
-                    *mean_error(factor * x for x in scores[dataset][str(pack)][metric]),
-                    *theirs,
-                ]
-        assert_row("docs/reproductions.md", "GAN" if pack == 1 else f"PacGAN{pack}", row)
+                ours = scores[dataset][str(pack)][metric]
+                row += [*mean_error(factor * x for x in ours), *theirs]
+        assert_row("reproductions", "GAN" if pack == 1 else f"PacGAN{pack}", *row)
 
 
 def test_sweep_of_losses():
@@ -292,15 +267,13 @@ def test_sweep_of_losses():
     for loss in ("minimax", "non_saturating"):
         row: list[float] = []
         for k in "125":
-            best = min(
-                (v for key, v in settings.items() if key[:2] == (loss, k)), key=statistics.mean
-            )
+            several = [v for key, v in settings.items() if key[:2] == (loss, k)]
+            best = min(several, key=statistics.mean)
             row += [statistics.mean(best), statistics.stdev(best)]
-        assert_row("docs/sweeps.md", f"`{loss}`", row)
+        assert_row("sweeps", f"`{loss}`", *row)
 
 
 def test_speed():
-    page = "docs/speed.md"
     names = {
         "torch fused Adam": "PyTorch, fused Adam",
         "torch compile": "PyTorch, `torch.compile`, fused Adam",
@@ -311,10 +284,9 @@ def test_speed():
     }
     for file in ("cpu-2.json", "nvidia-h100-80gb-hbm3.json"):
         found = read(file)
-        assert_row(page, "gan_jax", (found["steps_per_second"]["gan_jax"], 1))
-        for side in found["steps_per_second"].keys() - {"gan_jax"}:
-            ratios = found["times_as_fast"][side]
-            assert_row(page, names[side], (found["steps_per_second"][side], *ratios))
+        for side, rate in found["steps_per_second"].items():
+            ratios = [1] if side == "gan_jax" else found["times_as_fast"][side]
+            assert_row("speed", names.get(side, side), rate, *ratios)
     found = read("population-cpu-2.json")
     for size in ("1", "2", "8", "32", "128"):
         rates = found["rates"][size]
@@ -322,23 +294,17 @@ def test_speed():
         for side in ("lone", "torch fused Adam", "matmuls"):
             ratios = [a / b for a, b in zip(rates, found["rates"][side], strict=True)]
             row += [statistics.median(ratios), min(ratios), max(ratios)]
-        assert_row(page, size, (*row, found["peak_memory_mb"][size]))
+        assert_row("speed", size, *row, found["peak_memory_mb"][size])
     found = read("population-nvidia-h100-80gb-hbm3.json")
     rates = [statistics.median(rates) for rates in found["rates"].values()]
-    assert_row(page, "member-steps/s", rates)
-    assert_row(page, "share of the limit", [rate / found["limit"] for rate in rates])
-
-
-def test_speed_of_convolutions():
+    assert_row("speed", "member-steps/s", *rates)
+    assert_row("speed", "share of the limit", *(rate / found["limit"] for rate in rates))
+    names |= {"torch compile": "PyTorch, `torch.compile`", "limit": "matrix products alone"}
     for name, found in read("convolutions-cpu-2.json")["configs"].items():
         rates = found["steps_per_second"]
-        for side, label in (
-            ("torch fused Adam", "PyTorch, fused Adam"),
-            ("torch compile", "PyTorch, `torch.compile`"),
-            ("limit", "matrix products alone"),
-        ):
+        for side in ("torch fused Adam", "torch compile", "limit"):
             row = rates["gan_jax"], rates[side], *found["times_as_fast"][side]
-            assert_row("docs/speed.md", f"{name}, {label}", row)
+            assert_row("speed", f"{name}, {names[side]}", *row)
 
 
 def test_readme_results():
@@ -347,10 +313,7 @@ def test_readme_results():
         [seed["metrics"]["parzen"]["value"] for seed in table[name]["seeds"]]
         for name in ("goodfellow2014", "mnist_best")
     )
-    kl = [
-        mean_error(float(x["final_reverse_kl"]) for x in members(name))
-        for name in ("all_modes", "all_modes_ring")
-    ]
+    kl = [mean_error(finals(name, "reverse_kl")) for name in ("all_modes", "all_modes_ring")]
     speed = read("cpu-2.json")
     text = (ROOT / "README.md").read_text()
     for figure in (

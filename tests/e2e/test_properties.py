@@ -16,10 +16,16 @@ from gan_jax.losses import LOSSES
 from gan_jax.updates import UPDATES
 from tests.conftest import tiny_config
 
-# Some that the field takes, some of the wrong type, sign or spelling.
+# Some valid, some of the wrong type, sign or spelling.
 NUMBERS = ["0", "1", "2", "3", "-1", "0.5", "1e-3", "1e30", "nan", "inf", "None", "two", ""]
 NAMES = ["adam", "sgd", "momentum", "rmsprop", "Adam", "0", ""]
-VALUES = {
+FLOATS = (
+    "consensus ema ema_half_life label_smoothing weight_clip instance_noise.std prior.low "
+    "prior.high penalties.gradient_penalty.weight penalties.r1.weight penalties.dragan.weight "
+    "discriminator.dropout generator.init_scale d_optimizer.learning_rate d_optimizer.b1 "
+    "d_optimizer.eps g_optimizer.b2"
+)
+VALUES = dict.fromkeys(FLOATS.split(), NUMBERS) | {
     "seed": ["0", "7", "4294967295", "4294967296", "-1", "1.0"],
     "dataset": ["digits", "digit", "npz:nowhere.npz", "folder:", ""],
     "split": ["train", "test", "train[:100]", "train[5:5]", "train[:99999]", "val", "train["],
@@ -28,39 +34,24 @@ VALUES = {
     "loss": [*LOSSES, "wgan", ""],
     "update": ["alternating", "unrolled", *UPDATES, "both"],
     "unrolled_steps": ["0", "1", "2", "-1"],
-    "consensus": NUMBERS,
     "pack": ["1", "2", "3", "0"],
-    "penalties.gradient_penalty.weight": NUMBERS,
-    "penalties.r1.weight": NUMBERS,
     "penalties.r1.interval": ["1", "2", "0"],
-    "penalties.dragan.weight": NUMBERS,
-    "label_smoothing": NUMBERS,
-    "instance_noise.std": NUMBERS,
-    "weight_clip": NUMBERS,
-    "ema": NUMBERS,
     "generator.batch_norm": ["True", "False", "1"],
     "generator.pieces": ["1", "2", "0"],
     "generator.name": ["mlp", "monotone", "cnn"],
     "generator.units": ["3", "0"],
     "discriminator.spectral_norm": ["True", "False", "yes"],
-    "discriminator.dropout": NUMBERS,
     "k": ["1", "2", "3", "0", "-1", "1.5", "True"],
     "batch_size": ["1", "7", "8", "1500", "1501", "0"],
     "z_dim": ["1", "2", "0", "3.0"],
     "prior.name": ["uniform", "normal", "cauchy"],
-    "prior.low": NUMBERS,
-    "prior.high": NUMBERS,
     "generator.widths": ["()", "(3,)", "(3,4)", "(0,)", "3", "(3.5,)", "None"],
     "generator.activation": ["relu", "leaky_relu", "tanh", "gelu"],
     "generator.output": ["sigmoid", "linear", "softmax"],
     "generator.initializer": ["he_normal", "uniform", "normal", "zeros"],
-    "generator.init_scale": NUMBERS,
     "discriminator.widths": ["()", "(3,)", "(2,2,2)", "(-1,)", "(3"],
     "discriminator.activation": ["relu", "tanh", ""],
     "d_optimizer.name": NAMES,
-    "d_optimizer.learning_rate": NUMBERS,
-    "d_optimizer.b1": NUMBERS,
-    "d_optimizer.eps": NUMBERS,
     "schedules": [
         "d_optimizer.learning_rate=linear:0:2",
         "g_optimizer.learning_rate=exponential:0:1:0.5,ema=cosine:0.5:3",
@@ -69,9 +60,7 @@ VALUES = {
         "k=linear:1:2",
         "ema=step:0:1",
     ],
-    "ema_half_life": NUMBERS,
     "g_optimizer.name": NAMES,
-    "g_optimizer.b2": NUMBERS,
     "metrics_every": ["1", "2", "0"],
     "sample_grid": ["(1,1)", "(2,3)", "(0,1)", "(1,)", "4"],
     "keep_checkpoints": ["1", "2", "0"],
@@ -91,7 +80,7 @@ CHANGES = st.lists(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(6))
-def test_random_configs_train_or_are_refused_in_a_line(part):
+def test_random_configs_train_or_are_refused(part):
     outcomes = []
 
     @seed(part)
@@ -140,33 +129,30 @@ def damage(checkpoints: pathlib.Path, draw) -> None:
     paths = sorted(checkpoints.rglob("*"))
     path = draw(st.sampled_from(paths))
     if path.is_dir():
+        other = draw(st.sampled_from(["step_0000099", "step_x", "unfinished", "elsewhere"]))
         if draw(st.booleans()):
             shutil.rmtree(path)
-        else:
-            other = draw(st.sampled_from(["step_0000099", "step_x", "unfinished", "elsewhere"]))
-            if not (checkpoints / other).exists():
-                path.rename(checkpoints / other)
+        elif not (checkpoints / other).exists():
+            path.rename(checkpoints / other)
         return
     content = path.read_bytes()
-    kind = draw(st.sampled_from(["truncate", "flip", "append", "delete", "empty", "swap"]))
+    kind = draw(st.sampled_from(["truncate", "flip", "append", "delete", "swap"]))
     at = draw(st.integers(0, max(0, len(content) - 1)))
-    if kind == "truncate":
-        path.write_bytes(content[:at])
-    elif kind == "flip" and content:
-        path.write_bytes(
-            content[:at] + bytes([content[at] ^ draw(st.integers(1, 255))]) + content[at + 1 :]
-        )
-    elif kind == "append":
-        path.write_bytes(content + b"\0")
-    elif kind == "delete":
+    if kind == "delete":
         path.unlink()
-    elif kind == "empty":
-        path.write_bytes(b"")
-    else:
-        files = [p for p in paths if p.is_file()]
-        other = draw(st.sampled_from(files))
+    elif kind == "swap":
+        other = draw(st.sampled_from([p for p in paths if p.is_file()]))
         path.write_bytes(other.read_bytes())
         other.write_bytes(content)
+    else:
+        flipped = bytes(x ^ draw(st.integers(1, 255)) for x in content[at : at + 1])
+        path.write_bytes(
+            {
+                "truncate": content[:at],
+                "flip": content[:at] + flipped + content[at + 1 :],
+                "append": content + b"\0",
+            }[kind]
+        )
 
 
 @pytest.mark.slow

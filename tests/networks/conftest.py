@@ -16,10 +16,11 @@ apply = jax.jit(networks.apply, static_argnames=("network", "train"))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def init(network: Network, shape: tuple[int, ...]) -> Variables:
+def init(network: Network, shape: tuple[int, ...], seed: int = 0, mean=None) -> Variables:
     """Initial variables for inputs of shape (1, *shape)."""
-    key = jax.random.key(0, impl="unsafe_rbg")  # compiles faster than Threefry
-    return networks.init(network, key, jnp.zeros((1, *shape)), jnp.zeros(1))
+    key = jax.random.key(seed, impl="unsafe_rbg")  # compiles faster than Threefry
+    mean = jnp.zeros(network.out_shape) if mean is None else mean
+    return networks.init(network, key, jnp.zeros((1, *shape)), mean)
 
 
 def shapes(network: Network, *shape: int) -> dict[str, tuple[int, ...]]:
