@@ -168,12 +168,12 @@ SPECTRAL = mlp(widths=(5,), out_shape=(4,), activation="linear", spectral_norm=T
 
 def test_spectral_norm_starts_at_1():
     # From a single power iteration on such matrices, spectral norms would be about 1.3.
-    network = SPECTRAL.clone(widths=(200,), out_shape=(100,))
-    variables = init(network, (300,))
+    network = SPECTRAL.clone(widths=(80,), out_shape=(40,))
+    variables = init(network, (120,))
     first, second = (np.float64(variables.params[f"Dense_{i}"]["kernel"]) for i in range(2))
     expected = first / np.linalg.norm(first, 2) @ second / np.linalg.norm(second, 2)
     for train in (False, True):
-        actual = apply(network, variables, jnp.eye(300), train=train)[0]
+        actual = apply(network, variables, jnp.eye(120), train=train)[0]
         assert np.linalg.norm(actual - expected) < 0.05 * np.linalg.norm(expected)
 
 
