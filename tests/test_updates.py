@@ -2,12 +2,14 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from gan_jax import algorithms
+from gan_jax.algorithms import gan
 from gan_jax.draws import Batch
 from gan_jax.networks import MLP
 from gan_jax.spec import GANSpec, Prior
@@ -24,6 +26,7 @@ FACTORS = {
 # The game as a GAN: D(x) = w x + b, G(z) = c as z is almost 0, data of 0.
 
 DATA = Batch(jnp.zeros((4, 1)))
+iteration = jax.jit(gan.step, static_argnums=0)
 
 
 def bilinear(update: str) -> GANSpec:
@@ -51,7 +54,7 @@ def trained(update: str, steps: int) -> np.ndarray:
     for _ in range(steps + 1):
         d, g = (state.players[name].params["Dense_0"] for name in "dg")
         distances.append(float(jnp.hypot(d["kernel"].item(), g["bias"].item())))
-        state, _ = algorithms.train_chunk(spec, hparams, state, DATA, 1)
+        state, _ = iteration(spec, hparams, state, DATA)
     return np.array(distances)
 
 
@@ -80,30 +83,24 @@ def test_extragradient_accumulates_both_gradients():
     spec = bilinear("extragradient")._replace(d_optimizer="adam")
     hparams = make_hparams({"ema": 0.9})
     before = algorithms.init(spec, hparams, 0, DATA)
-    after, _ = algorithms.train_chunk(spec, hparams, before, DATA, 1)
+    after, _ = iteration(spec, hparams, before, DATA)
     assert optax.tree.get(after.players["d"].opt_state, "count") == 2
     # but averages once: the extrapolated G is not in the average
-    old, new, ema = (
-        variables.params["Dense_0"]["bias"]
-        for variables in (
-            before.averages["ema"],
-            after.players["g"].variables,
-            after.averages["ema"],
-        )
-    )
-    np.testing.assert_allclose(ema, 0.1 * old + 0.9 * new, rtol=1e-5, atol=1e-7)
+    old, new = before.averages["ema"], after.players["g"].variables
+    expected = optax.incremental_update(new, old, 0.9)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+    jax.tree.map(close, after.averages["ema"], expected)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
-def test_unrolled_steps_through_dead_relus(optimizer):
+def test_unrolled_steps_through_dead_relus():
     # Parameters that never had a gradient have second moments of 0, whose root has no derivative.
     spec = bilinear("unrolled")._replace(
         unrolled_steps=2,
-        d_optimizer=optimizer,
-        discriminator=MLP((64,), (), "relu", "linear", "normal", 1.0),
+        d_optimizer="adam",
+        discriminator=MLP((8,), (), "relu", "linear", "normal", 1.0),
     )
     hparams = make_hparams({"d_optimizer.eps": 1e-24})
     state = algorithms.init(spec, hparams, 0, DATA)
-    _, info = algorithms.train_chunk(spec, hparams, state, DATA, 3)
-    assert info["step"] == 3
-    assert np.isfinite(list(info.values())).all()
+    for _ in range(2):
+        state, info = iteration(spec, hparams, state, DATA)
+        assert np.isfinite(list(info.values())).all()
