@@ -43,11 +43,8 @@ def test_differences_are_named():
     assert not provenance.differences(old, old)
     moved = {"dataset": {"name": "a", "sha256": "1"}}, {"dataset": {"name": "b", "sha256": "1"}}
     assert not provenance.differences(*moved)
-
-
-def test_commits_differ_only_if_the_code_does():
     a = {"git_commit": "a", "source_sha256": "1"}
-    b = {"git_commit": "b", "source_sha256": "1"}
+    b = {"git_commit": "b", "source_sha256": "1"}  # the commit matters only if the code differs
     assert not provenance.differences(a, b)
     c = b | {"source_sha256": "2"}
     assert provenance.differences(a, c) == ["source_sha256 1 -> 2", "git_commit a -> b"]
@@ -69,7 +66,7 @@ def test_source_sha256_covers_code_but_not_configs(tmp_path, monkeypatch):
     assert provenance._source_sha256() not in hashes
 
 
-def test_commit_of_an_enclosing_repository_is_not_ours(tmp_path, monkeypatch):
+def test_enclosing_repositories_are_ignored(tmp_path, monkeypatch):
     """As where a virtual environment lies within somebody's repository."""
     commit = ["-c", "user.name=a", "-c", "user.email=a", "commit", "--allow-empty", "-m", "a"]
     for arguments in (["init"], commit):
@@ -83,27 +80,23 @@ def test_commit_of_an_enclosing_repository_is_not_ours(tmp_path, monkeypatch):
 
 
 SEGMENTS = [{"cores": 1, "until": 4}, {"cores": 2, "until": 8}]
+OLD = {"status": "interrupted", "cores": 3, "earlier": SEGMENTS}
 
 
 @pytest.mark.parametrize(
-    ("begin", "cores", "warning", "kept"),
+    ("old", "begin", "cores", "warning", "kept"),
     [
-        (0, 4, None, []),
-        (3, 1, None, []),
-        (4, 1, None, []),
-        (6, 1, "cores 2 -> 1", [*SEGMENTS[:1], {"cores": 2, "until": 6}]),
-        (6, 2, None, SEGMENTS[:1]),
-        (12, 3, None, SEGMENTS),
-        (12, 4, "cores 3 -> 4", [*SEGMENTS, {"cores": 3, "until": 12}]),
+        ({}, 4, 1, None, []),
+        (OLD, 0, 4, None, []),
+        (OLD, 3, 1, None, []),
+        (OLD, 4, 1, None, []),
+        (OLD, 6, 1, "cores 2 -> 1", [*SEGMENTS[:1], {"cores": 2, "until": 6}]),
+        (OLD, 6, 2, None, SEGMENTS[:1]),
+        (OLD, 12, 3, None, SEGMENTS),
+        (OLD, 12, 4, "cores 3 -> 4", [*SEGMENTS, {"cores": 3, "until": 12}]),
     ],
 )
-def test_resume_names_the_environment_before(begin, cores, warning, kept, caplog):
-    old = {"status": "interrupted", "cores": 3, "earlier": SEGMENTS}
+def test_resume_names_the_environment_before(old, begin, cores, warning, kept, caplog):
     assert provenance.earlier(old, {"cores": cores}, begin) == kept
     expected = f"resuming in another environment: {warning}; the bytes may differ"
     assert caplog.messages == ([expected] if warning else [])
-
-
-def test_nothing_is_compared_without_a_record(caplog):
-    assert provenance.earlier({}, {"cores": 1}, 4) == []
-    assert not caplog.text

@@ -21,7 +21,7 @@ def finished(tiny, tmp_path):
     return tmp_path
 
 
-def test_only_the_finished_run_of_a_config_is_finished(tiny, finished):
+def test_holds_finished(tiny, finished):
     assert workdir.holds_finished(finished, tiny)
     assert not workdir.holds_finished(finished / "new", tiny)
     longer = config.replace(tiny, {"num_steps": 13, "log_every": 7})
@@ -39,24 +39,19 @@ def test_only_the_finished_run_of_a_config_is_finished(tiny, finished):
 
 @pytest.mark.parametrize("dataset", ["folder:new", "npz:new.npz", "npy:new.npy"])
 def test_moved_data_are_known_by_their_hash(dataset, tiny, finished):
+    with pytest.raises(InputError, match="folder:old has changed since"):
+        workdir.holds_finished(finished, tiny, sha256="2")
     tiny.dataset = dataset
     assert not workdir.holds_finished(finished, tiny)  # not known before they are loaded
     assert workdir.holds_finished(finished, tiny, sha256="1")
     with pytest.raises(InputError, match="on other data: folder:old has other content"):
         workdir.holds_finished(finished, tiny, sha256="2")
+    workdir.check_data(finished, "1")
+    with pytest.raises(InputError, match="folder:old has changed since"):
+        workdir.check_data(finished, "2")
     (finished / "run.json").unlink()
     with pytest.raises(InputError, match="does not record its data"):
         workdir.holds_finished(finished, tiny, sha256="1")
-
-
-def test_changed_data_are_refused(tiny, finished):
-    for check in (
-        lambda: workdir.holds_finished(finished, tiny, sha256="2"),
-        lambda: workdir.check_data(finished, "2"),
-    ):
-        with pytest.raises(InputError, match="folder:old has changed since"):
-            check()
-    workdir.check_data(finished, "1")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +76,6 @@ def test_other_configs_are_refused(changes, words, tiny, finished):
         (None, "no run.json"),
         ([], "not a JSON object"),
         ({"dataset": {"shape": [9, 8, 8, 0]}}, "does not record the shape"),
-        ({"dataset": {"shape": [9]}}, "does not record the shape"),
         ({"dataset": 3}, "does not record the shape"),
         ({"dataset": {"shape": [9, 8, 8, 1]}}, "no checkpoint yet"),
     ],
@@ -132,8 +126,6 @@ def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
 def test_errors_of_the_machine_say_how_to_resume(tmp_path):
     with pytest.raises(OSError, match=r"^full \(what was saved is intact"), workdir.lock(tmp_path):
         raise OSError("full")
-    with (
-        pytest.raises(InputError, match="cannot be written"),
-        workdir.lock(pathlib.Path("/proc/x")),
-    ):
+    nowhere = pathlib.Path("/proc/x")
+    with pytest.raises(InputError, match="cannot be written"), workdir.lock(nowhere):
         pass
