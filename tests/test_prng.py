@@ -23,8 +23,6 @@ def test_published_vectors(key, counter, expected):
 
 DRAWS = {
     "uniform": lambda key: jax.random.uniform(key, (7, 5), minval=-1, maxval=1),
-    "normal": lambda key: jax.random.normal(key, (3, 4, 5)),
-    "bernoulli": lambda key: jax.random.bernoulli(key, 0.3, (1000,)),
     "permutation": lambda key: jax.random.permutation(key, 50),
     "bytes": lambda key: jax.random.bits(key, (9,), "uint8"),
     "scalar": jax.random.bits,
@@ -36,11 +34,11 @@ DRAWS = {
 
 
 @pytest.mark.parametrize("name", DRAWS)
-@pytest.mark.parametrize("seed", [0, 2**32 - 1])
-def test_bits_are_those_of_jax(name, seed):
+def test_bits_are_those_of_jax(name):
     draw = jax.jit(DRAWS[name])
-    ours, theirs = (draw(jax.random.key(seed, impl=impl)) for impl in (prng.IMPL, "threefry2x32"))
-    np.testing.assert_array_equal(ours, theirs, strict=True)
+    for seed in (0, 2**32 - 1):
+        keys = (jax.random.key(seed, impl=impl) for impl in (prng.IMPL, "threefry2x32"))
+        np.testing.assert_array_equal(*map(draw, keys), strict=True)
 
 
 def test_64_bits_are_those_of_jax():

@@ -350,9 +350,6 @@ def test_players_start_from_different_draws():
 # Static and traced
 
 
-OPTIONAL = tuple(name for name, field in COMMON.items() if field.optional)
-
-
 def primitives(jaxpr) -> dict[str, int]:
     """How often each primitive occurs in a jaxpr and the jaxprs inside it."""
     counts: dict[str, int] = {}
@@ -365,13 +362,10 @@ def primitives(jaxpr) -> dict[str, int]:
     return counts
 
 
-def trace(spec: GANSpec, hparams):
-    state = algorithms.shapes(spec, hparams)
-    return jax.make_jaxpr(gan.step, static_argnums=0)(spec, hparams, state, IMAGES)
-
-
 def test_disabled_options_are_compiled_out():
-    plain = trace(make_spec("adam"), HPARAMS)
+    spec = make_spec("adam")
+    state = algorithms.shapes(spec, HPARAMS)
+    plain = jax.make_jaxpr(gan.step, static_argnums=0)(spec, HPARAMS, state, IMAGES)
     counts = primitives(plain.jaxpr)
     # Forward, two layers each: G twice, D four times (one of which, G's loss on real examples, XLA
     # removes). Backward: D's kernels and hidden units, on real and on fake; for G, D's two layers,
@@ -382,22 +376,6 @@ def test_disabled_options_are_compiled_out():
     # Step and key; four arrays of parameters, their two moments, and Adam's count per player;
     # four traced numbers per optimizer; the probability of augmentation; the data.
     assert len(plain.jaxpr.invars) == 2 + 2 * (3 * 4 + 1) + 2 * 4 + 1 + 1
-
-
-@pytest.mark.parametrize("name", OPTIONAL)
-def test_an_option_adds_one_traced_number(name):
-    spec = off_spec = make_spec()
-    if name.startswith("penalties"):
-        spec = make_spec(penalties=((name.split(".")[1], 1),))
-    elif name == "ada_target":
-        off_spec = make_spec(augment=("flip",))
-        spec = off_spec._replace(adaptive=True)
-    elif name == "consensus":
-        spec, off_spec = make_spec(update="consensus"), make_spec(update="simultaneous")
-    on, off = trace(spec, rates(0.01, 0.02, **{name: 0.1})), trace(off_spec, HPARAMS)
-    averages = {"ema": 4, "ema_half_life": 4, "ada_target": 2}.get(name, 0)  # arrays
-    assert len(on.jaxpr.invars) == len(off.jaxpr.invars) + 1 + averages
-    assert sum(primitives(on.jaxpr).values()) > sum(primitives(off.jaxpr).values())
 
 
 @pytest.mark.slow
@@ -415,22 +393,16 @@ def test_traced_numbers_share_one_compilation():
     assert compilations(make_hparams(dict.fromkeys(traced, 0.2) | {"ema": 0.0})) == size + 1
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"penalties": (("r1", 2),)},
-        {"update": "extragradient", "augment": ("flip",), "adaptive": True},
-    ],
-    ids=str,
-)
-def test_info_names(changes):
-    spec = make_spec(**changes)
+def test_info_names():
+    spec = make_spec(
+        update="extragradient", penalties=(("r1", 2),), augment=("flip",), adaptive=True
+    )
     hparams = rates(0.01, 0.02, ada_target=0.6, **{"penalties.r1.weight": 1.0})
     state = algorithms.shapes(spec, hparams)
     chunk = functools.partial(algorithms.train_chunk, spec)
     _, info = jax.eval_shape(chunk, hparams, state, IMAGES, 1)
-    assert set(info) == {"step", *gan.info_names(spec)}
-    assert ("d_penalty" in info) == bool(spec.penalties)
+    assert info.keys() == {"step", *gan.info_names(spec)}
+    assert {"d_penalty", "augment_probability"} <= info.keys()
 
 
 class ToySpec(NamedTuple):
@@ -438,7 +410,7 @@ class ToySpec(NamedTuple):
     schedules: tuple[Schedule, ...] = ()
 
 
-def test_an_algorithm_is_four_functions(monkeypatch):
+def test_a_toy_algorithm_trains_and_samples(monkeypatch):
     """Gradient descent on |w - mean(x)|^2 / 2."""
 
     def init(spec, hparams, seed, data):
@@ -454,7 +426,7 @@ def test_an_algorithm_is_four_functions(monkeypatch):
     def sample(spec, state, z):
         return z + state.players["w"].params
 
-    toy = algorithms.Algorithm(init, step, sample, lambda spec: ("loss", "w_param_norm"))
+    toy = algorithms.Algorithm(init, step, sample, lambda spec: ("loss", "w_param_norm"), dict)
     monkeypatch.setitem(algorithms.ALGORITHMS, "toy", toy)
     spec, hparams, data = ToySpec(), {"rate": 0.5}, Batch(jnp.float32([[2, 4], [4, 8]]))
     state = algorithms.init(spec, hparams, 0, data)
