@@ -1,6 +1,7 @@
 import pytest
 
 from gan_jax import sweep
+from gan_jax.sweeps import population
 from gan_jax.writers import write_json
 from tests.conftest import assert_one_line_error, call, tiny_config
 
@@ -21,13 +22,15 @@ def files(tmp_path, monkeypatch):
 SWEEP = ("--config=config.json", "--sweep=rates.py")
 
 
-def test_dry_run_prints_the_units_and_writes_nothing(files, monkeypatch, capsys):
+def test_dry_run_prints_units_and_writes_nothing(files, monkeypatch, capsys):
+    monkeypatch.setattr(population, "seconds", lambda configs, _: 60.0 * len(configs))
     before = set(files.rglob("*"))
     metrics = "--config.eval_metrics=parzen"
     assert call(sweep, monkeypatch, *SWEEP, "--seeds=3", "--dry_run", metrics) == 0
     out = capsys.readouterr().out
     assert "members: 12, units: 2" in out
     assert "unit 1: 6 members" in out
+    assert "total: 12 min" in out
     assert set(files.rglob("*")) == before
 
 
