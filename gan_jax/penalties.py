@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-Critic = Callable[[jax.Array], jax.Array]
-Penalty = Callable[[Critic, jax.Array, jax.Array, jax.Array], jax.Array]
+LogitFn = Callable[[jax.Array], jax.Array]  # a critic with its dropout key fixed
+Penalty = Callable[[LogitFn, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
-def _gradients(critic: Critic, x: jax.Array) -> jax.Array:
+def _gradients(critic: LogitFn, x: jax.Array) -> jax.Array:
     """Gradient of each logit with respect to its own example, flattened: (batch, size)."""
     return jax.grad(lambda x: jnp.sum(critic(x)))(x).reshape(x.shape[0], -1)
 
 
-def _unit_norm(critic: Critic, x: jax.Array) -> jax.Array:
+def _unit_norm(critic: LogitFn, x: jax.Array) -> jax.Array:
     """E[(|grad D(x)| - 1)^2]."""
     # The norm is not differentiable at 0, where dead ReLUs put it; there, 0 is a subgradient.
     norms = optax.safe_norm(_gradients(critic, x), 1e-12, axis=1)
@@ -34,7 +34,7 @@ def _uniform(key: jax.Array, x: jax.Array) -> jax.Array:
     return jax.random.uniform(key, (x.shape[0],) + (1,) * (x.ndim - 1))
 
 
-def gradient_penalty(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+def gradient_penalty(critic: LogitFn, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
     """E[(|grad D(x)| - 1)^2] at random points between real and generated examples.
 
     WGAN-GP, Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028, equation 3; weight 10 there.
@@ -42,7 +42,7 @@ def gradient_penalty(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.
     return _unit_norm(critic, fake + _uniform(key, real) * (real - fake))
 
 
-def r1(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+def r1(critic: LogitFn, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
     """E[|grad D(x)|^2] / 2 on real examples.
 
     Mescheder et al. 2018, https://arxiv.org/abs/1801.04406, equation 9; the weight is gamma.
@@ -50,7 +50,7 @@ def r1(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.
     return jnp.mean(jnp.sum(_gradients(critic, real) ** 2, axis=1)) / 2
 
 
-def r2(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+def r2(critic: LogitFn, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
     """E[|grad D(x)|^2] / 2 on generated examples.
 
     Mescheder et al. 2018, https://arxiv.org/abs/1801.04406, equation 10.
@@ -58,7 +58,7 @@ def r2(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.
     return r1(critic, fake, real, key)
 
 
-def dragan(critic: Critic, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+def dragan(critic: LogitFn, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
     """E[(|grad D(x)| - 1)^2] around real examples.
 
     DRAGAN, Kodali et al. 2017, https://arxiv.org/abs/1705.07215. As in the authors' code, the

@@ -81,11 +81,6 @@ def test_each_field_is_traced_static_or_host(name):
 MONOTONE = {"generator.name": "monotone", "z_dim": 1, "prior.name": "normal"}
 
 
-def test_monotone_generator():
-    c = config.replace({}, MONOTONE | {"generator.units": 3})
-    assert config.spec(c, (1,)).generator == Monotone(3, out_shape=(1,))
-
-
 R3GAN = {"generator.name": "r3gan", "generator.widths": (4, 4, 4)}
 
 
@@ -104,14 +99,21 @@ def test_pixels_by_output(changes, shape, low):
     assert config.spec(config.replace({}, changes), shape).pixel_low == low
 
 
-def test_networks_have_the_precision():
-    for kinds in (("mlp", "dcgan"), ("resnet", "mlp"), ("monotone", "mlp")):
-        names = dict(zip(("generator.name", "discriminator.name"), kinds, strict=True))
-        mono = MONOTONE if "monotone" in kinds else {}
-        c = config.replace({}, mono | names | {"precision": "bfloat16"})
-        spec = config.spec(c, (1,) if mono else SHAPE)
-        assert spec.discriminator.dtype == "bfloat16"
-        assert getattr(spec.generator, "dtype", "bfloat16") == "bfloat16"
+@pytest.mark.parametrize(
+    ("generator", "discriminator"), [("mlp", "dcgan"), ("resnet", "mlp"), ("monotone", "mlp")]
+)
+def test_networks_have_the_precision(generator, discriminator):
+    names = {"generator.name": generator, "discriminator.name": discriminator}
+    monotone = generator == "monotone"
+    changes = (MONOTONE | {"generator.units": 3} if monotone else {}) | names
+    spec = config.spec(
+        config.replace({}, changes | {"precision": "bfloat16"}), (1,) if monotone else SHAPE
+    )
+    assert spec.discriminator.dtype == "bfloat16"
+    if monotone:
+        assert spec.generator == Monotone(3, out_shape=(1,))
+    else:
+        assert spec.generator.dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(
