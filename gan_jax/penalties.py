@@ -34,7 +34,9 @@ def _uniform(key: jax.Array, x: jax.Array) -> jax.Array:
     return jax.random.uniform(key, (x.shape[0],) + (1,) * (x.ndim - 1))
 
 
-def gradient_penalty(critic: LogitFn, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+def gradient_penalty(
+    critic: LogitFn, real: jax.Array, fake: jax.Array, key: jax.Array
+) -> jax.Array:
     """E[(|grad D(x)| - 1)^2] at random points between real and generated examples.
 
     WGAN-GP, Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028, equation 3; weight 10 there.

@@ -15,7 +15,7 @@ X = np.random.default_rng(0).uniform(-1, 1, (400, 16, 8, 3)).astype(np.float32)
 CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
 
-def test_flip_mirrors_half():
+def test_flip():
     y = np.asarray(augment.flip(KEY, X))
     mirrored = np.array([np.array_equal(a, b[:, ::-1]) for a, b in zip(y, X, strict=True)])
     np.testing.assert_array_equal(y[~mirrored], X[~mirrored])
@@ -31,7 +31,7 @@ def test_color_by_hand():
     CLOSE(augment.color(KEY, X), mean + (x - mean) * (0.5 + contrast))
 
 
-def test_translation_shifts_and_fills_with_zeros():
+def test_translation():
     found = set()
     for image, shifted in zip(X, np.asarray(augment.translation(KEY, X)), strict=True):
         padded = np.pad(image, ((2, 2), (1, 1), (0, 0)))
@@ -41,7 +41,7 @@ def test_translation_shifts_and_fills_with_zeros():
     assert len(found) == 15  # up to 1/8 of the size
 
 
-def test_cutout_zeroes_a_box_of_half_the_size():
+def test_cutout():
     cut = np.asarray(augment.cutout(KEY, X) == 0).all(axis=3)
     heights, widths = cut.any(axis=2).sum(axis=1), cut.any(axis=1).sum(axis=1)
     np.testing.assert_array_equal(cut.sum(axis=(1, 2)), heights * widths)  # one box each
@@ -51,7 +51,7 @@ def test_cutout_zeroes_a_box_of_half_the_size():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_operations_apply_with_a_probability(probability):
+def test_application_probability(probability):
     for name in AUGMENTATIONS:
         y = np.asarray(augment.augment((name,), probability, KEY, X.reshape(200, 2, 16, 8, 3)))
         changed = (y.reshape(X.shape) != X).any(axis=(1, 2, 3)).mean()
@@ -60,14 +60,14 @@ def test_operations_apply_with_a_probability(probability):
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_gradients_are_those_of_a_linear_map(name):
+def test_linear_gradients(name):
     x, v = jnp.asarray(X[:6]), jnp.asarray(X[6:12])
     y, vjp = jax.vjp(functools.partial(AUGMENTATIONS[name], KEY), x)
     difference = (AUGMENTATIONS[name](KEY, x + v) - y).astype(jnp.float32)
     CLOSE(jnp.vdot(vjp(y)[0], v), jnp.vdot(y, difference), rtol=1e-4)
 
 
-def test_ada_moves_toward_its_target():
+def test_ada_moves_towards_target():
     probability = functools.partial(augment.adapt, target=0.6, batch_size=50)
     CLOSE(probability(0.5, 0.7), 0.5 + 200 / 500_000)
     CLOSE(probability(0.5, 0.5), 0.5 - 200 / 500_000)

@@ -40,7 +40,7 @@ def test_restore_and_keep_the_newest(saved):
         checkpoint.restore(saved, 1, state())
 
 
-def test_keeps_the_best_beside_the_newest(tmp_path):
+def test_keep_the_best_and_the_newest(tmp_path):
     run = write(tmp_path / "run", 1, *((i + 1, {"fid": x}) for i, x in enumerate((5, 6, 2, 3))))
     assert checkpoint.steps(run) == [3, 4]
     writer = checkpoint.Writer(run, keep=1, begin=4)  # another process
@@ -55,7 +55,7 @@ def test_keeps_the_best_beside_the_newest(tmp_path):
     assert checkpoint.steps(run) == [8, 9]
 
 
-def test_best_outlives_checkpoints_without_values(tmp_path):
+def test_best_without_later_values(tmp_path):
     saves = ((1, {"fid": 0.2}), (2, {"fid": 0.5}), (3, None), (4, {}), (5, None))
     run = write(tmp_path / "run", 1, *saves)
     assert checkpoint.steps(run) == [1, 5]
@@ -66,7 +66,7 @@ def test_best_outlives_checkpoints_without_values(tmp_path):
     assert checkpoint.best(write(tmp_path / "equals", 9, *saves), "parzen") == 2  # the first
 
 
-def test_sha256_covers_values_names_dtypes_and_shapes():
+def test_sha256_of_values_and_structure():
     trees = [
         {"a": np.zeros(2, np.float32)},
         {"a": np.array([0, 1e-45], np.float32)},
@@ -87,13 +87,13 @@ def test_sha256_covers_values_names_dtypes_and_shapes():
         (state()._replace(players={}), r"kernel'\] is float32 \(2, 4\), want none"),
     ],
 )
-def test_other_structure_is_a_mismatch_not_damage(like, words, saved, caplog):
+def test_structure_mismatch(like, words, saved, caplog):
     with pytest.raises(InputError, match=f"step_0000003 is of another config: .*{words}"):
         checkpoint.restore_newest(saved, like)
     assert not caplog.text  # nothing was called damaged, and the one before not tried
 
 
-def test_earlier_versions_are_refused_as_such(saved, caplog):
+def test_checkpoints_of_earlier_versions(saved, caplog):
     for path in saved.iterdir():
         (path / "arrays.json").unlink()
         manifest = json.loads((path / "manifest.json").read_text())
@@ -105,7 +105,7 @@ def test_earlier_versions_are_refused_as_such(saved, caplog):
 
 
 @pytest.mark.parametrize("name", ["manifest.ocdbt", "arrays.json", "manifest.json"])
-def test_damage_falls_back_to_the_one_before(name, saved, caplog):
+def test_fallback_from_damage(name, saved, caplog):
     def damage(step: int) -> None:
         path = saved / f"step_{step:07}" / name
         path.write_bytes(path.read_bytes()[:-1])
@@ -119,7 +119,7 @@ def test_damage_falls_back_to_the_one_before(name, saved, caplog):
     assert checkpoint.steps(saved) == [2, 3]
 
 
-def test_renamed_checkpoints_are_passed_over(saved, caplog):
+def test_renamed_checkpoints_are_skipped(saved, caplog):
     (saved / "step_0000003").rename(saved / "step_0000009")
     assert checkpoint.restore_newest(saved, state()).step == 2
     assert "step_0000009 is damaged" in caplog.text
@@ -127,7 +127,7 @@ def test_renamed_checkpoints_are_passed_over(saved, caplog):
     assert checkpoint.steps(saved) == [2]
 
 
-def test_a_removed_directory_is_not_recreated(saved):
+def test_removed_directory_is_not_recreated(saved):
     writer = checkpoint.Writer(saved, keep=2, begin=3)
     shutil.rmtree(saved)
     writer.save(4, state(4))
@@ -136,7 +136,7 @@ def test_a_removed_directory_is_not_recreated(saved):
     assert not saved.exists()
 
 
-def test_pickled_objects_are_refused(saved, monkeypatch):
+def test_pickles_are_refused(saved, monkeypatch):
     """Also if someone has forged the hashes: nothing is unpickled."""
     evil = b"cos\nmkdir\n(S'evil'\ntR."
     monkeypatch.chdir(saved)

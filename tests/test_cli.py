@@ -40,14 +40,14 @@ def test_status_and_error(body, status, err):
     assert (done.returncode, done.stderr.decode()) == (status, err)
 
 
-def test_a_bug_is_not_hidden():
+def test_traceback_of_a_bug():
     done = run("raise RuntimeError('a bug')")
     assert done.returncode == 1
     assert b"Traceback" in done.stderr
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&- 2>&-", "2>&-", ">&-"])
-def test_closed_streams_are_discarded(closed, tmp_path):
+def test_closed_streams(closed, tmp_path):
     """No file opened later becomes stderr, where libraries and child processes write."""
     body = (
         "file = open('out', 'w')\n"
@@ -69,7 +69,7 @@ def test_closed_streams_are_discarded(closed, tmp_path):
         ("{} | true; exit ${{PIPESTATUS[0]}}", "Broken pipe"),
     ],
 )
-def test_a_broken_stdout_is_one_line(shell, words):
+def test_broken_stdout(shell, words):
     done = run("import time\n while True: print('a'); time.sleep(0.01)", shell)
     assert done.returncode == 1
     assert done.stderr.decode().startswith("error: ")
@@ -77,11 +77,11 @@ def test_a_broken_stdout_is_one_line(shell, words):
     assert words in done.stderr.decode()
 
 
-def test_a_broken_stderr_keeps_the_status():
+def test_broken_stderr_keeps_status():
     assert run("raise errors.InputError('a')", "{} 2> /dev/full; exit $?").returncode == 2
 
 
-def test_names_that_are_not_utf8_are_one_line(tmp_path):
+def test_names_not_in_utf8(tmp_path):
     shell = "{} $'--workdir=run\\xff'"
     expected = b"error: '--workdir=run\\udcff' is not valid UTF-8: rename it\n"
     done = run("return 0", shell)

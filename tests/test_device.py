@@ -8,7 +8,7 @@ from gan_jax import device
 from gan_jax.errors import InputError
 
 
-def test_deterministic_operations_are_switched_on(monkeypatch):
+def test_deterministic_operations(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=nowhere")
     device.setup("auto", deterministic=False)
     assert "deterministic" not in os.environ["XLA_FLAGS"]
@@ -18,7 +18,7 @@ def test_deterministic_operations_are_switched_on(monkeypatch):
         assert os.environ["XLA_FLAGS"] == expected
 
 
-def test_options_that_change_results_are_pinned():
+def test_pinned_options():
     device.setup("auto", deterministic=False)
     before = dict(jax.config.values)
     for name, value in (
@@ -35,13 +35,13 @@ def test_options_that_change_results_are_pinned():
         assert jax.config.values == before
 
 
-def test_a_missing_accelerator_is_refused():
+def test_missing_accelerator():
     with pytest.raises(InputError, match=f"this machine has: {jax.default_backend()}"):
         device.setup("tpu", deterministic=False)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend"), AssertionError()])
-def test_jax_platforms_without_a_device_is_refused(error, monkeypatch):
+def test_jax_platforms_without_device(error, monkeypatch):
     def fail():
         raise error
 
@@ -50,12 +50,12 @@ def test_jax_platforms_without_a_device_is_refused(error, monkeypatch):
         device.setup("auto", deterministic=False)
 
 
-def test_a_cache_that_is_not_utf8_is_refused():
+def test_cache_name_not_in_utf8():
     with pytest.raises(InputError, match=r"'/cache\\udcff' is not valid UTF-8"):
         device.setup("auto", deterministic=False, cache=pathlib.Path("/cache\udcff"))
 
 
-def test_what_exceeds_memory_is_refused():
+def test_samples_beyond_memory():
     device.check_samples(5, 1000)
     with pytest.raises(
         InputError, match=r"=5 takes about 120,000,000,000.0 GB of memory; [\d.]+ GB"

@@ -52,7 +52,7 @@ def test_stream_keys_are_unique():
 
 
 @pytest.mark.parametrize("stream", [Stream.BATCH, Stream.BATCH_G])
-def test_minibatches_visit_each_example_once_per_epoch(stream):
+def test_epochs_of_minibatches(stream):
     data = Batch(jnp.arange(20.0)[:, None], jnp.arange(20) * 10)
     batch = jax.jit(functools.partial(draws.minibatch, 8, ROOT_KEY, data, stream=stream))
     batches = [batch(number) for number in range(5)]
@@ -64,7 +64,7 @@ def test_minibatches_visit_each_example_once_per_epoch(stream):
         assert np.any(draws.minibatch(8, ROOT_KEY, data, 0).x != batches[0].x)
 
 
-def test_minibatch_scales_uint8_only():
+def test_minibatch_scales_only_uint8():
     pixels = np.arange(40, dtype=np.uint8).reshape(20, 2)
     scaled, plain = (
         draws.minibatch(8, ROOT_KEY, Batch(jnp.asarray(x)), 3) for x in (pixels, np.float32(pixels))

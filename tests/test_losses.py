@@ -94,7 +94,7 @@ LOGITS = np.array([-1e4, -100.0, -30.0, -1.0, 0.0, 0.5, 30.0, 100.0, 1e4])
 
 
 @pytest.mark.parametrize("name", CROSS_ENTROPY)
-def test_cross_entropies_are_exact_at_any_logit(name):
+def test_accurate_cross_entropies(name):
     sign = {"minimax": -1, "non_saturating": 1}[name]
     for logit in LOGITS:
         real, fake = jnp.float32([-logit]), jnp.float32([logit])
@@ -114,7 +114,7 @@ def test_finite_at_confident_logits(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_batch_coupled_losses_are_not_means(name):
+def test_batch_coupled_losses(name):
     real, fake = jnp.array([0.3, -1.2, 2.0]), jnp.array([0.7, 2.1])
     pairs = jnp.repeat(real, 2), jnp.tile(fake, 3)
     for term in LOSSES[name][:2]:
@@ -125,6 +125,6 @@ def test_batch_coupled_losses_are_not_means(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_only_cross_entropies_report_probabilities(name):
+def test_reported_outputs(name):
     expected = S(2.0) if name in CROSS_ENTROPY else 2.0
     np.testing.assert_allclose(LOSSES[name].output(jnp.float32(2.0)), expected, rtol=1e-6)

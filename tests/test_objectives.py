@@ -103,7 +103,7 @@ def test_g_loss_sees_noise_on_real_examples():
     CLOSE(g - d, gap, rtol=1e-4)
 
 
-def test_packs_are_single_inputs():
+def test_packing():
     w = jnp.array([1.0, -2.0, 0.5, 0.3, 1.5, -1.0])
 
     def critic(batch, key):
@@ -119,7 +119,7 @@ def test_packs_are_single_inputs():
     CLOSE(g, -terms.fake_logits.mean())
 
 
-def test_both_losses_use_the_same_dropout_on_fakes():
+def test_same_dropout_on_fakes_in_both_losses():
     def critic(batch, key):
         return jax.random.normal(key, (BATCH,)), None
 
@@ -141,7 +141,7 @@ def test_penalties_add_up_by_weight():
     CLOSE(g, -np.mean(REAL.x @ W))  # which has no penalty
 
 
-def test_lazy_penalty_keeps_its_mean():
+def test_mean_of_lazy_penalty():
     spec, hparams = Spec(penalties=(("r2", 3),)), make_hparams(WEIGHTS)
     found = [evaluate(spec, hparams, REAL, REAL, step)[:2] for step in range(6)]
     # Due when the number of the iteration, one more than those completed, is a multiple of 3.
@@ -149,7 +149,7 @@ def test_lazy_penalty_keeps_its_mean():
     CLOSE([grad for _, grad in found], [0 * W, 0 * W, 3 * 2 * W] * 2)
 
 
-def test_penalties_are_at_the_critics_input():
+def test_penalties_at_critic_input():
     # The gradient of |x|^2 / 2 is x: R1 is half the mean square norm of what the critic sees.
     def critic(batch, key):
         return jnp.sum(batch.x.reshape(len(batch.x), -1) ** 2, axis=1) / 2, None
@@ -161,7 +161,7 @@ def test_penalties_are_at_the_critics_input():
     assert terms.penalty > 6  # 2 * 3 * (1 + 2^2) / 2 = 15 with noise, 3 without
 
 
-def test_penalties_have_dropout_of_their_own():
+def test_independent_dropout_in_penalties():
     def critic(batch, key):
         return jnp.sum(batch.x, axis=1) * jax.random.normal(key), None
 

@@ -65,7 +65,7 @@ def points_of(name: str, real: jax.Array, fake: jax.Array, key: jax.Array = KEY)
     return points
 
 
-def test_r1_is_at_real_and_r2_at_fake_examples():
+def test_r1_on_real_and_r2_on_fake_examples():
     np.testing.assert_array_equal(points_of("r1", REAL, FAKE), REAL)
     np.testing.assert_array_equal(points_of("r2", REAL, FAKE), FAKE)
 

@@ -120,7 +120,7 @@ FEATURES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", FEATURES, ids=lambda changes: ",".join(map(str, changes)))
-def test_every_option_is_bitwise_identical_and_resumes(changes, tmp_path):
+def test_bitwise_resume_with_every_option(changes, tmp_path):
     pair = [configs(**changes)[0], configs(**changes)[2]]
     members = population.create(pair, DATASET)
     states, _ = population.train_chunk(members, population.init(members), 0, 3, np.ones(2, bool))

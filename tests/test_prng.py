@@ -34,14 +34,14 @@ DRAWS = {
 
 
 @pytest.mark.parametrize("name", DRAWS)
-def test_bits_are_those_of_jax(name):
+def test_bits_match_jax(name):
     draw = jax.jit(DRAWS[name])
     for seed in (0, 2**32 - 1):
         keys = (jax.random.key(seed, impl=impl) for impl in (prng.IMPL, "threefry2x32"))
         np.testing.assert_array_equal(*map(draw, keys), strict=True)
 
 
-def test_64_bits_are_those_of_jax():
+def test_64_bits_match_jax():
     with jax.enable_x64(True):
         keys = (jax.random.key(3, impl=impl) for impl in (prng.IMPL, "threefry2x32"))
         ours, theirs = (jax.random.bits(key, (5,), "uint64") for key in keys)

@@ -6,7 +6,7 @@ import pytest
 from gan_jax import provenance
 
 
-def test_cores_are_those_that_xla_uses(monkeypatch):
+def test_cores_available_to_xla(monkeypatch):
     monkeypatch.delenv("NPROC", raising=False)
     allowed = os.sched_getaffinity(0)
     assert provenance.cores() == len(allowed)
@@ -19,7 +19,7 @@ def test_cores_are_those_that_xla_uses(monkeypatch):
     assert provenance.cores() == 7
 
 
-def test_variables_are_recorded_unless_neutral(monkeypatch):
+def test_recorded_environment_variables(monkeypatch):
     before = provenance.provenance()
     for name, value in {
         "JAX_ENABLE_X64": "1",  # pinned
@@ -36,7 +36,7 @@ def test_variables_are_recorded_unless_neutral(monkeypatch):
     ]
 
 
-def test_differences_are_named():
+def test_differences():
     old = {"cores": 2, "versions": {"jax": "1", "numpy": "2"}, "status": "running"}
     new = {"cores": 1, "versions": {"jax": "1", "numpy": "3"}, "status": "finished"}
     assert provenance.differences(old, new) == ["versions.numpy 2 -> 3", "cores 2 -> 1"]
@@ -52,7 +52,7 @@ def test_differences_are_named():
     assert provenance.differences(a, b) == ["git_commit a -> b"]
 
 
-def test_source_sha256_covers_code_but_not_configs(tmp_path, monkeypatch):
+def test_source_sha256_of_code_only(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "_PACKAGE", tmp_path)
     hashes = []
     for name in ("a.py", "b/a.py", "b/weights.npz", "b/c.txt", "configs/mnist.py"):
@@ -96,7 +96,7 @@ OLD = {"status": "interrupted", "cores": 3, "earlier": SEGMENTS}
         (OLD, 12, 4, "cores 3 -> 4", [*SEGMENTS, {"cores": 3, "until": 12}]),
     ],
 )
-def test_resume_names_the_environment_before(old, begin, cores, warning, kept, caplog):
+def test_earlier_environments(old, begin, cores, warning, kept, caplog):
     assert provenance.earlier(old, {"cores": cores}, begin) == kept
     expected = f"resuming in another environment: {warning}; the bytes may differ"
     assert caplog.messages == ([expected] if warning else [])

@@ -38,7 +38,7 @@ def copy(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copy")
 
 
-def test_a_run_is_reproduced(finished, capsys):
+def test_identical_run(finished, capsys):
     before = contents(finished)
     assert reproduce.reproduce(finished) == 0
     expected = "identical: 7 lines of metrics, 3 sample grids, params_sha256"
@@ -65,7 +65,7 @@ def test_first_difference_and_environment(copy, capsys, monkeypatch):
     assert "the environment differs in versions.jax 0.0.1 ->" in out
 
 
-def test_parameters_and_pictures_are_compared(copy, capsys):
+def test_changed_parameters_and_pictures(copy, capsys):
     record = workdir.read_json(copy / "run.json")
     write_json(copy / "run.json", record | {"params_sha256": 64 * "0"})
     assert reproduce.reproduce(copy) == 1
@@ -77,7 +77,7 @@ def test_parameters_and_pictures_are_compared(copy, capsys):
     assert "differs first at samples/step_0000012.png" in capsys.readouterr().out
 
 
-def test_inconsistent_records_are_refused(copy):
+def test_inconsistent_records(copy):
     lines = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
     for kept, message in (([], "no metrics yet"), (lines[:-1], "disagree on the last step")):
         (copy / "metrics.jsonl").write_text("".join(kept))
@@ -85,7 +85,7 @@ def test_inconsistent_records_are_refused(copy):
             reproduce.reproduce(copy)
 
 
-def test_metrics_every_may_have_changed(copy, capsys):
+def test_changed_metrics_every(copy, capsys):
     config = tiny_config()
     config.metrics_every, config.num_steps = 3, 18
     train.run(config, copy, "digits")
@@ -95,7 +95,7 @@ def test_metrics_every_may_have_changed(copy, capsys):
     assert "identical: 9 lines" in capsys.readouterr().out
 
 
-def test_moved_data_are_explained(copy):
+def test_moved_data(copy):
     fields = workdir.read_json(copy / "config.json") | {"dataset": "npz:gone.npz"}
     write_json(copy / "config.json", fields)
     with pytest.raises(InputError, match=r"gone\.npz: .* resume .* --config\.dataset=npz:NEW"):

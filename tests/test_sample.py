@@ -35,7 +35,7 @@ def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, monkeypatch, 
     assert "exists" in capsys.readouterr().err
 
 
-def test_parallel_points_are_interpolated_linearly():
+def test_linear_interpolation_of_parallel_points():
     z = np.array([[[2.0]], [[-1.0]]])
     walk = sample.interpolate(z, 4, "normal")
     np.testing.assert_allclose(walk[0, :, 0], [2, 1, 0, -1], atol=1e-6)
@@ -66,7 +66,7 @@ def test_interpolation_keeps_ends_and_norms():
         (["--workdir=WORKDIR", "--out=x.png", "--config.k=3"], "unrecognized"),
     ],
 )
-def test_mistakes_are_one_line(arguments, words, finished, capfd, monkeypatch, tmp_path):
+def test_one_line_errors(arguments, words, finished, capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     arguments = [a.replace("WORKDIR", str(finished)) for a in arguments]
     assert call(sample, monkeypatch, *arguments) == 2

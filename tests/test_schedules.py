@@ -54,13 +54,7 @@ def test_from_zero_to_zero_stays_zero(kind):
     assert value(Schedule("o.rate", kind, 0.0, 100), 0.0, 50) == 0
 
 
-def test_starts_and_steps_are_traced():
-    value.clear_cache()
-    assert len({float(value(COSINE, start, step)) for start in (1.0, 2.0) for step in (3, 4)}) == 4
-    assert value._cache_size() == 1
-
-
-def test_several_fields_move_apart():
+def test_several_fields():
     both = (LINEAR, Schedule("own", "linear", 1.0, 10))
     new = schedules.at(both, {"o": {"rate": 0.1}, "own": 2.0}, 5)
     np.testing.assert_allclose([new["o"]["rate"], new["own"]], [0.0955, 1.5])

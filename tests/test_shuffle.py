@@ -49,17 +49,17 @@ def test_orders_of_four_are_uniform():
 
 
 @pytest.mark.parametrize(("batch_size", "n"), [(1, 1), (4, 10), (10, 10), (2, 101)])
-def test_every_epoch_visits_each_example_once(batch_size, n):
+def test_epochs_are_permutations(batch_size, n):
     # Minibatches that do not divide the data set straddle epochs.
     for epoch in stream(batch_size, n, 5 * n).reshape(5, n):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(n))
 
 
-def test_batch_size_does_not_change_the_stream():
+def test_stream_ignores_batch_size():
     np.testing.assert_array_equal(stream(4, 10, 50), stream(10, 10, 50))
 
 
-def test_epochs_and_keys_have_different_orders():
+def test_epochs_and_keys_differ():
     seen = {tuple(epoch) for epoch in stream(10, 10, 200).reshape(20, 10)}
     seen |= {tuple(indices(10, 10)(jax.random.key(s), 0).tolist()) for s in range(1, 21)}
     assert len(seen) == 40

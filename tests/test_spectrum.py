@@ -49,7 +49,7 @@ def test_bilinear_game_only_rotates(update):
 
 
 @pytest.mark.parametrize("interval", [1, 4])
-def test_r1_makes_the_bilinear_game_contract(interval):
+def test_r1_contracts_bilinear_game(interval):
     # R1 with weight a adds a w to the gradient by w: lambda^2 - a lambda + 1 = 0.
     found = eigenvalues(linear(penalties=(("r1", interval),)), {"penalties.r1.weight": 0.5})
     expected = np.roots([1, -0.5, 1])
@@ -58,7 +58,7 @@ def test_r1_makes_the_bilinear_game_contract(interval):
     np.testing.assert_allclose(found[2:-2], 0, atol=1e-6)
 
 
-def test_large_networks_are_refused():
+def test_large_networks():
     with pytest.raises(InputError, match="the players have 40999 parameters"):
         eigenvalues(linear(generator=MLP((200, 198), (2,), "linear", "linear", "normal", 1.0)))
 

@@ -22,7 +22,7 @@ def files(tmp_path, monkeypatch):
 SWEEP = ("--config=config.json", "--sweep=rates.py")
 
 
-def test_dry_run_prints_units_and_writes_nothing(files, monkeypatch, capsys):
+def test_dry_run_writes_nothing(files, monkeypatch, capsys):
     monkeypatch.setattr(population, "seconds", lambda configs, _: 60.0 * len(configs))
     before = set(files.rglob("*"))
     metrics = "--config.eval_metrics=parzen"
@@ -54,7 +54,7 @@ def test_dry_run_prints_units_and_writes_nothing(files, monkeypatch, capsys):
         (["--rerun=0", "--workdir=none"], "not the directory of a run"),
     ],
 )
-def test_mistakes_are_one_line(arguments, message, files, monkeypatch, capfd):
+def test_one_line_errors(arguments, message, files, monkeypatch, capfd):
     before = set(files.rglob("*"))
     assert call(sweep, monkeypatch, *arguments) == 2
     assert_one_line_error(capfd.readouterr().err, message)

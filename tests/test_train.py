@@ -68,7 +68,7 @@ def finished(tmp_path_factory):
     return directory, out.getvalue().splitlines()
 
 
-def test_a_run_leaves_its_files(tiny, finished):
+def test_files_of_a_run(tiny, finished):
     directory, printed = finished
     assert workdir.read_config(directory) == tiny
     record = workdir.read_json(directory / "run.json")
@@ -109,7 +109,7 @@ def test_sample_grids_share_one_noise(tiny, finished):
     assert np.any(other != images)
 
 
-def test_a_run_depends_on_its_seed_only(tiny, finished, tmp_path, monkeypatch):
+def test_bytes_depend_on_seed_only(tiny, finished, tmp_path, monkeypatch):
     """Neither on what is written nor on how chunks are cut."""
     directory, _ = finished
     train.run(tiny, tmp_path / "again", "digits")
@@ -134,7 +134,7 @@ def test_missing_pictures_are_redrawn(tiny, finished, tmp_path):
         before = after
 
 
-def test_pictures_are_not_redrawn_over_other_data(tiny, tmp_path):
+def test_changed_data_prevent_redrawing(tiny, tmp_path):
     rng = np.random.default_rng(0)
     c = config.replace(
         tiny, {"dataset": f"npy:{tmp_path}/points.npy", "generator.output": "linear"}
@@ -150,7 +150,7 @@ def test_pictures_are_not_redrawn_over_other_data(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("step", [3, 4])  # nothing else is due at 3
-def test_a_signal_saves_the_current_state(step, tiny, finished, tmp_path, monkeypatch, capsys):
+def test_signal_saves_current_state(step, tiny, finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         iteration = itertools.count(1)
@@ -170,7 +170,7 @@ def test_a_signal_saves_the_current_state(step, tiny, finished, tmp_path, monkey
     assert (files(tmp_path), sha(tmp_path)) == (files(finished[0]), sha(finished[0]))
 
 
-def test_speed_is_of_the_chunks_after_the_first(tiny, tmp_path, monkeypatch, capsys):
+def test_speed_excludes_first_chunk(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)  # twelve chunks, of half a second each
     ticks = itertools.count(0, 0.5)
     clock = types.SimpleNamespace(time=lambda: next(ticks), perf_counter=time.perf_counter)
@@ -203,7 +203,7 @@ def test_divergence_keeps_finite_checkpoints(tiny, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["d_loss", "g_grad_norm", "d_param_norm"])
-def test_any_non_finite_quantity_is_divergence(name, tiny, tmp_path, monkeypatch):
+def test_divergence_of_any_quantity(name, tiny, tmp_path, monkeypatch):
     original = population.train_chunk
 
     def overflow(*arguments):
@@ -215,7 +215,7 @@ def test_any_non_finite_quantity_is_divergence(name, tiny, tmp_path, monkeypatch
     assert workdir.read_json(tmp_path / "run.json")["diverged"] == {"step": 1, "in": name}
 
 
-def test_non_finite_samples_are_divergence(tiny, tmp_path, monkeypatch):
+def test_divergence_of_samples(tiny, tmp_path, monkeypatch):
     c = config.replace(tiny, {"eval_every": 4, "eval_num": 10, "eval_metrics": ("parzen",)})
     original = train.evaluation_samples
     monkeypatch.setattr(train, "evaluation_samples", lambda *x: original(*x) * np.nan)
@@ -227,7 +227,7 @@ def test_non_finite_samples_are_divergence(tiny, tmp_path, monkeypatch):
 # Data and outputs
 
 
-def test_points_beyond_sigmoid_are_refused(tiny, tmp_path):
+def test_data_errors_before_training(tiny, tmp_path):
     for value in (1.5, -0.1):
         np.save(tmp_path / "points.npy", np.full((20, 2), value, np.float32))
         c = config.replace(tiny, {"dataset": f"npy:{tmp_path}/points.npy"})
@@ -238,14 +238,14 @@ def test_points_beyond_sigmoid_are_refused(tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_tensorboard_has_scalars_and_pictures(tiny, tmp_path):
+def test_tensorboard(tiny, tmp_path):
     train.run(config.replace(tiny, {"tensorboard": True, "num_steps": 2}), tmp_path, "digits")
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"d_loss" in events.read_bytes()
     assert b"samples" in events.read_bytes()
 
 
-def test_a_longer_run_extends_a_shorter_one(tiny, finished, tmp_path):
+def test_longer_run_extends_shorter_one(tiny, finished, tmp_path):
     train.run(config.replace(tiny, {"num_steps": 7}), tmp_path, "digits")
     metrics = tmp_path / "metrics.jsonl"
     intact = metrics.read_bytes()

@@ -59,7 +59,7 @@ def trained(update: str, steps: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", FACTORS)
-def test_distance_changes_by_the_eigenvalue(name):
+def test_convergence_rates(name):
     distances = trained(name, 12)
     np.testing.assert_allclose(distances[1:] / distances[:-1], FACTORS[name], rtol=1e-4)
 

@@ -38,7 +38,7 @@ def test_holds_finished(tiny, finished):
 
 
 @pytest.mark.parametrize("dataset", ["folder:new", "npz:new.npz", "npy:new.npy"])
-def test_moved_data_are_known_by_their_hash(dataset, tiny, finished):
+def test_moved_data_known_by_hash(dataset, tiny, finished):
     with pytest.raises(InputError, match="folder:old has changed since"):
         workdir.holds_finished(finished, tiny, sha256="2")
     tiny.dataset = dataset
@@ -62,7 +62,7 @@ def test_moved_data_are_known_by_their_hash(dataset, tiny, finished):
         ({"num_steps": 11}, r"num_steps \(12 -> 11\)"),
     ],
 )
-def test_other_configs_are_refused(changes, words, tiny, finished):
+def test_other_configs(changes, words, tiny, finished):
     with pytest.raises(InputError, match=words):
         workdir.holds_finished(finished, config.replace(tiny, changes))
     write_json(finished / "config.json", config.replace(tiny, {"dataset": "digits"}).to_dict())
@@ -80,7 +80,7 @@ def test_other_configs_are_refused(changes, words, tiny, finished):
         ({"dataset": {"shape": [9, 8, 8, 1]}}, "no checkpoint yet"),
     ],
 )
-def test_load_refuses_what_is_not_a_run(record, words, finished):
+def test_load_without_a_run(record, words, finished):
     (finished / "run.json").unlink()
     if record is not None:
         write_json(finished / "run.json", record)
@@ -98,7 +98,7 @@ def test_new_runs_are_numbered(tmp_path, monkeypatch):
         workdir.next_run("b")
 
 
-def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
+def test_lock_names_its_holder(tmp_path):
     code = (
         "import pathlib, sys, time; from gan_jax import workdir\n"
         "with workdir.lock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -123,7 +123,7 @@ def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
         pass
 
 
-def test_errors_of_the_machine_say_how_to_resume(tmp_path):
+def test_errors_tell_how_to_resume(tmp_path):
     with pytest.raises(OSError, match=r"^full \(what was saved is intact"), workdir.lock(tmp_path):
         raise OSError("full")
     nowhere = pathlib.Path("/proc/x")

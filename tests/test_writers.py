@@ -6,7 +6,7 @@ from gan_jax import writers
 from gan_jax.errors import InputError
 
 
-def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
+def test_failed_write_keeps_old_content(tmp_path, monkeypatch):
     path = tmp_path / "a"
     writers.write_whole(path, b"old")
 
@@ -20,7 +20,7 @@ def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-def test_json_has_null_for_what_is_not_finite(tmp_path):
+def test_json_null_for_non_finite_values(tmp_path):
     writers.write_json(tmp_path / "a.json", {"a": [1.5, float("nan")], "b": {"c": -float("inf")}})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1.5, None], "b": {"c": None}}
 
@@ -38,7 +38,7 @@ def test_metrics_need_only_a_step(tmp_path):
 
 
 @pytest.mark.parametrize(("keep_begin", "kept"), [(False, [1]), (True, [1, 2])])
-def test_metrics_past_the_step_are_dropped(keep_begin, kept, tmp_path):
+def test_metrics_after_the_step_are_dropped(keep_begin, kept, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     files = writers.Files(tmp_path, 2, keep_begin)
     files.scalars(4, {"step": 4})

@@ -178,7 +178,7 @@ def test_training_follows_algorithm_1(spec):
 @pytest.mark.parametrize(
     "update", ["simultaneous", pytest.param("alternating", marks=pytest.mark.slow)]
 )
-def test_iteration_is_made_of_steps(update):
+def test_iteration_composes_steps(update):
     """Every draw of a step matters: a relativistic loss and dropout."""
     k = 1 if update == "simultaneous" else 2
     spec = make_spec(
@@ -339,7 +339,7 @@ def test_generation_in_blocks(monkeypatch):
     CLOSE(algorithms.generate(make_spec(), state, Z), whole)
 
 
-def test_players_start_from_different_draws():
+def test_players_start_differently():
     twin = MLP((5,), (3,), "relu", "linear", "uniform", 1.0)
     state = algorithms.init(
         make_spec(generator=twin, discriminator=twin), HPARAMS, 0, Batch(jnp.zeros((1, 3)))
@@ -362,7 +362,7 @@ def primitives(jaxpr) -> dict[str, int]:
     return counts
 
 
-def test_disabled_options_are_compiled_out():
+def test_disabled_options_compile_out():
     spec = make_spec("adam")
     state = algorithms.shapes(spec, HPARAMS)
     plain = jax.make_jaxpr(gan.step, static_argnums=0)(spec, HPARAMS, state, IMAGES)
@@ -379,7 +379,7 @@ def test_disabled_options_are_compiled_out():
 
 
 @pytest.mark.slow
-def test_traced_numbers_share_one_compilation():
+def test_one_compilation_for_all_traced_values():
     def compilations(hparams, seed: int = 0, num_steps: int = 1) -> int:
         spec = make_spec(z_dim=2, penalties=(("r1", 1),))  # of no other test
         state = algorithms.init(spec, hparams, seed, IMAGES)
@@ -410,7 +410,7 @@ class ToySpec(NamedTuple):
     schedules: tuple[Schedule, ...] = ()
 
 
-def test_a_toy_algorithm_trains_and_samples(monkeypatch):
+def test_toy_algorithm(monkeypatch):
     """Gradient descent on |w - mean(x)|^2 / 2."""
 
     def init(spec, hparams, seed, data):
@@ -441,7 +441,7 @@ def test_a_toy_algorithm_trains_and_samples(monkeypatch):
 # Divergence
 
 
-def test_info_freezes_at_first_non_finite_iteration():
+def test_info_freezes_when_not_finite():
     # With a quadratic loss, linear players at an absurd learning rate soon outgrow float32.
     spec, start = linear_game(loss="least_squares", k=3)
     data, hparams, state = DRAWN[0], rates(1.0, 1.0), start
@@ -460,7 +460,7 @@ def test_info_freezes_at_first_non_finite_iteration():
 
 
 @pytest.mark.parametrize("player", ["d", "g"])
-def test_nan_parameters_are_reported(player):
+def test_nan_parameters(player):
     spec = GAMES[0]
     state = algorithms.init(spec, HPARAMS, 0, IMAGES)
     state, _ = algorithms.train_chunk(spec, HPARAMS, state, IMAGES, 2)

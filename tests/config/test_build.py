@@ -13,7 +13,7 @@ from gan_jax.spec import Prior, Schedule
 SHAPE = (8, 8, 1)
 
 
-def test_spec_has_every_static_field():
+def test_spec_fields():
     same = {"loss": "hinge", "k": 2, "update": "unrolled", "unrolled_steps": 3, "z_dim": 5}
     same |= {"algorithm": "gan", "batch_size": 6, "pack": 3}
     c = config.replace(
@@ -46,7 +46,7 @@ def test_spec_has_every_static_field():
     }
 
 
-def test_hparams_has_every_traced_field():
+def test_hparams_fields():
     default = config.flatten(config.hparams(config.default()))
     assert set(default) == {name for name, field in COMMON.items() if field.traced}
     off = {name for name, value in default.items() if value is None}
@@ -60,7 +60,7 @@ def test_hparams_has_every_traced_field():
 
 
 @pytest.mark.parametrize("name", COMMON)
-def test_each_field_is_traced_static_or_host(name):
+def test_traced_static_and_host_fields(name):
     field, c = COMMON[name], config.default()
     if field.rule.kind not in (int, float):
         return
@@ -102,7 +102,7 @@ def test_pixels_by_output(changes, shape, low):
 @pytest.mark.parametrize(
     ("generator", "discriminator"), [("mlp", "dcgan"), ("resnet", "mlp"), ("monotone", "mlp")]
 )
-def test_networks_have_the_precision(generator, discriminator):
+def test_precision_of_networks(generator, discriminator):
     names = {"generator.name": generator, "discriminator.name": discriminator}
     monotone = generator == "monotone"
     changes = (MONOTONE | {"generator.units": 3} if monotone else {}) | names

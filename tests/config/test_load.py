@@ -16,7 +16,7 @@ OURS = "from ml_collections import ConfigDict\nfrom configs import mnist\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_configs_load_by_path_name_and_json(name, tmp_path, monkeypatch):
+def test_load_by_path_name_and_json(name, tmp_path, monkeypatch):
     c = config.load(str(ROOT / f"configs/{name}.py"))
     monkeypatch.chdir(tmp_path)  # where other things have the same names
     (tmp_path / name).touch()
@@ -27,7 +27,7 @@ def test_configs_load_by_path_name_and_json(name, tmp_path, monkeypatch):
     assert config.differences(c, config.load("config.json")) == {}
 
 
-def test_config_json_of_an_earlier_version():
+def test_earlier_config_json():
     # As written in 2025, before generators had kinds; the config has not changed since.
     path = pathlib.Path(__file__).with_name("earlier_goodfellow2014.json")
     expected = config.load("goodfellow2014")
@@ -38,7 +38,7 @@ def test_config_json_of_an_earlier_version():
 
 
 @pytest.mark.parametrize(("widths", "units"), [({}, 128), ({"widths": [7, 7]}, 7)])
-def test_earlier_monotone_generators_load(widths, units):
+def test_earlier_monotone_generators(widths, units):
     old = {"dataset": "gaussian1d", "z_dim": 1, "prior": {"name": "normal"}}
     c = config.override(old | {"generator": {"monotone": True, **widths}}, [])
     assert c.generator.to_dict() == {"name": "monotone", "units": units}
@@ -46,7 +46,7 @@ def test_earlier_monotone_generators_load(widths, units):
         config.override({"generator": {"monotone": True, "widths": []}}, [])
 
 
-def test_earlier_schedules_load():
+def test_earlier_schedules():
     old = {
         "d_optimizer": {"schedule": "cosine"},
         "g_optimizer": {"schedule": "linear", "end_learning_rate": 1e-4, "decay_steps": 9},
@@ -59,7 +59,7 @@ def test_earlier_schedules_load():
     )
 
 
-def test_own_file_imports_ours_of_the_same_name(tmp_path):
+def test_user_config_imports_packaged_config(tmp_path):
     before = dict(sys.modules)
     (tmp_path / "helper.py").write_text("Z_DIM = 7\n")
     file = tmp_path / "mnist.py"
@@ -113,7 +113,7 @@ def test_unknown_names(tmp_path, monkeypatch):
             config.load(name)
 
 
-def test_sweeps_are_found_by_name(tmp_path, monkeypatch):
+def test_sweeps_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = str(ROOT / "configs/sweeps/losses.py")
     settings = config.call("--sweep", "losses", "get_sweep")
@@ -122,7 +122,7 @@ def test_sweeps_are_found_by_name(tmp_path, monkeypatch):
         config.call("--sweep", "mnist", "get_sweep")
 
 
-def test_settings_are_parsed_by_type(tiny):
+def test_settings_parsed_by_type(tiny):
     settings = {
         "k": ("3", 3),
         "loss": ("minimax", "minimax"),
@@ -146,7 +146,7 @@ def test_settings_are_parsed_by_type(tiny):
             config.override(tiny, [setting])
 
 
-def test_another_kind_starts_from_its_defaults(tiny):
+def test_new_kind_has_its_defaults(tiny):
     changes = ["--config.z_dim=1", "--config.prior.name=normal", "--config.generator.units=9"]
     c = config.override(tiny, ["--config.generator.name=monotone", *changes])
     assert c.generator.to_dict() == {"name": "monotone", "units": 9}

@@ -15,7 +15,7 @@ def committed(name: str) -> dict:
     return json.loads((common.RESULTS / name).read_text())
 
 
-def test_sides_take_turns_at_equal_durations():
+def test_sides_alternate_for_equal_durations():
     calls = []
 
     def side(name, seconds):
@@ -31,7 +31,7 @@ def test_origin_omits_directories(monkeypatch):
     assert common.origin()["command"] == "python benchmarks/table1.py --seeds=2"
 
 
-def test_chunks_of_a_run_are_observed(tiny):
+def test_observed_chunks(tiny):
     chunks, end = speed.observe(tiny)
     assert chunks[0].num_steps == 1
     assert sum(chunk.num_steps for chunk in chunks) == tiny.num_steps
@@ -58,7 +58,7 @@ def test_bytes_moved_per_iteration(k):
     assert population.moved(c, np.zeros((2, 28, 28, 1), np.uint8)) == expected
 
 
-def test_constant_bounds_every_peak():
+def test_memory_constant_bounds_peaks():
     peaks = {1: 500.0, 8: 560.0, 128: 800.0}
     assert population.constant(peaks, state=2.5) == pytest.approx(560 - 1.2 * 8 * 2.5)
 
@@ -82,7 +82,7 @@ def test_populations_on_gpu(monkeypatch, capsys):
     assert "whole_s, 2 trainings of 12 iterations" in capsys.readouterr().out
 
 
-def test_table1_compares_metrics_that_all_seeds_have():
+def test_table1_compares_common_metrics():
     results = committed("table1.json")
     del results["mnist_best"]["seeds"][2]["metrics"]["kid"]
     header, *rows = table1.comparison(results)
@@ -106,27 +106,24 @@ def test_table1_adds_a_row_per_settings(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "argument", "message"),
+    ("script", "content", "argument", "message"),
     [
-        ("hello", "--seeds=1", "table1.json cannot be read"),
-        ('{"a": {}}', "--seeds=1", "is not a result of this script"),
-        ("{}", "--config.seed=1", "--config.seed is given by --seeds"),
-        ("{}", "--config=digits", "--config is of digits, but"),
-        ("{}", "--config=mnist", "--config must have keep_best"),
+        (table1, "hello", "--seeds=1", "out.json cannot be read"),
+        (table1, '{"a": {}}', "--seeds=1", "is not a result of this script"),
+        (table1, "{}", "--config.seed=1", "--config.seed is given by --seeds"),
+        (table1, "{}", "--config=digits", "--config is of digits, but"),
+        (table1, "{}", "--config=mnist", "--config must have keep_best"),
+        *(
+            (pacgan_table1, "{}", f"--fraction={x}", "is not above 0 and at most 1")
+            for x in ("0", "1.1", "nan")
+        ),
     ],
 )
-def test_table1_refuses_before_training(content, argument, message, tmp_path, monkeypatch):
-    out = tmp_path / "table1.json"
+def test_mistakes_stop_before_training(script, content, argument, message, tmp_path, monkeypatch):
+    out = tmp_path / "out.json"
     out.write_text(content)
     monkeypatch.setattr(table1.train, "run", lambda *_: pytest.fail("trains"))
-    monkeypatch.setattr("sys.argv", ["table1.py", f"--out={out}", argument])
+    monkeypatch.setattr("sys.argv", ["script.py", f"--out={out}", argument])
     with pytest.raises(InputError, match=message):
-        table1.main()
+        script.main()
     assert out.read_text() == content
-
-
-@pytest.mark.parametrize("fraction", ["0", "1.1", "nan"])
-def test_pacgan_fraction_is_checked(fraction, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["pacgan_table1.py", f"--fraction={fraction}"])
-    with pytest.raises(InputError, match="is not above 0 and at most 1"):
-        pacgan_table1.main()

@@ -26,7 +26,7 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
         ([DIGITS, f"--workdir={ROOT}/pyproject.toml"], "not a directory"),
     ],
 )
-def test_mistakes_are_one_line(arguments, words, monkeypatch, capfd, tmp_path):
+def test_one_line_errors(arguments, words, monkeypatch, capfd, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert call(main, monkeypatch, *arguments) == 2
     out, err = capfd.readouterr()
@@ -67,7 +67,7 @@ def test_odd_environments(environment, status, words, tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_signal_during_compilation_saves(tiny, tmp_path):
+def test_signal_during_compilation(tiny, tmp_path):
     writers.write_json(tmp_path / "config.json", tiny.to_dict())
     command = [sys.executable, "-m", "gan_jax.main", f"--config={tmp_path}/config.json"]
     command += [f"--workdir={tmp_path}/run", "--config.generator.widths=(5,5,5)"]

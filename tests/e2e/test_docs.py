@@ -153,12 +153,12 @@ def test_added_field_trains(tmp_path):
     assert losses[1] > losses[0]
 
 
-def test_configuration_page_is_current():
+def test_configuration_page():
     """Otherwise: python -m gan_jax.config > docs/configuration.md."""
     assert (ROOT / "docs/configuration.md").read_text() == schema.markdown()
 
 
-def test_readme_is_short():
+def test_readme_length():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 

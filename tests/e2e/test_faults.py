@@ -87,7 +87,7 @@ def test_resume_is_bitwise_identical(tiny, halfway, undisturbed):
     assert_same_end(halfway, undisturbed)
 
 
-def test_a_damaged_checkpoint_is_passed_over(tiny, halfway, undisturbed, caplog):
+def test_damaged_checkpoint_is_skipped(tiny, halfway, undisturbed, caplog):
     flip(max(halfway.glob("checkpoints/step_0000008/**/*"), key=lambda p: p.stat().st_size))
     train.run(config.replace(tiny, {"keep_checkpoints": 2}), halfway, "digits")
     assert "step_0000008 is damaged" in caplog.text
@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_is_passed_over(tiny, halfway, undisturbed, caplog)
     assert (halfway / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
 
 
-def test_unusable_checkpoints_are_left_alone(tiny, halfway):
+def test_unusable_checkpoints_are_kept(tiny, halfway):
     """Whether all are damaged, or intact and of an earlier version."""
     for path in halfway.glob("checkpoints/*/manifest.ocdbt"):
         flip(path)
@@ -110,9 +110,7 @@ def test_unusable_checkpoints_are_left_alone(tiny, halfway):
 # Orbax leaves unawaited writes behind where the disk fills up in the middle of a save.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["checkpoint", "metrics", "picture", "figures"])
-def test_a_full_disk_is_one_line_and_resumable(
-    what, tiny, small_disk, undisturbed, monkeypatch, capsys
-):
+def test_full_disk(what, tiny, small_disk, undisturbed, monkeypatch, capsys):
     ballast = small_disk / "ballast"
     owner, name = {
         "checkpoint": (checkpoint.Writer, "_save"),
@@ -142,7 +140,7 @@ def test_a_full_disk_is_one_line_and_resumable(
 
 
 @pytest.mark.slow
-def test_moved_data_resume(tiny, tmp_path, monkeypatch):
+def test_resume_with_moved_data(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
     np.save("old.npy", images)
@@ -164,7 +162,7 @@ def test_moved_data_resume(tiny, tmp_path, monkeypatch):
     assert workdir.read_config(tmp_path / "once").dataset == "npy:new.npy"
 
 
-def test_another_environment_is_recorded(tiny, halfway, monkeypatch, caplog):
+def test_changed_environment_is_recorded(tiny, halfway, monkeypatch, caplog):
     monkeypatch.setenv("NPROC", "64")
     train.run(tiny, halfway, "digits")
     assert "resuming in another environment: cores" in caplog.text
@@ -175,7 +173,7 @@ def test_another_environment_is_recorded(tiny, halfway, monkeypatch, caplog):
 
 
 @pytest.mark.slow
-def test_jax_variables_do_not_change_bytes(tiny, undisturbed, tmp_path, monkeypatch):
+def test_bytes_ignore_jax_variables(tiny, undisturbed, tmp_path, monkeypatch):
     variables = {
         "JAX_ENABLE_X64": "1",
         "JAX_DEFAULT_PRNG_IMPL": "rbg",
@@ -198,7 +196,7 @@ def test_jax_variables_do_not_change_bytes(tiny, undisturbed, tmp_path, monkeypa
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_a_removed_workdir_is_one_line(tiny, tmp_path, monkeypatch, capsys):
+def test_removed_workdir(tiny, tmp_path, monkeypatch, capsys):
     directory = tmp_path / "run"
     loop = train.loop
 
@@ -217,7 +215,7 @@ def test_a_removed_workdir_is_one_line(tiny, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_second_signal_exits_at_once(tiny, tmp_path, undisturbed):
+def test_second_signal_exits_at_once(tiny, tmp_path, undisturbed):
     """The first signal arrives during a save of a minute; the second does not wait for it."""
     code = (
         "import pathlib, time\n"

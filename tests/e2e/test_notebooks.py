@@ -61,19 +61,19 @@ def close(a: Decimal, b: Decimal) -> bool:
     return a == b or (place < 0 and abs(a - b) <= max(Decimal(1).scaleb(place), Decimal("1e-12")))
 
 
-def test_close_allows_one_unit_in_the_last_place():
+def test_closeness_of_printed_numbers():
     for a, b in (("0.00057", "0.00058"), ("-1.2376", "-1.2375"), ("2e-16", "1e-14"), ("7", "7")):
         assert close(Decimal(a), Decimal(b))
     for a, b in (("0.00057", "0.00059"), ("-1.23", "1.23"), ("7", "8"), ("2e-16", "1e-11")):
         assert not close(Decimal(a), Decimal(b))
 
 
-def test_notebooks_are_found():
+def test_notebook_names():
     assert [path.stem for path in NOTEBOOKS] == ["mnist", "theory"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_is_small_ordered_and_portable(path):
+def test_notebook_format(path):
     text = path.read_text()
     assert len(text) < 1_000_000
     notebook = nbformat.reads(text, as_version=4)
@@ -93,7 +93,7 @@ def test_notebook_is_small_ordered_and_portable(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 # The kernel's connection, which is local.
 @pytest.mark.filterwarnings("default::DeprecationWarning", "default::RuntimeWarning")
-def test_notebook_reproduces_its_outputs(path, kernel, mnist_dir, monkeypatch):
+def test_notebook_outputs(path, kernel, mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
     committed = nbformat.read(path, as_version=4)
     executed = nbformat.read(path, as_version=4)

@@ -80,7 +80,7 @@ CHANGES = st.lists(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(6))
-def test_random_configs_train_or_are_refused(part):
+def test_random_configs(part):
     outcomes = []
 
     @seed(part)
@@ -156,7 +156,7 @@ def damage(checkpoints: pathlib.Path, draw) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_checkpoints_are_restored_or_refused(run):
+def test_random_damage_to_checkpoints(run):
     _, state = workdir.load(run)
     true = {
         checkpoint.sha256(checkpoint.restore(run / "checkpoints", step, state)): step

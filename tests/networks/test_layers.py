@@ -68,7 +68,7 @@ def test_upconv():
 
 
 @kinds(DISCRIMINATORS)
-def test_packed_images_are_channels(network):
+def test_packed_images_stack_channels(network):
     stacked = np.concatenate([IMAGES[:3], IMAGES[3:]], axis=-1)
     packed = jnp.stack([IMAGES[:3], IMAGES[3:]], axis=1)
     np.testing.assert_array_equal(packed_channels(packed), stacked)
@@ -81,7 +81,7 @@ def test_packed_images_are_channels(network):
 
 
 @kinds(GENERATORS + DISCRIMINATORS)
-def test_bfloat16_is_of_activations_only(network):
+def test_bfloat16_activations(network):
     x = Z if network in GENERATORS else IMAGES
     network = network.clone(dtype="bfloat16")
     variables, *_ = randomised(network, *x.shape[1:])
@@ -107,7 +107,7 @@ def test_output_range(network):
 
 
 @kinds([DCGANDiscriminator((4,), spectral_norm=True), ResNetDiscriminator((4,), 0)])
-def test_spectral_norm_is_1(network):
+def test_unit_spectral_norm(network):
     variables = init(network, IMAGE)
 
     def divided(x):
@@ -122,7 +122,7 @@ def test_spectral_norm_is_1(network):
 
 
 @kinds(GENERATORS[:2])
-def test_recomputed_statistics_are_of_the_noise(network):
+def test_recomputed_statistics(network):
     variables, *_ = randomised(network, 5)
     assert networks.sample_stats(network, variables, Z) is variables.stats
     recomputing = network.clone(sample_statistics="recomputed")
@@ -198,7 +198,7 @@ def test_d_sees_signed_pixels():
         NEAR(output, jax.nn.sigmoid(apply(spec.discriminator, d, batch)[0]).mean())
 
 
-def test_samples_have_pixels_from_0():
+def test_samples_in_unit_range():
     at_mean = {"generator.output_bias": "data_mean", "generator.init_scale": 1e-6}
     spec, _, state, images = signed("mlp", **at_mean)
     NEAR(gan.sample(spec, state, jnp.ones((1, 3)))[0], images.mean(0) / 255)

@@ -65,7 +65,7 @@ def test_forward_pass_in_numpy(activation, output, scale):
         assert (y.min(), y.max()) == (0, 1)
 
 
-def test_maxout_is_the_maximum_of_pieces():
+def test_maxout():
     network = mlp(widths=(3,), out_shape=(3,), activation="linear", pieces=2)
     variables, params, _ = randomised(network, 4)
     x = np.random.default_rng(1).normal(size=(6, 4))
@@ -76,7 +76,7 @@ def test_maxout_is_the_maximum_of_pieces():
 
 
 @pytest.mark.parametrize("rates", [(0.2, 0.0), (0.0, 0.5)], ids=["input", "hidden"])
-def test_dropout_is_inverted_and_independent(rates):
+def test_inverted_independent_dropout(rates):
     width, kept = 100, 1 - sum(rates)
     network = mlp(
         widths=(width,),
@@ -101,7 +101,7 @@ def test_dropout_is_inverted_and_independent(rates):
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_output_bias_of_the_data_mean(output):
+def test_output_bias_from_data_mean(output):
     mean = jnp.array([[0.0, 0.3], [0.9, 1.0]])[..., None]
     plain = mlp(widths=(), out_shape=mean.shape, output=output, init_scale=1e-9)
     network = plain.clone(output_bias="data_mean")
@@ -130,7 +130,7 @@ def test_initial_distribution(initializer):
             assert abs(np.mean(np.abs(w) > 3 * std) - share) < 5 * math.sqrt(share / w.size)
 
 
-def test_layers_and_seeds_draw_differently():
+def test_layers_and_seeds_differ():
     network = mlp(widths=(5, 5), out_shape=(5,))
     layers = [layer for seed in (0, 1) for layer in init(network, (5,), seed).params.values()]
     for a, b in itertools.combinations(layers, 2):
@@ -140,7 +140,7 @@ def test_layers_and_seeds_draw_differently():
 # Normalisation
 
 
-def test_batch_norm_by_minibatch_then_by_average():
+def test_batch_norm_statistics():
     network = mlp(widths=(5,), out_shape=(3,), batch_norm=True)
     variables, params, stats = randomised(network, 4)
     assert "Dense_0.bias" not in params  # batch norm has one
@@ -166,7 +166,7 @@ def test_batch_norm_by_minibatch_then_by_average():
 SPECTRAL = mlp(widths=(5,), out_shape=(4,), activation="linear", spectral_norm=True)
 
 
-def test_spectral_norm_starts_at_1():
+def test_initial_spectral_norm():
     # From a single power iteration on such matrices, spectral norms would be about 1.3.
     network = SPECTRAL.clone(widths=(80,), out_shape=(40,))
     variables = init(network, (120,))
@@ -190,7 +190,7 @@ def moved() -> Variables:
     return variables._replace(params=params)
 
 
-def test_spectral_norm_is_learned_in_training_only():
+def test_spectral_norm_updates_in_training_only():
     variables, x = moved(), jnp.concatenate([jnp.eye(6), jnp.zeros((1, 6))])
     _, same = apply(SPECTRAL, variables, x)
     jax.tree.map(np.testing.assert_array_equal, same, variables.stats)
@@ -207,7 +207,7 @@ def test_spectral_norm_is_learned_in_training_only():
     NEAR(y[-1], np.ones(5) @ second / 4 + 1)  # biases are not normalised
 
 
-def test_spectral_norm_is_differentiated():
+def test_gradient_through_spectral_norm():
     # The length of a normalised kernel has no effect, so the gradient is orthogonal to it.
     variables, x = moved(), jax.random.normal(jax.random.key(1), (4, 6))
 

