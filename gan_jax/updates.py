@@ -92,7 +92,7 @@ def consensus(
 
 UPDATES: dict[str, Update] = {
     "simultaneous": simultaneous,
-    "optimistic": simultaneous,  # the optimizers look back, see Optimizer.transformation
+    "optimistic": simultaneous,  # the optimizers look back, see optimizers.transformation
     "extragradient": extragradient,
     "consensus": consensus,
 }

@@ -13,7 +13,8 @@ from PIL import Image
 
 from gan_jax import cli, plots, workdir
 from gan_jax import config as config_lib
-from gan_jax.spec import HParams
+from gan_jax.networks import MLP
+from gan_jax.spec import GANSpec, HParams, Prior
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -135,3 +136,25 @@ def make_hparams(changes: Mapping[str, float] | None = None) -> HParams:
     config = config_lib.default()
     config.update_from_flattened_dict(changes or {})
     return config_lib.hparams(config)
+
+
+def make_spec(optimizer: str = "sgd", **changes) -> GANSpec:
+    """A small GAN on images of 4x4 pixels."""
+    fields = {
+        "loss": "non_saturating",
+        "k": 1,
+        "update": "alternating",
+        "batch_size": 8,
+        "z_dim": 3,
+        "prior": Prior("uniform"),
+        "generator": MLP((5,), (4, 4, 1), "relu", "sigmoid", "uniform", 0.5),
+        "discriminator": MLP((6,), (), "relu", "linear", "uniform", 0.5),
+        "d_optimizer": optimizer,
+        "g_optimizer": optimizer,
+    }
+    return GANSpec(**fields | changes)
+
+
+def linear(*out_shape: int) -> MLP:
+    """A linear network."""
+    return MLP((), out_shape, "linear", "linear", "normal", 1.0)

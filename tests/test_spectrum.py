@@ -9,25 +9,23 @@ from gan_jax import algorithms, plots, spectrum, train
 from gan_jax.draws import Batch
 from gan_jax.errors import InputError
 from gan_jax.networks.mlp import MLP
-from gan_jax.spec import GANSpec, Prior
-from tests.conftest import assert_one_line_error, call, figure_of, make_hparams, picture
+from gan_jax.spec import GANSpec
+from tests.conftest import (
+    assert_one_line_error,
+    call,
+    figure_of,
+    linear,
+    make_hparams,
+    make_spec,
+    picture,
+)
 
 
-def linear(**changes) -> GANSpec:
+def game(**changes) -> GANSpec:
     """D(x) = w.x + b against G(z) = W z + c in the plane."""
-    fields = {
-        "loss": "wasserstein",
-        "k": 1,
-        "update": "simultaneous",
-        "batch_size": 4,
-        "z_dim": 3,
-        "prior": Prior("normal"),
-        "generator": MLP((), (2,), "linear", "linear", "normal", 1.0),
-        "discriminator": MLP((), (), "linear", "linear", "normal", 1.0),
-        "d_optimizer": "sgd",
-        "g_optimizer": "sgd",
-    }
-    return GANSpec(**fields | changes)
+    fields = {"loss": "wasserstein", "update": "simultaneous", "batch_size": 4}
+    networks = {"generator": linear(2), "discriminator": linear()}
+    return make_spec(**fields | networks | changes)
 
 
 def eigenvalues(spec: GANSpec, hparams: dict[str, float] | None = None) -> np.ndarray:
@@ -43,7 +41,7 @@ def eigenvalues(spec: GANSpec, hparams: dict[str, float] | None = None) -> np.nd
 def test_bilinear_game_only_rotates(update):
     # At z = 0 the gradient by w is c - mean(x) and that by c is -w: a pair +-i for each of the two
     # dimensions; b and W contribute zeros.
-    found = eigenvalues(linear(update=update, unrolled_steps=3 * (update == "unrolled")))
+    found = eigenvalues(game(update=update, unrolled_steps=3 * (update == "unrolled")))
     np.testing.assert_allclose(found.real, 0, atol=1e-6)
     np.testing.assert_allclose(found.imag, [-1, -1, *[0] * 7, 1, 1], atol=1e-6)
 
@@ -51,7 +49,7 @@ def test_bilinear_game_only_rotates(update):
 @pytest.mark.parametrize("interval", [1, 4])
 def test_r1_contracts_bilinear_game(interval):
     # R1 with weight a adds a w to the gradient by w: lambda^2 - a lambda + 1 = 0.
-    found = eigenvalues(linear(penalties=(("r1", interval),)), {"penalties.r1.weight": 0.5})
+    found = eigenvalues(game(penalties=(("r1", interval),)), {"penalties.r1.weight": 0.5})
     expected = np.roots([1, -0.5, 1])
     np.testing.assert_allclose(found[:2].real, expected.real, atol=1e-6)
     np.testing.assert_allclose(found[-2:].imag, np.abs(expected.imag), atol=1e-6)
@@ -60,7 +58,7 @@ def test_r1_contracts_bilinear_game(interval):
 
 def test_large_networks():
     with pytest.raises(InputError, match="the players have 40999 parameters"):
-        eigenvalues(linear(generator=MLP((200, 198), (2,), "linear", "linear", "normal", 1.0)))
+        eigenvalues(game(generator=MLP((200, 198), (2,), "linear", "linear", "normal", 1.0)))
 
 
 def test_near_zero_eigenvalues_are_neutral(monkeypatch):

@@ -13,7 +13,7 @@ from gan_jax.algorithms import gan
 from gan_jax.draws import Batch
 from gan_jax.networks import MLP
 from gan_jax.spec import GANSpec, Prior
-from tests.conftest import make_hparams
+from tests.conftest import linear, make_hparams, make_spec
 
 RATE = 0.3
 # Moduli of a step's eigenvalues, as v's Jacobian has +-i.
@@ -29,20 +29,10 @@ DATA = Batch(jnp.zeros((4, 1)))
 iteration = jax.jit(gan.step, static_argnums=0)
 
 
-def bilinear(update: str) -> GANSpec:
-    network = functools.partial(MLP, (), activation="linear", output="linear")
-    return GANSpec(
-        loss="wasserstein",
-        k=1,
-        update=update,
-        batch_size=2,
-        z_dim=1,
-        prior=Prior("uniform", -1e-9, 1e-9),
-        generator=network((1,), initializer="normal", init_scale=1.0),
-        discriminator=network((), initializer="normal", init_scale=1.0),
-        d_optimizer="sgd",
-        g_optimizer="sgd",
-    )
+def bilinear(update: str, **changes) -> GANSpec:
+    fields = {"loss": "wasserstein", "batch_size": 2, "z_dim": 1, "update": update}
+    networks = {"generator": linear(1), "discriminator": linear()}
+    return make_spec(prior=Prior("uniform", -1e-9, 1e-9), **fields | networks | changes)
 
 
 def trained(update: str, steps: int) -> np.ndarray:
@@ -80,7 +70,7 @@ def test_alternating_steps_cycle():
 
 
 def test_extragradient_accumulates_both_gradients():
-    spec = bilinear("extragradient")._replace(d_optimizer="adam")
+    spec = bilinear("extragradient", d_optimizer="adam")
     hparams = make_hparams({"ema": 0.9})
     before = algorithms.init(spec, hparams, 0, DATA)
     after, _ = iteration(spec, hparams, before, DATA)
@@ -94,7 +84,8 @@ def test_extragradient_accumulates_both_gradients():
 
 def test_unrolled_steps_through_dead_relus():
     # Parameters that never had a gradient have second moments of 0, whose root has no derivative.
-    spec = bilinear("unrolled")._replace(
+    spec = bilinear(
+        "unrolled",
         unrolled_steps=2,
         d_optimizer="adam",
         discriminator=MLP((8,), (), "relu", "linear", "normal", 1.0),

@@ -15,9 +15,9 @@ from gan_jax.algorithms import gan
 from gan_jax.config.schema import COMMON
 from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
 from gan_jax.networks import MLP
-from gan_jax.spec import GANSpec, Prior, Schedule
+from gan_jax.spec import Schedule
 from gan_jax.state import Player, State, trainable
-from tests.conftest import make_hparams
+from tests.conftest import linear, make_hparams, make_spec
 
 N, BATCH, SHAPE = 20, 8, (4, 4, 1)  # 8 does not divide 20
 MOMENTS = {f"{player}_optimizer.{b}": x for player in "dg" for b, x in (("b1", 0.5), ("b2", 0.9))}
@@ -25,25 +25,9 @@ KEY = jax.random.key(7)
 IMAGES = Batch(jnp.float32(np.random.default_rng(0).uniform(size=(N, *SHAPE))))
 REAL = Batch(IMAGES.x[:BATCH])
 CLOSE = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6)
-LINEAR = {"activation": "linear", "output": "linear", "initializer": "uniform", "init_scale": 1.0}
+
 
 iteration = jax.jit(gan.step, static_argnums=0)
-
-
-def make_spec(optimizer: str = "sgd", **changes) -> GANSpec:
-    fields = {
-        "loss": "non_saturating",
-        "k": 1,
-        "update": "alternating",
-        "batch_size": BATCH,
-        "z_dim": 3,
-        "prior": Prior("uniform"),
-        "generator": MLP((5,), SHAPE, "relu", "sigmoid", "uniform", 0.5),
-        "discriminator": MLP((6,), (), "relu", "linear", "uniform", 0.5),
-        "d_optimizer": optimizer,
-        "g_optimizer": optimizer,
-    }
-    return GANSpec(**fields | changes)
 
 
 def rates(d: float, g: float, **changes: float):
@@ -185,8 +169,8 @@ def test_iteration_composes_steps(update):
         update=update,
         k=k,
         loss="relativistic_pairing",
-        generator=MLP((), SHAPE, **LINEAR),
-        discriminator=MLP((), (), **LINEAR, input_dropout=0.5),
+        generator=linear(*SHAPE),
+        discriminator=linear().clone(input_dropout=0.5),
     )
     start = algorithms.init(spec, HPARAMS, 0, IMAGES)._replace(step=jnp.int32(3))
 
@@ -251,9 +235,7 @@ DRAWN = Batch(jnp.float32(X)), jnp.float32(M), KEY
 
 
 def linear_game(hparams=HPARAMS, **changes):
-    spec = make_spec(
-        generator=MLP((), (3,), **LINEAR), discriminator=MLP((), (), **LINEAR), **changes
-    )
+    spec = make_spec(generator=linear(3), discriminator=linear(), **changes)
     state = algorithms.init(spec, hparams, 0, Batch(jnp.zeros((1, 3))))
     params = {
         "d": {"Dense_0": {"kernel": jnp.float32(W)[:, None], "bias": jnp.zeros(1)}},
