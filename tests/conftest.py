@@ -37,12 +37,12 @@ def mnist_dir() -> str:
 
 
 def picture(path: pathlib.Path) -> Image.Image:
-    """Reads a picture without keeping its file open."""
+    """Opens a picture without keeping a file handle."""
     return Image.open(io.BytesIO(path.read_bytes()))
 
 
 def figure_of(monkeypatch, draw, *arguments):
-    """The figure that a function renders."""
+    """The figure that `draw` would render."""
     kept = []
     monkeypatch.setattr(plots, "figure_png", lambda figure: kept.append(figure) or b"")
     draw(*arguments)
@@ -50,7 +50,7 @@ def figure_of(monkeypatch, draw, *arguments):
 
 
 def call(command, monkeypatch, *arguments: str) -> int:
-    """The exit status of a command's main()."""
+    """Runs a command's main() and returns its exit status."""
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
     with pytest.raises(SystemExit) as e:
         cli.run(command.main)
@@ -63,13 +63,13 @@ def assert_one_line_error(err: str, words: str) -> None:
 
 
 def contents(directory: pathlib.Path) -> dict[pathlib.Path, tuple[int, bytes]]:
-    """Every file but hidden ones, with its time of modification."""
+    """Modification time and content of every non-hidden file."""
     visible = (p for p in directory.rglob("*") if p.is_file() and not p.name.startswith("."))
     return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in visible}
 
 
 def files(directory: pathlib.Path) -> dict[str, bytes]:
-    """Contents of all that a run leaves, but for checkpoints and run.json."""
+    """Contents of a run's files other than checkpoints and run.json."""
     names = ["metrics.jsonl", "config.json", "curves.png", "samples.gif"]
     paths = [directory / name for name in names] + sorted(directory.glob("samples/*"))
     return {str(p.relative_to(directory)): p.read_bytes() for p in paths}
@@ -81,7 +81,7 @@ def sha(directory: pathlib.Path) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory, request):
-    """One cache for the whole session, so that tests neither read nor fill the user's."""
+    """A cache per session, so that tests do not touch the user's."""
     base = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):
         base = base.parent  # shared by the workers of pytest-xdist
@@ -132,7 +132,7 @@ def tiny() -> ConfigDict:
 
 
 def make_hparams(changes: Mapping[str, float] | None = None) -> HParams:
-    """Traced fields with their defaults, some changed by dotted name; optional ones are off."""
+    """Default hyperparameters, updated by dotted name; optional ones are None unless set."""
     config = config_lib.default()
     config.update_from_flattened_dict(changes or {})
     return config_lib.hparams(config)

@@ -1,4 +1,4 @@
-"""augment: each operation against NumPy, probabilities, gradients and ADA's adjustment."""
+"""Tests of gan_jax.augment: operations in NumPy, probabilities, gradients and ADA."""
 
 import functools
 
@@ -55,7 +55,7 @@ def test_application_probability(probability):
     for name in AUGMENTATIONS:
         y = np.asarray(augment.augment((name,), probability, KEY, X.reshape(200, 2, 16, 8, 3)))
         changed = (y.reshape(X.shape) != X).any(axis=(1, 2, 3)).mean()
-        share = {"flip": 0.5, "translation": 14 / 15}.get(name, 1.0)  # that are not unchanged
+        share = {"flip": 0.5, "translation": 14 / 15}.get(name, 1.0)  # visibly changed
         assert abs(changed - share * probability) <= 0.1 * (probability > 0)
 
 

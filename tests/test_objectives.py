@@ -47,7 +47,7 @@ def evaluate(spec: Spec, hparams, real=REAL, fake=FAKE, step=0, key=KEY, w=W):
 
 
 def test_terms_of_a_relativistic_loss():
-    # Which, unlike most, depends on the real examples in both terms.
+    # Both terms depend on the real examples, unlike with most losses.
     value, grad, terms, g = evaluate(Spec("relativistic_pairing"), make_hparams())
     gap = np.float64(REAL.x - FAKE.x) @ W
     CLOSE(value, np.mean(np.logaddexp(0, -gap)))
@@ -91,7 +91,9 @@ def test_scale_and_independence_of_instance_noise():
         np.testing.assert_allclose(np.std(x), size, rtol=5 / np.sqrt(2 * n))
         np.testing.assert_allclose(np.mean(x), 0, atol=5 * size / np.sqrt(n))
     CLOSE(g, -fake)  # with one key, D and G see the same noise on the fakes
-    assert abs(np.corrcoef(real, fake)[0, 1]) < 5 / np.sqrt(n)  # and real examples another
+    assert abs(np.corrcoef(real, fake)[0, 1]) < 5 / np.sqrt(
+        n
+    )  # but independent noise on real examples
 
 
 def test_g_loss_sees_noise_on_real_examples():
@@ -178,7 +180,7 @@ def test_augmentation_of_both_sides_in_penalties():
     hparams = make_hparams({"penalties.r1.weight": 1.0, "augment_probability": 1.0})
     spec = Spec(penalties=(("r1", 1),), augment=("cutout",))
     _, _, terms, g = evaluate(spec, hparams, images, images, w=np.ones(64))
-    assert 24 <= float(terms.penalty) <= 31  # 32 if it were of the augmented image
+    assert 24 <= float(terms.penalty) <= 31  # 32 without augmentation
     for logits in (terms.real_logits, terms.fake_logits, -g):
         assert 48 <= float(logits.mean()) < 63  # of 64 pixels, on average 57 are left
     assert np.any(terms.real_logits != terms.fake_logits)

@@ -50,7 +50,7 @@ def test_updates_by_hand(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimistic_updates_by_hand(name):
-    # Of the optimizer's own updates, as Adam's are not linear in the gradients; none precedes u_0.
+    # Extrapolates updates, not gradients: Adam is nonlinear in these. No update precedes the first.
     first, second = BY_HAND[name]
     actual = updates(name, HPARAMS, options=(True,))
     np.testing.assert_allclose(actual, [first, 2 * second - first], rtol=1e-6)

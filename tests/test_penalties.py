@@ -41,7 +41,7 @@ def test_closed_form_on_linear_critic(name, norm):
 @pytest.mark.parametrize("norm", [0.0, 5e-13])
 @pytest.mark.parametrize("name", UNIT_NORM)
 def test_flat_critic_has_zero_gradient(name, norm):
-    # As of ReLUs that are all dead; the norm itself has no derivative at 0.
+    # As with dead ReLUs; the norm is not differentiable at 0.
     value, grad = value_and_grad(name, jnp.float32(norm * W / 5))
     assert value == 1
     np.testing.assert_array_equal(grad, 0)

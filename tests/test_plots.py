@@ -42,7 +42,7 @@ def line(step: int, **more) -> dict:
 
 
 def axes_of(monkeypatch, *arguments) -> list:
-    """The axes of an evaluation's figure, in the order of creation."""
+    """Axes of an evaluation figure, in order of creation."""
     return figure_of(monkeypatch, plots.evaluation, *arguments).axes
 
 
@@ -81,7 +81,7 @@ HOSTILE = {"text.usetex": True, "font.size": 30, "savefig.dpi": 20}
 
 
 def draw_all(title: str) -> list[bytes]:
-    """Every figure of this module, with a name of a data set where there is one."""
+    """Draws every kind of figure, with `title` as the data set's name."""
     x = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
     return [
         png(plots.points(x, x)),
@@ -100,7 +100,7 @@ def test_figures_ignore_rcparams():
 
 @pytest.mark.parametrize("title", ["folder:sold_$5_$10", "folder:$\\nothing{$", "folder:写真"])
 def test_text_is_literal(title, monkeypatch):
-    """No math mode, and no warning where the font lacks a character."""
+    """Without math mode, and without warnings about missing glyphs."""
     texts = []
     original = plots.figure_png
 

@@ -1,4 +1,4 @@
-"""prng: the bits of jax.random, and the published test vectors."""
+"""Tests of gan_jax.prng: published test vectors and bitwise equality with jax.random."""
 
 import jax
 import jax.numpy as jnp

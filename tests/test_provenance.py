@@ -67,7 +67,7 @@ def test_source_sha256_of_code_only(tmp_path, monkeypatch):
 
 
 def test_enclosing_repositories_are_ignored(tmp_path, monkeypatch):
-    """As where a virtual environment lies within somebody's repository."""
+    """For example that of a project whose virtual environment contains gan_jax."""
     commit = ["-c", "user.name=a", "-c", "user.email=a", "commit", "--allow-empty", "-m", "a"]
     for arguments in (["init"], commit):
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)

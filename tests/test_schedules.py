@@ -44,7 +44,7 @@ def value(schedule, start, step):
     ids=["linear", "cosine", "exponential", "no decay", "paper"],
 )
 def test_values_at_start_middle_and_end(schedule, expected):
-    # Float32 costs the power 1e-7 times its exponent, which is 12 at most.
+    # The relative error of a float32 power is 1e-7 times the exponent, here at most 12.
     actual = [value(schedule, 0.1, step) for step in expected]
     np.testing.assert_allclose(actual, list(expected.values()), rtol=1e-5)
 

@@ -79,7 +79,7 @@ def test_positions_up_to_2_to_the_32():
 
 
 def test_golden_indices():
-    # What checkpoints of earlier versions resume with.
+    # Checkpoints of earlier versions resume with these.
     expected = [[9, 7, 1, 9], [9, 6, 4, 7]]  # the first across two epochs
     keys = jax.random.split(KEY, 2)
     found = [indices(4, 10)(key, batch) for key, batch in zip(keys, (2, 10**6), strict=True)]

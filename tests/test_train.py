@@ -1,4 +1,4 @@
-"""Tests of gan_jax.train: what a run writes and when, and what its bytes depend on."""
+"""Tests of gan_jax.train: output schedule and files, reproducibility, divergence."""
 
 import contextlib
 import io
@@ -31,7 +31,7 @@ def steps_of(directory: pathlib.Path) -> list[int]:
 def test_due(tiny):
     c = config.replace(tiny, {"eval_every": 8, "eval_metrics": ("fid",)})
     expected = {
-        0: {"log", "metrics", "sample", "checkpoint", "eval"},  # which nothing asks for
+        0: {"log", "metrics", "sample", "checkpoint", "eval"},  # never queried
         1: {"log", "metrics"},
         2: {"metrics"},
         3: set(),
@@ -110,7 +110,7 @@ def test_sample_grids_share_one_noise(tiny, finished):
 
 
 def test_bytes_depend_on_seed_only(tiny, finished, tmp_path, monkeypatch):
-    """Neither on what is written nor on how chunks are cut."""
+    """Not on logging periods or chunk lengths."""
     directory, _ = finished
     train.run(tiny, tmp_path / "again", "digits")
     assert files(tmp_path / "again") == files(directory)
@@ -196,7 +196,7 @@ def test_divergence_keeps_finite_checkpoints(tiny, tmp_path, capsys):
         assert done < step
         _, state = workdir.load(tmp_path / "a", done)
         assert np.isfinite(state.players["d"].params["Dense_0"]["kernel"]).all()
-    # One that diverges in its last iteration has not finished.
+    # A run that diverges in its last iteration is not finished.
     last = config.replace(diverging, {"num_steps": step})
     for _ in range(2):
         assert train.run(last, tmp_path / "b", "digits") == 1
@@ -261,7 +261,7 @@ def test_longer_run_extends_shorter_one(tiny, finished, tmp_path):
 
 @pytest.mark.slow
 def test_mnist_begins_like_the_tutorial(mnist_dir, tmp_path, monkeypatch):
-    """Its logs: 1.446/2.288 and 1.671/1.718 at first, 0.0645/6.974 and 0.0501/4.74 after 2,000."""
+    """Tutorial: 1.446/2.288 and 1.671/1.718 at first, 0.0645/6.974 and 0.0501/4.74 at the end."""
     monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
     assert train.run(config.load("mnist", ["--config.num_steps=2000"]), tmp_path, "mnist") == 0
     lines = read_metrics(tmp_path / "metrics.jsonl")

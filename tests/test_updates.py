@@ -16,14 +16,14 @@ from gan_jax.spec import GANSpec, Prior
 from tests.conftest import linear, make_hparams, make_spec
 
 RATE = 0.3
-# Moduli of a step's eigenvalues, as v's Jacobian has +-i.
+# Moduli of a step's eigenvalues; the Jacobian of v has the eigenvalues +-i.
 FACTORS = {
     "simultaneous": np.sqrt(1 + RATE**2),  # |1 + i rate|
     "extragradient": np.sqrt((1 - RATE**2) ** 2 + RATE**2),  # |1 - i rate (1 - i rate)|
     "consensus": np.sqrt((1 - RATE) ** 2 + RATE**2),  # |1 - rate (weight + i)| at weight 1
 }
 
-# The game as a GAN: D(x) = w x + b, G(z) = c as z is almost 0, data of 0.
+# The game as a GAN: D(x) = w x + b, G(z) = c as z is nearly 0, and all data are 0.
 
 DATA = Batch(jnp.zeros((4, 1)))
 iteration = jax.jit(gan.step, static_argnums=0)
@@ -75,7 +75,7 @@ def test_extragradient_accumulates_both_gradients():
     before = algorithms.init(spec, hparams, 0, DATA)
     after, _ = iteration(spec, hparams, before, DATA)
     assert optax.tree.get(after.players["d"].opt_state, "count") == 2
-    # but averages once: the extrapolated G is not in the average
+    # The average excludes the extrapolated G.
     old, new = before.averages["ema"], after.players["g"].variables
     expected = optax.incremental_update(new, old, 0.9)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
@@ -83,7 +83,7 @@ def test_extragradient_accumulates_both_gradients():
 
 
 def test_unrolled_steps_through_dead_relus():
-    # Parameters that never had a gradient have second moments of 0, whose root has no derivative.
+    # Without gradients, second moments are 0, where the square root is not differentiable.
     spec = bilinear(
         "unrolled",
         unrolled_steps=2,

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def finished(tiny, tmp_path):
-    """A directory that says it holds a finished run on a folder of images."""
+    """The records of a finished run on a folder of images."""
     tiny.dataset = "folder:old"
     write_json(tmp_path / "config.json", tiny.to_dict())
     dataset = {"name": "folder:old", "sha256": "1", "shape": [9, 8, 8, 1]}
@@ -57,7 +57,10 @@ def test_moved_data_known_by_hash(dataset, tiny, finished):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dataset": "digits"}, r"dataset \('folder:old' -> 'digits'\)"),  # metrics depend on it
+        (
+            {"dataset": "digits"},
+            r"dataset \('folder:old' -> 'digits'\)",
+        ),  # the name matters for metrics
         ({"dataset": "folder:new", "split": "train[:5]"}, r"config: split"),
         ({"num_steps": 11}, r"num_steps \(12 -> 11\)"),
     ],
@@ -107,7 +110,7 @@ def test_lock_names_its_holder(tmp_path):
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
     )
     assert holder.stdout.readline()
-    for _ in range(2):  # the first attempt must not erase the name
+    for _ in range(2):  # a failed attempt must not erase the name
         with (
             pytest.raises(InputError, match=rf"in use by process {holder.pid} on \S+$"),
             workdir.lock(tmp_path),

@@ -1,1 +1,1 @@
-"""What the 2014 paper proves, as code: the game's value, its optima, and exactly solvable games."""
+"""The theory of Goodfellow et al. 2014: value function, optima and exactly solvable games."""

@@ -8,8 +8,8 @@ densities into such arrays. Everything is computed by NumPy in float64, in nats.
 the differentiable minibatch estimate of V.
 
 Probabilities must sum to 1 within `TOLERANCE` and are renormalised, so that identities and bounds
-hold up to rounding. Every function raises InputError for invalid distributions and for arrays of
-different shapes.
+hold up to rounding. Every function raises InputError for invalid distributions or mismatched
+shapes.
 """
 
 import math

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
-from scipy.special import expit, ndtr  # float64, unlike jax.scipy
+from scipy.special import expit, ndtr  # in float64, unlike jax.scipy
 
 from gan_jax import algorithms, networks, plots
 from gan_jax.data.mixtures import MIXTURES, Mixture
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CELLS = 400
-_MAX_Z = 8.0  # standard deviations, beyond what float32 normals reach
+_MAX_Z = 8.0  # standard deviations; float32 normals stay below 6
 _BISECTIONS = 30  # to 1e-8
-_LOGIT_LOSSES = (*CROSS_ENTROPY, "js", "reverse_kl")  # whose optimal D outputs the logit of D*
+_LOGIT_LOSSES = (*CROSS_ENTROPY, "js", "reverse_kl")  # the optimal D outputs the logit of D*
 
 
 class Line(NamedTuple):
@@ -123,7 +123,7 @@ def picture(known: Line, step: int) -> Image.Image:
     """`draw` as an image."""
     import matplotlib
 
-    matplotlib.rcParams["text.parse_math"] = True  # no text here comes from a user
+    matplotlib.rcParams["text.parse_math"] = True  # no user-provided text
     return plots.figure_image(draw(known, step))
 
 
@@ -144,7 +144,7 @@ def draw(known: Line, step: int) -> "Figure":
     if known.logits is not None:
         right.plot(x, expit(known.logits), "--", color="#0072B2", lw=2, label="$D$")
     best = divergences.optimal_discriminator(known.p_data, known.p_g)
-    seen = p_data + p_g > 1e-4  # elsewhere D has no effect on V
+    seen = p_data + p_g > 1e-4  # D has no effect on V elsewhere
     right.plot(x[seen], best[seen], "-.", color="#D55E00", lw=1.5, label="$D^*$")
     right.set_ylim(0, 1.05)
     right.set_ylabel("D(x)")

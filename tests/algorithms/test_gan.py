@@ -46,7 +46,7 @@ def assert_equal(actual, expected) -> None:
 
 
 def assert_all_differ(actual, expected) -> None:
-    """No array of one pytree equals that of the other."""
+    """Two pytrees differ in every array."""
     same = jax.tree.map(lambda a, b: np.array_equal(a, b), actual, expected)
     assert not any(jax.tree.leaves(same)), same
 
@@ -89,7 +89,7 @@ def descend(objective, optimizer: str, rate, params, memory, *args, **options):
 
 
 DIRECTIONS = {"sgd": optax.identity(), "adam": optax.scale_by_adam(0.5, 0.9)}
-# Large enough to move the parameters by a tenth of their size in 15 iterations.
+# Moves the parameters by about a tenth of their size in 15 iterations.
 RATE = {"sgd": 0.3, "adam": 0.02}
 STEPS = 15
 # Schedules count iterations, for any k.
@@ -144,8 +144,8 @@ def test_training_follows_algorithm_1(spec):
             )
             info = {"step": step + 1, **d_info, **g_info}
             expected.append(jax.tree.map(np.asarray, ({"d": d, "g": g}, info)))
-    # Float32 rounding, 1e-7 per sum, accumulates over at most 60 updates, and Adam's quotient
-    # magnifies it where a gradient all but cancels.
+    # Float32 rounding error accumulates over up to 60 updates, and Adam amplifies it where a
+    # gradient nearly vanishes.
     close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
     for params, info in expected:
         state, actual = algorithms.train_chunk(spec, hparams, state, IMAGES, 1)
@@ -163,7 +163,7 @@ def test_training_follows_algorithm_1(spec):
     "update", ["simultaneous", pytest.param("alternating", marks=pytest.mark.slow)]
 )
 def test_iteration_composes_steps(update):
-    """Every draw of a step matters: a relativistic loss and dropout."""
+    """A relativistic loss and dropout make the result depend on every random draw."""
     k = 1 if update == "simultaneous" else 2
     spec = make_spec(
         update=update,
@@ -227,7 +227,7 @@ def test_steps_with_statistics():
     CLOSE(samples, networks.apply(spec.generator, g, Z)[0])
 
 
-# Steps with D(x) = w x and G(z) = z + b, b = 0: gradients by hand.
+# Single steps of D(x) = w x and G(z) = z + b at b = 0, by hand.
 
 W = np.array([3.0, 0.0, -4.0])
 X, M = np.random.default_rng(2).normal(size=(2, BATCH, 3))  # real examples and fakes
@@ -291,7 +291,7 @@ def test_unrolled_g_step_by_hand():
 def test_ema_and_ada():
     """EMA with a ramp-up; the augmentation probability changes every fourth iteration."""
     spec = make_spec(augment=("flip",), adaptive=True)
-    hparams = rates(0.01, 0.02, ema=0.5, ada_target=-2.0)  # below any mean sign
+    hparams = rates(0.01, 0.02, ema=0.5, ada_target=-2.0)  # always exceeded
     state = algorithms.init(spec, hparams, 0, IMAGES)
     assert_equal(state.averages["ema"], state.players["g"].variables)
     probabilities = []
@@ -363,10 +363,10 @@ def test_disabled_options_compile_out():
 @pytest.mark.slow
 def test_one_compilation_for_all_traced_values():
     def compilations(hparams, seed: int = 0, num_steps: int = 1) -> int:
-        spec = make_spec(z_dim=2, penalties=(("r1", 1),))  # of no other test
+        spec = make_spec(z_dim=2, penalties=(("r1", 1),))  # not compiled by any other test
         state = algorithms.init(spec, hparams, seed, IMAGES)
         state, _ = algorithms.train_chunk(spec, hparams, state, IMAGES, num_steps)
-        algorithms.train_chunk(spec, hparams, state, IMAGES, num_steps)  # from its own output
+        algorithms.train_chunk(spec, hparams, state, IMAGES, num_steps)  # on its own output
         return algorithms.train_chunk._cache_size()
 
     traced = [name for name, field in COMMON.items() if field.traced]
@@ -433,11 +433,11 @@ def test_info_freezes_when_not_finite():
         state, info = run(state, data, 1)
         infos.append({name: x for name, x in info.items() if not name.endswith("_norm")})
     first = next(i for i, x in enumerate(infos) if not np.isfinite(list(x.values())).all())
-    assert 0 < first < 11  # neither at once nor at the end, or nothing is tested
+    assert 0 < first < 11  # otherwise nothing is tested
     end, info = run(start, data, 12)
     assert_equal({name: info[name] for name in infos[0]}, infos[first])
     assert (int(info["step"]), int(end.step)) == (first + 1, 12)
-    _, info = run(start, data, first)  # up to the iteration before, all is finite
+    _, info = run(start, data, first)  # the last finite iteration
     assert_equal({name: info[name] for name in infos[0]}, infos[first - 1])
 
 

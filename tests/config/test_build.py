@@ -64,13 +64,13 @@ def test_traced_static_and_host_fields(name):
     field, c = COMMON[name], config.default()
     if field.rule.kind not in (int, float):
         return
-    # Not validated: it may exclude other fields.
+    # Unvalidated, as it may conflict with other fields.
     c.update_from_flattened_dict({name: field.rule.kind(field.default + 1)})
     same_hparams = config.hparams(c) == config.hparams(config.default())
     same_spec = config.spec(c, SHAPE) == config.spec(config.default(), SHAPE)
     assert hash(config.spec(c, SHAPE)) == hash(config.spec(c, SHAPE))
     assert same_hparams != field.traced
-    if name.startswith("penalties"):  # static only where there is a penalty
+    if name.startswith("penalties"):  # static only if enabled
         assert same_spec == name.endswith("interval")
     elif name == "ada_target":  # likewise
         assert not same_spec

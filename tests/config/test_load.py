@@ -18,7 +18,7 @@ OURS = "from ml_collections import ConfigDict\nfrom configs import mnist\n"
 @pytest.mark.parametrize("name", NAMES)
 def test_load_by_path_name_and_json(name, tmp_path, monkeypatch):
     c = config.load(str(ROOT / f"configs/{name}.py"))
-    monkeypatch.chdir(tmp_path)  # where other things have the same names
+    monkeypatch.chdir(tmp_path)  # contains files of the same names
     (tmp_path / name).touch()
     (tmp_path / "configs").mkdir()
     assert config.load(name) == c
@@ -28,12 +28,12 @@ def test_load_by_path_name_and_json(name, tmp_path, monkeypatch):
 
 
 def test_earlier_config_json():
-    # As written in 2025, before generators had kinds; the config has not changed since.
+    # Written in 2025, before `generator.name` existed; the config has not changed since.
     path = pathlib.Path(__file__).with_name("earlier_goodfellow2014.json")
     expected = config.load("goodfellow2014")
     assert config.load(str(path)) == expected
     fields = json.loads(path.read_text())
-    del fields["pack"], fields["weight_clip"]  # and before there were such
+    del fields["pack"], fields["weight_clip"]  # fields added even later
     assert config.override(fields, []) == expected
 
 

@@ -1,4 +1,4 @@
-"""Tests of gan_jax.config.schema: fields, their rules, and which values exclude each other."""
+"""Tests of gan_jax.config.schema: fields, their rules, and conflicting values."""
 
 import re
 
@@ -11,7 +11,7 @@ from gan_jax.config.schema import COMMON, KINDS
 from gan_jax.errors import InputError
 
 MONOTONE = {"generator.name": "monotone", "z_dim": 1, "prior.name": "normal"}
-# Every field of every kind, by (name, the kinds that have it).
+# (name, field, settings under which the field exists)
 FIELDS = [
     *((name, field, {}) for name, field in COMMON.items()),
     *(
@@ -40,7 +40,7 @@ def test_wrong_types(name, field, kind):
         ("seed", 2**32, "an integer from 0 to 4294967295"),
         ("ema", 1.0, "a number from 0 to below 1"),
         ("ema", 0.999999999, "a number from 0 to below 1"),  # 1 in float32
-        ("weight_clip", 1e-60, "a number, at least 0"),  # 0 in float32, which disables it
+        ("weight_clip", 1e-60, "a number, at least 0"),  # 0 in float32, which means disabled
         pytest.param("d_optimizer.learning_rate", 10**400, "a number, at least 0", id="10^400"),
         ("d_optimizer.learning_rate", float("nan"), "a number, at least 0"),
         ("d_optimizer.eps", 0.0, "a number above 0"),

@@ -1,4 +1,4 @@
-"""What the benchmarks compute, on small sizes; what they measure is not tested."""
+"""Tests of benchmarks/ on small sizes, except for the timings themselves."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Commands as a user meets them: exit statuses, one-line errors, nothing lost."""
+"""Commands end to end: exit statuses, one-line errors and signals."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def test_one_line_errors(arguments, words, monkeypatch, capfd, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# pwd is where Python looks for a home directory without $HOME.
+# Without $HOME, Python looks up the home directory in pwd.
 NOBODY = "import pwd, runpy\ndef no(*_): raise KeyError\npwd.getpwuid = pwd.getpwnam = no\n"
 MAIN = "runpy.run_module('gan_jax.main', run_name='__main__')"
 
@@ -75,7 +75,7 @@ def test_signal_during_compilation(tiny, tmp_path):
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
     )
-    assert process.stdout.readline() == f"{tmp_path}/run\n"  # next it compiles
+    assert process.stdout.readline() == f"{tmp_path}/run\n"  # compilation starts
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM

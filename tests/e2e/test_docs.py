@@ -1,4 +1,4 @@
-"""README.md and docs/: commands and Python run, figures are those of benchmarks/results/.
+"""Tests of README.md and docs/: code runs, and numbers match benchmarks/results/.
 
 Commands that end in `# long` are only parsed: their flags, config and sweep must exist. Those that
 make a virtual environment are run by .ci/run.
@@ -43,7 +43,7 @@ SHRINK_EVAL = "--config.eval_every=10 --config.eval_num=500"
 
 
 class Parsed(Exception):
-    """Raised in place of whatever a command does after parsing."""
+    """Raised instead of running a parsed command."""
 
 
 def lines(text: str) -> list[str]:
@@ -51,7 +51,7 @@ def lines(text: str) -> list[str]:
 
 
 def commands(page: pathlib.Path) -> list[str]:
-    """Commands of sh blocks, and those inline or in other blocks, which are not run."""
+    """Commands in sh blocks, inline and in other blocks; only the first are ever run."""
     text = page.read_text()
     shell = [body for language, _, body in BLOCK.findall(text) if language == "sh"]
     return lines("".join(shell)) + COMMAND.findall(
@@ -60,7 +60,7 @@ def commands(page: pathlib.Path) -> list[str]:
 
 
 def parse(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs a Python command up to its parsed arguments, and loads the config and sweep named."""
+    """Parses a command's arguments and loads its config and sweep without running it."""
     known = argparse.ArgumentParser.parse_known_args
 
     def parse_known_args(self: argparse.ArgumentParser, *args: object) -> None:
@@ -111,7 +111,7 @@ def test_commands_parse(page, monkeypatch, tmp_path):
 
 
 def shrunk(command: str) -> str:
-    """A command with as little work as shows that it works."""
+    """The command, with overrides that make it fast."""
     if "--merge" not in command and "--rerun" not in command:
         command += f" {SHRINK.get(shlex.split(command)[2], '')}"
     return f"{command} {SHRINK_EVAL}" if "eval_every" in command else command
@@ -137,7 +137,7 @@ def test_code_runs(tmp_path, mnist_dir):
 
 @pytest.mark.slow
 def test_added_field_trains(tmp_path):
-    """The diff of docs/extending.md applies, and the field that it adds has an effect."""
+    """Applies the diff in docs/extending.md and trains with the new field."""
     blocks = BLOCK.findall((ROOT / "docs/extending.md").read_text())
     diff = "".join(body for language, _, body in blocks if language == "diff")
     for name in ("gan_jax", "configs"):
@@ -181,7 +181,7 @@ def mean_error(values: Iterable[float]) -> tuple[float, float]:
 
 
 def assert_row(page: str, first: str, *values: float) -> None:
-    """Asserts that the numbers in a table row, after its first cell, are these, rounded."""
+    """Asserts that a table row starting with `first` contains these numbers, rounded."""
     text = (ROOT / f"docs/{page}.md").read_text().replace("\N{MINUS SIGN}", "-").replace("*", "")
     rows = re.findall(rf"^\| {re.escape(first)} \|(.*)$", text, re.MULTILINE)
     found = [re.findall(r"(?<![A-Za-z\d])-?\d[\d,]*(?:\.\d+)?", row) for row in rows]
@@ -234,7 +234,7 @@ def test_evaluation_table():
 
 
 def finals(sweep: str, metric: str, factor: float = 1) -> list[float]:
-    """A metric of all members of a sweep at the end."""
+    """Final values of a metric over all members of a sweep."""
     return [factor * float(x[f"final_{metric}"]) for x in members(sweep)]
 
 

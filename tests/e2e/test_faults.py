@@ -1,4 +1,4 @@
-"""Faults that a run survives: after each, resuming gives the bytes of an undisturbed run."""
+"""Fault tolerance: a resumed run is bitwise identical to an undisturbed one."""
 
 import os
 import pathlib
@@ -35,7 +35,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture
 def halfway(undisturbed, tmp_path):
-    """The run as left by a kill after iteration 8 of 12, within a line of metrics."""
+    """The run as if killed after iteration 8 of 12, in the middle of a line of metrics."""
     directory = tmp_path / "halfway"
     shutil.copytree(undisturbed, directory)
     shutil.rmtree(directory / "checkpoints/step_0000012")
@@ -73,7 +73,7 @@ def test_five_kills():
 
 
 def test_resume_is_bitwise_identical(tiny, halfway, undisturbed):
-    """Also where a save was cut short, which leaves directories that are no checkpoints."""
+    """Even if interrupted saves left directories behind that are not checkpoints."""
     checkpoints = halfway / "checkpoints"
     shutil.copytree(checkpoints / "step_0000008", checkpoints / "unfinished")
     shutil.copytree(checkpoints / "step_0000004", checkpoints / "doomed")
@@ -92,13 +92,13 @@ def test_damaged_checkpoint_is_skipped(tiny, halfway, undisturbed, caplog):
     train.run(config.replace(tiny, {"keep_checkpoints": 2}), halfway, "digits")
     assert "step_0000008 is damaged" in caplog.text
     assert resumed_from(halfway) == 4
-    assert checkpoint.steps(halfway / "checkpoints") == [8, 12]  # the damaged one did not count
+    assert checkpoint.steps(halfway / "checkpoints") == [8, 12]  # the damaged one was overwritten
     assert sha(halfway) == sha(undisturbed)
     assert (halfway / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
 
 
 def test_unusable_checkpoints_are_kept(tiny, halfway):
-    """Whether all are damaged, or intact and of an earlier version."""
+    """Resuming fails without modifying anything."""
     for path in halfway.glob("checkpoints/*/manifest.ocdbt"):
         flip(path)
     before = contents(halfway)
@@ -107,7 +107,7 @@ def test_unusable_checkpoints_are_kept(tiny, halfway):
     assert contents(halfway) == before
 
 
-# Orbax leaves unawaited writes behind where the disk fills up in the middle of a save.
+# If the disk fills up during a save, Orbax never awaits some of its writes.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["checkpoint", "metrics", "picture", "figures"])
 def test_full_disk(what, tiny, small_disk, undisturbed, monkeypatch, capsys):
@@ -158,7 +158,7 @@ def test_resume_with_moved_data(tiny, tmp_path, monkeypatch):
     assert train.run(tiny, tmp_path / "twice", "x") == 0
     assert resumed_from(tmp_path / "twice") == 7
     assert sha(tmp_path / "twice") == sha(tmp_path / "once")
-    assert train.run(tiny, tmp_path / "once", "x") == 0  # finished: only told of the new place
+    assert train.run(tiny, tmp_path / "once", "x") == 0  # finished: only records the new path
     assert workdir.read_config(tmp_path / "once").dataset == "npy:new.npy"
 
 
@@ -216,7 +216,7 @@ def test_removed_workdir(tiny, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_second_signal_exits_at_once(tiny, tmp_path, undisturbed):
-    """The first signal arrives during a save of a minute; the second does not wait for it."""
+    """The second signal interrupts a save that takes a minute."""
     code = (
         "import pathlib, time\n"
         "from gan_jax import checkpoint, cli, config, train\n"

@@ -1,4 +1,4 @@
-"""Tests of notebooks/: committed outputs are what the notebooks print when run top to bottom."""
+"""Tests of notebooks/: committed outputs match a fresh execution."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch) -> str:
-    """Name of a kernel that runs this interpreter, whatever else is installed."""
+    """Name of a Jupyter kernel that runs this interpreter."""
     spec = tmp_path / "kernels/gan_jax_test/kernel.json"
     spec.parent.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -37,7 +37,7 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def kinds(cell: NotebookNode) -> list[tuple[str, ...]]:
-    """The stream or formats of each output; without stderr, as warnings differ by machine."""
+    """Stream name or MIME types of each output; ignores stderr, as warnings vary."""
     return [
         (out.name,) if out.output_type == "stream" else (out.output_type, *sorted(out.data))
         for out in cell.outputs
@@ -46,7 +46,7 @@ def kinds(cell: NotebookNode) -> list[tuple[str, ...]]:
 
 
 def printed(cell: NotebookNode) -> tuple[list[str], list[Decimal]]:
-    """Words that a cell prints, with # for each number, and the numbers."""
+    """Printed words, with # in place of numbers, and the numbers."""
     text = "".join(out.text for out in cell.outputs if out.get("name") == "stdout")
     return NUMBER.sub("#", text).split(), [Decimal(x) for x in NUMBER.findall(text)]
 
@@ -110,7 +110,7 @@ def test_notebook_outputs(path, kernel, mnist_dir, monkeypatch):
         assert not any(out.get("name") == "stderr" for out in before.outputs), before.source
         (words, numbers), (words_now, numbers_now) = printed(before), printed(after)
         assert words_now == words, before.source
-        if path.stem != "mnist":  # 4,000 iterations on images end elsewhere on another machine
+        if path.stem != "mnist":  # 4,000 iterations on images are chaotic across machines
             assert all(map(close, numbers, numbers_now)), (before.source, numbers_now)
         if DRAWS.search(before.source):
             assert any("image/png" in kind for kind in kinds(before)), before.source

@@ -1,4 +1,4 @@
-"""Layers in NumPy, float64, and networks with random parameters."""
+"""Reference layers in float64 NumPy, and networks with random parameters."""
 
 import functools
 
@@ -67,7 +67,7 @@ def upconv(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def batch_norm(x: np.ndarray, params: dict, name: str, stats: dict | None = None) -> np.ndarray:
-    """By the statistics of the minibatch, or by running ones if given."""
+    """Normalises by minibatch statistics, or by running ones if given."""
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     if stats is not None:
         mean, var = stats[f"{name}.mean"], stats[f"{name}.var"]

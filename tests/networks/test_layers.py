@@ -1,4 +1,4 @@
-"""Layers of convolutional networks in NumPy, and what the networks made of them share."""
+"""Tests of convolutional layers, and of what all convolutional networks share."""
 
 import functools
 import shutil

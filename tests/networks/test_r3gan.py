@@ -24,7 +24,7 @@ DISCRIMINATOR = R3GANDiscriminator((4, 8, 8), blocks=2, group_size=4)
 
 
 def test_parameters():
-    """Of the preset, in order; both networks have 8 blocks of 768 channels."""
+    """The CIFAR-10 preset has 8 blocks of 768 channels per network."""
     block = [(1, 1, 768, 1536), (1536,), (3, 3, 16, 1536), (1536,), (1, 1, 1536, 768)]
     widths = (768,) * 4
     for found, image, basis, dense in (
@@ -62,7 +62,7 @@ def test_initial_distribution(network, shape, basis, blocks):
 
 
 class Layers:
-    """Convolutions of a network in the order of their numbers."""
+    """Applies a network's convolutions in order."""
 
     def __init__(self, params: dict):
         self.params, self.number = params, 0

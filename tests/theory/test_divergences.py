@@ -99,12 +99,12 @@ def test_optimal_discriminator_maximises_value():
     rng = np.random.default_rng(1)
     for p, q in pairs():
         best, highest = divergences.optimal_discriminator(p, q), divergences.criterion(p, q)
-        if not np.any((best == 1) & (q > 0)):  # as far as D* does not round to 1
+        if not np.any((best == 1) & (q > 0)):  # unless D* rounds to 1
             value = divergences.value_from_probs(p, q, best)
             np.testing.assert_allclose(value, highest, **EXACT)
-        for size in (1e-3, 0.1, 1):  # of a move to another D in [0, 1]
+        for size in (1e-3, 0.1, 1):  # of a step towards a random D
             other = best + size * (rng.random(p.shape) - best)
-            fall = 2 * np.sum((p + q) * (other - best) ** 2)  # at least, by V's curvature
+            fall = 2 * np.sum((p + q) * (other - best) ** 2)  # lower bound, by V's curvature
             assert divergences.value_from_probs(p, q, other) <= highest - (1 - 1e-9) * fall + 1e-13
         logits = divergences.optimal_logits(p, q) + rng.normal(size=p.shape)
         assert divergences.value(p, q, logits) <= highest + 1e-12
@@ -127,7 +127,7 @@ def test_kl_and_jsd_match_scipy():
         expected = np.sum(scipy.special.rel_entr(p, q))
         np.testing.assert_allclose(divergences.kl(p, q), expected, **EXACT)
         np.testing.assert_allclose(divergences.f_divergence("reverse_kl", q, p), expected, **EXACT)
-        with np.errstate(invalid="ignore"):  # scipy's root of a rounding error
+        with np.errstate(invalid="ignore"):  # scipy takes the root of a negative rounding error
             expected = np.nan_to_num(scipy.spatial.distance.jensenshannon(p, q) ** 2)
         np.testing.assert_allclose(divergences.jsd(p, q), expected, **EXACT)
         np.testing.assert_allclose(divergences.f_divergence("js", p, q), 2 * expected, **EXACT)

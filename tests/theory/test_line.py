@@ -26,7 +26,7 @@ MIXTURE = MIXTURES["gaussian1d"]
 
 
 def line_config(changes: dict | None = None) -> ConfigDict:
-    """configs/gaussian1d.py, shrunk until a run takes a second or two."""
+    """configs/gaussian1d.py, shrunk to a run of a second or two."""
     fields = {
         "num_steps": 60,
         "batch_size": 64,
@@ -43,7 +43,7 @@ def line_config(changes: dict | None = None) -> ConfigDict:
 
 @functools.cache
 def randomised(**changes) -> tuple[GANSpec, HParams, State]:
-    """A config's spec, numbers, and initial state with another G."""
+    """Spec, hyperparameters, and an initial state with a modified G."""
     c = line_config(changes)
     spec, hparams = config.spec(c, (1,)), config.hparams(c)
     state = algorithms.init(spec, hparams, 0, Batch(jnp.zeros((1, 1))))

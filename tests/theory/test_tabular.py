@@ -1,4 +1,4 @@
-"""Tests of gan_jax.theory.tabular."""
+"""Tests of gan_jax.theory.tabular: equilibrium, expectations and steps by hand."""
 
 import math
 
