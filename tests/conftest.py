@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan_jax import cli, plots, workdir
+from gan_jax import cli, plots, train, workdir
 from gan_jax import config as config_lib
 from gan_jax.networks import MLP
 from gan_jax.spec import GANSpec, HParams, Prior
@@ -129,6 +129,14 @@ def tiny_config() -> ConfigDict:
 @pytest.fixture
 def tiny() -> ConfigDict:
     return tiny_config()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> pathlib.Path:
+    """Directory of a finished run of tiny_config(), not to be modified."""
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    train.run(tiny_config(), directory, "digits")
+    return directory
 
 
 def make_hparams(changes: Mapping[str, float] | None = None) -> HParams:

@@ -26,13 +26,6 @@ def test_first_difference(old, new, difference):
     assert reproduce.first_difference([*old, {}], old) == fewer
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("reproduce") / "run"
-    train.run(tiny_config(), directory, "digits")
-    return directory
-
-
 @pytest.fixture
 def copy(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copy")

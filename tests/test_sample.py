@@ -2,15 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import sample, train
-from tests.conftest import assert_one_line_error, call, picture, tiny_config
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("finished")
-    train.run(tiny_config(), directory, "digits")
-    return directory
+from gan_jax import sample
+from tests.conftest import assert_one_line_error, call, picture
 
 
 def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, monkeypatch, capsys):

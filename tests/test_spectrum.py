@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import algorithms, plots, spectrum, train
+from gan_jax import algorithms, plots, spectrum
 from gan_jax.draws import Batch
 from gan_jax.errors import InputError
 from gan_jax.networks.mlp import MLP
@@ -68,11 +68,9 @@ def test_near_zero_eigenvalues_are_neutral(monkeypatch):
     assert labels == ["contracts (2)", "diverges (1)", "neutral (3)"]
 
 
-def test_command(tiny, tmp_path, monkeypatch, capfd):
-    train.run(tiny, tmp_path / "run", "digits")
-    capfd.readouterr()
+def test_command(finished, tmp_path, monkeypatch, capfd):
     out = tmp_path / "spectrum.png"
-    arguments = [f"--workdir={tmp_path / 'run'}", f"--out={out}", "--num=20"]
+    arguments = [f"--workdir={finished}", f"--out={out}", "--num=20"]
     assert call(spectrum, monkeypatch, *arguments) == 0
     assert "eigenvalues, largest modulus" in capfd.readouterr().out
     assert picture(out).size[0] > 500

@@ -1,7 +1,5 @@
 """Tests of gan_jax.train: output schedule and files, reproducibility, divergence."""
 
-import contextlib
-import io
 import itertools
 import os
 import pathlib
@@ -18,7 +16,7 @@ from gan_jax import algorithms, checkpoint, config, draws, plots, population, tr
 from gan_jax.draws import Stream
 from gan_jax.errors import InputError
 from gan_jax.writers import png, read_metrics
-from tests.conftest import contents, files, picture, sha, tiny_config
+from tests.conftest import contents, files, picture, sha
 
 
 def steps_of(directory: pathlib.Path) -> list[int]:
@@ -59,19 +57,9 @@ def test_chunks_take_about_a_second():
 # A run
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run and the lines that it printed."""
-    directory, out = tmp_path_factory.mktemp("train") / "run", io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert train.run(tiny_config(), directory, "digits") == 0
-    return directory, out.getvalue().splitlines()
-
-
 def test_files_of_a_run(tiny, finished):
-    directory, printed = finished
-    assert workdir.read_config(directory) == tiny
-    record = workdir.read_json(directory / "run.json")
+    assert workdir.read_config(finished) == tiny
+    record = workdir.read_json(finished / "run.json")
     assert record["status"] == "finished"
     assert (record["seed"], record["step"], record["resumed_from"]) == (tiny.seed, 12, 0)
     assert record["dataset"]["shape"] == [1500, 8, 8, 1]
@@ -79,58 +67,57 @@ def test_files_of_a_run(tiny, finished):
     assert record["steps_per_second"] > 0
     for digest in (record["params_sha256"], record["dataset"]["sha256"]):
         assert re.fullmatch("[0-9a-f]{64}", digest)
-    assert steps_of(directory) == [1, 2, 4, 6, 8, 10, 12]
-    line = read_metrics(directory / "metrics.jsonl")[0]
+    assert steps_of(finished) == [1, 2, 4, 6, 8, 10, 12]
+    line = read_metrics(finished / "metrics.jsonl")[0]
     spec = config.spec(tiny, (8, 8, 1))
     assert set(line) == {"step", *algorithms.ALGORITHMS["gan"].info_names(spec)}
-    names = [p.name for p in sorted((directory / "samples").iterdir())]
+    names = [p.name for p in sorted((finished / "samples").iterdir())]
     assert names == ["step_0000000.png", "step_0000006.png", "step_0000012.png"]
-    assert picture(directory / "samples.gif").n_frames == 3
-    assert picture(directory / "curves.png").size[0] > 500
-    assert checkpoint.steps(directory / "checkpoints") == [4, 8, 12]
-    assert printed[0] == str(directory)
-    matches = [re.fullmatch(r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+", x) for x in printed]
-    assert [int(m[1]) for m in matches if m] == [1, 5, 10, 12]
-    for line in printed[-3:]:
-        assert pathlib.Path(line.split()[-1]).is_file()
+    assert picture(finished / "samples.gif").n_frames == 3
+    assert picture(finished / "curves.png").size[0] > 500
+    assert checkpoint.steps(finished / "checkpoints") == [4, 8, 12]
 
 
 def test_sample_grids_share_one_noise(tiny, finished):
-    directory, _ = finished
     for step in (4, 12):
-        spec, state = workdir.load(directory, step)
+        spec, state = workdir.load(finished, step)
         z = draws.noise(spec, draws.stream_key(state.key, Stream.NOISE_SAMPLE), 6)
         images = algorithms.generate(spec, state, z)
         expected = png(plots.image_grid(images, 2, 3))
         assert png(train.sample_picture(tiny, spec, state, images)) == expected
-    assert (directory / "samples/step_0000012.png").read_bytes() == expected
+    assert (finished / "samples/step_0000012.png").read_bytes() == expected
     other = train.evaluation_samples(spec, state, 6)
     assert other.shape == images.shape
     assert np.any(other != images)
 
 
-def test_bytes_depend_on_seed_only(tiny, finished, tmp_path, monkeypatch):
+def test_bytes_depend_on_seed_only(tiny, finished, tmp_path, monkeypatch, capsys):
     """Not on logging periods or chunk lengths."""
-    directory, _ = finished
     train.run(tiny, tmp_path / "again", "digits")
-    assert files(tmp_path / "again") == files(directory)
+    assert files(tmp_path / "again") == files(finished)
+    first, *printed = capsys.readouterr().out.splitlines()
+    assert first == str(tmp_path / "again")
+    matches = [re.fullmatch(r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+", x) for x in printed]
+    assert [int(m[1]) for m in matches if m] == [1, 5, 10, 12]
+    for line in printed[-3:]:
+        assert pathlib.Path(line.split()[-1]).is_file()
     monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)  # chunks of one iteration
     periods = {"log_every": 1, "metrics_every": 3, "sample_every": 12, "checkpoint_every": 12}
     train.run(config.replace(tiny, periods), tmp_path / "rarely", "digits")
-    assert sha(directory) == sha(tmp_path / "again") == sha(tmp_path / "rarely")
+    assert sha(finished) == sha(tmp_path / "again") == sha(tmp_path / "rarely")
     train.run(config.replace(tiny, {"seed": 1}), tmp_path / "other", "digits")
-    assert sha(tmp_path / "other") != sha(directory)
+    assert sha(tmp_path / "other") != sha(finished)
 
 
 def test_missing_pictures_are_redrawn(tiny, finished, tmp_path):
-    directory = shutil.copytree(finished[0], tmp_path / "run")
+    directory = shutil.copytree(finished, tmp_path / "run")
     before = contents(directory)
     for name in ("samples/step_0000012.png", "samples.gif", "curves.png"):
         (directory / name).unlink()
         train.run(tiny, directory, "digits")
         after = contents(directory)
         assert {p for p in after if after[p] != before[p]} == {directory / name}
-        assert files(directory) == files(finished[0])
+        assert files(directory) == files(finished)
         before = after
 
 
@@ -167,7 +154,7 @@ def test_signal_saves_current_state(step, tiny, finished, tmp_path, monkeypatch,
     assert int(workdir.load(tmp_path)[1].step) == step
     assert train.run(tiny, tmp_path, "digits") == 0
     assert workdir.read_json(tmp_path / "run.json")["resumed_from"] == step
-    assert (files(tmp_path), sha(tmp_path)) == (files(finished[0]), sha(finished[0]))
+    assert (files(tmp_path), sha(tmp_path)) == (files(finished), sha(finished))
 
 
 def test_speed_excludes_first_chunk(tiny, tmp_path, monkeypatch, capsys):
@@ -256,7 +243,7 @@ def test_longer_run_extends_shorter_one(tiny, finished, tmp_path):
     metrics.write_bytes(intact)
     train.run(tiny, tmp_path, "digits")
     assert workdir.read_json(tmp_path / "run.json")["resumed_from"] == 7
-    assert (files(tmp_path), sha(tmp_path)) == (files(finished[0]), sha(finished[0]))
+    assert (files(tmp_path), sha(tmp_path)) == (files(finished), sha(finished))
 
 
 @pytest.mark.slow

@@ -21,23 +21,14 @@ from tests.conftest import (
     files,
     fill,
     sha,
-    tiny_config,
 )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """A finished run."""
-    directory = tmp_path_factory.mktemp("faults") / "undisturbed"
-    train.run(tiny_config(), directory, "digits")
-    return directory
-
-
 @pytest.fixture
-def halfway(undisturbed, tmp_path):
+def halfway(finished, tmp_path):
     """The run as if killed after iteration 8 of 12, in the middle of a line of metrics."""
     directory = tmp_path / "halfway"
-    shutil.copytree(undisturbed, directory)
+    shutil.copytree(finished, directory)
     shutil.rmtree(directory / "checkpoints/step_0000012")
     for name in ("curves.png", "samples.gif", "samples/step_0000012.png"):
         (directory / name).unlink()
@@ -72,7 +63,7 @@ def test_five_kills():
     assert done.returncode == 0
 
 
-def test_resume_is_bitwise_identical(tiny, halfway, undisturbed):
+def test_resume_is_bitwise_identical(tiny, halfway, finished):
     """Even if interrupted saves left directories behind that are not checkpoints."""
     checkpoints = halfway / "checkpoints"
     shutil.copytree(checkpoints / "step_0000008", checkpoints / "unfinished")
@@ -84,17 +75,17 @@ def test_resume_is_bitwise_identical(tiny, halfway, undisturbed):
     assert [p.name for p in checkpoints.iterdir()] == ["step_0000012"]
     assert train.run(tiny, halfway, "digits") == 0  # whose config.json is then the same again
     writers.write_json(halfway / "config.json", tiny.to_dict())
-    assert_same_end(halfway, undisturbed)
+    assert_same_end(halfway, finished)
 
 
-def test_damaged_checkpoint_is_skipped(tiny, halfway, undisturbed, caplog):
+def test_damaged_checkpoint_is_skipped(tiny, halfway, finished, caplog):
     flip(max(halfway.glob("checkpoints/step_0000008/**/*"), key=lambda p: p.stat().st_size))
     train.run(config.replace(tiny, {"keep_checkpoints": 2}), halfway, "digits")
     assert "step_0000008 is damaged" in caplog.text
     assert resumed_from(halfway) == 4
     assert checkpoint.steps(halfway / "checkpoints") == [8, 12]  # the damaged one was overwritten
-    assert sha(halfway) == sha(undisturbed)
-    assert (halfway / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
+    assert sha(halfway) == sha(finished)
+    assert (halfway / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
 
 
 def test_unusable_checkpoints_are_kept(tiny, halfway):
@@ -110,7 +101,7 @@ def test_unusable_checkpoints_are_kept(tiny, halfway):
 # If the disk fills up during a save, Orbax never awaits some of its writes.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["checkpoint", "metrics", "picture", "figures"])
-def test_full_disk(what, tiny, small_disk, undisturbed, monkeypatch, capsys):
+def test_full_disk(what, tiny, small_disk, finished, monkeypatch, capsys):
     ballast = small_disk / "ballast"
     owner, name = {
         "checkpoint": (checkpoint.Writer, "_save"),
@@ -136,7 +127,7 @@ def test_full_disk(what, tiny, small_disk, undisturbed, monkeypatch, capsys):
     ballast.unlink()
     assert train.run(tiny, small_disk / "run", "digits") == 0
     assert resumed_from(small_disk / "run") >= 4
-    assert_same_end(small_disk / "run", undisturbed)
+    assert_same_end(small_disk / "run", finished)
 
 
 @pytest.mark.slow
@@ -173,7 +164,7 @@ def test_changed_environment_is_recorded(tiny, halfway, monkeypatch, caplog):
 
 
 @pytest.mark.slow
-def test_bytes_ignore_jax_variables(tiny, undisturbed, tmp_path, monkeypatch):
+def test_bytes_ignore_jax_variables(tiny, finished, tmp_path, monkeypatch):
     variables = {
         "JAX_ENABLE_X64": "1",
         "JAX_DEFAULT_PRNG_IMPL": "rbg",
@@ -190,8 +181,8 @@ def test_bytes_ignore_jax_variables(tiny, undisturbed, tmp_path, monkeypatch):
     ):
         command = [sys.executable, "-m", f"gan_jax.{module}", f"--workdir={tmp_path}/run"]
         subprocess.run([*command, *arguments], cwd=ROOT, check=True, env=os.environ | variables)
-    assert_same_end(tmp_path / "run", undisturbed)
-    arguments = [f"--workdir={undisturbed}", "--num=3", f"--out={tmp_path}/b.npz"]
+    assert_same_end(tmp_path / "run", finished)
+    arguments = [f"--workdir={finished}", "--num=3", f"--out={tmp_path}/b.npz"]
     assert call(sample, monkeypatch, *arguments) == 0
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
@@ -215,7 +206,7 @@ def test_removed_workdir(tiny, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_second_signal_exits_at_once(tiny, tmp_path, undisturbed):
+def test_second_signal_exits_at_once(tiny, tmp_path, finished):
     """The second signal interrupts a save that takes a minute."""
     code = (
         "import pathlib, time\n"
@@ -242,4 +233,4 @@ def test_second_signal_exits_at_once(tiny, tmp_path, undisturbed):
     assert process.returncode == -signal.SIGTERM  # a shell shows 128 + 15
     assert checkpoint.steps(tmp_path / "run/checkpoints") == [4]
     assert train.run(tiny, tmp_path / "run", "digits") == 0
-    assert_same_end(tmp_path / "run", undisturbed)
+    assert_same_end(tmp_path / "run", finished)

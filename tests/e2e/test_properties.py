@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from gan_jax import checkpoint, cli, config, train, workdir
+from gan_jax.config.schema import COMMON
 from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.updates import UPDATES
@@ -19,13 +20,11 @@ from tests.conftest import tiny_config
 # Some valid, some of the wrong type, sign or spelling.
 NUMBERS = ["0", "1", "2", "3", "-1", "0.5", "1e-3", "1e30", "nan", "inf", "None", "two", ""]
 NAMES = ["adam", "sgd", "momentum", "rmsprop", "Adam", "0", ""]
-FLOATS = (
-    "consensus ema ema_half_life label_smoothing weight_clip instance_noise.std prior.low "
-    "prior.high penalties.gradient_penalty.weight penalties.r1.weight penalties.dragan.weight "
-    "discriminator.dropout generator.init_scale d_optimizer.learning_rate d_optimizer.b1 "
-    "d_optimizer.eps g_optimizer.b2"
-)
-VALUES = dict.fromkeys(FLOATS.split(), NUMBERS) | {
+VALUES = {name: NUMBERS for name, field in COMMON.items() if field.traced} | {
+    "prior.low": NUMBERS,
+    "prior.high": NUMBERS,
+    "generator.init_scale": NUMBERS,
+    "discriminator.dropout": NUMBERS,
     "seed": ["0", "7", "4294967295", "4294967296", "-1", "1.0"],
     "dataset": ["digits", "digit", "npz:nowhere.npz", "folder:", ""],
     "split": ["train", "test", "train[:100]", "train[5:5]", "train[:99999]", "val", "train["],
@@ -117,13 +116,6 @@ def test_random_configs(part):
     assert {0, 2} <= set(outcomes)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("properties") / "run"
-    train.run(tiny_config(), directory, "digits")
-    return directory
-
-
 def damage(checkpoints: pathlib.Path, draw) -> None:
     """Changes one random file or directory of a checkpoints directory."""
     paths = sorted(checkpoints.rglob("*"))
@@ -156,11 +148,11 @@ def damage(checkpoints: pathlib.Path, draw) -> None:
 
 
 @pytest.mark.slow
-def test_random_damage_to_checkpoints(run):
-    _, state = workdir.load(run)
+def test_random_damage_to_checkpoints(finished):
+    _, state = workdir.load(finished)
     true = {
-        checkpoint.sha256(checkpoint.restore(run / "checkpoints", step, state)): step
-        for step in checkpoint.steps(run / "checkpoints")
+        checkpoint.sha256(checkpoint.restore(finished / "checkpoints", step, state)): step
+        for step in checkpoint.steps(finished / "checkpoints")
     }
     outcomes = []
 
@@ -172,7 +164,7 @@ def test_random_damage_to_checkpoints(run):
     def one(data):
         with tempfile.TemporaryDirectory() as name:
             copy = pathlib.Path(name, "checkpoints")
-            shutil.copytree(run / "checkpoints", copy)
+            shutil.copytree(finished / "checkpoints", copy)
             for _ in range(data.draw(st.integers(1, 6))):
                 if any(copy.iterdir()):
                     damage(copy, data.draw)
