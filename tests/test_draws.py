@@ -1,7 +1,6 @@
 """Tests of gan_jax.draws: distributions, and that no key or minibatch serves twice."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +10,9 @@ import pytest
 from gan_jax import draws
 from gan_jax.draws import Batch, Stream
 from gan_jax.spec import Prior
+from tests.conftest import make_spec
 
 ROOT_KEY = jax.random.key_data(jax.random.key(0))
-
-
-class Latent(NamedTuple):
-    prior: Prior
-    z_dim: int = 3
 
 
 @pytest.mark.parametrize(
@@ -29,7 +24,7 @@ class Latent(NamedTuple):
     ],
 )
 def test_noise_follows_the_prior(prior, mean, std):
-    z = np.asarray(draws.noise(Latent(prior), jax.random.key(0), 10_000))
+    z = np.asarray(draws.noise(make_spec(prior=prior), jax.random.key(0), 10_000))
     assert z.shape == (10_000, 3)
     np.testing.assert_allclose(z.mean(axis=0), mean, atol=5 * std / 100)
     np.testing.assert_allclose(z.std(axis=0), std, rtol=5 / np.sqrt(20_000))

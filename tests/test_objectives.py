@@ -1,7 +1,6 @@
 """Tests of gan_jax.objectives with critics whose logits are known: linear, tables, noise."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,8 @@ import pytest
 from gan_jax.draws import Batch
 from gan_jax.losses import CROSS_ENTROPY
 from gan_jax.objectives import d_loss, g_loss
-from tests.conftest import make_hparams
+from gan_jax.spec import GANSpec
+from tests.conftest import make_hparams, make_spec
 
 BATCH = 8
 KEY = jax.random.key(7)
@@ -21,13 +21,7 @@ ZEROS = Batch(jnp.zeros((BATCH, 3)))
 CLOSE = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6)
 
 
-class Spec(NamedTuple):
-    """The static fields of an objective."""
-
-    loss: str = "wasserstein"
-    pack: int = 1
-    penalties: tuple[tuple[str, int], ...] = ()
-    augment: tuple[str, ...] = ()
+wasserstein = functools.partial(make_spec, loss="wasserstein")
 
 
 def linear(w):
@@ -35,7 +29,7 @@ def linear(w):
     return lambda batch, key: (batch.x.reshape(len(batch.x), -1) @ w, batch.x.mean(axis=0))
 
 
-def evaluate(spec: Spec, hparams, real=REAL, fake=FAKE, step=0, key=KEY, w=W):
+def evaluate(spec: GANSpec, hparams, real=REAL, fake=FAKE, step=0, key=KEY, w=W):
     """d_loss, its gradient with respect to w, its terms, and g_loss."""
     w = jnp.float32(w)
 
@@ -48,7 +42,7 @@ def evaluate(spec: Spec, hparams, real=REAL, fake=FAKE, step=0, key=KEY, w=W):
 
 def test_terms_of_a_relativistic_loss():
     # Both terms depend on the real examples, unlike with most losses.
-    value, grad, terms, g = evaluate(Spec("relativistic_pairing"), make_hparams())
+    value, grad, terms, g = evaluate(make_spec(loss="relativistic_pairing"), make_hparams())
     gap = np.float64(REAL.x - FAKE.x) @ W
     CLOSE(value, np.mean(np.logaddexp(0, -gap)))
     CLOSE(grad, -np.mean(np.exp(-np.logaddexp(0, gap))[:, None] * (REAL.x - FAKE.x), axis=0))
@@ -68,7 +62,7 @@ def test_label_smoothing_is_one_sided(loss):
     # There the derivative of p ((1 - s) softplus(-v) + s softplus(v)) + q softplus(v) is 0.
     best = np.log((1 - s) * p / (s * p + q))
     hparams = make_hparams({"label_smoothing": s})
-    value, grad, terms, _ = evaluate(Spec(loss), hparams, real, fake, w=best)
+    value, grad, terms, _ = evaluate(make_spec(loss=loss), hparams, real, fake, w=best)
     log_d, log_not_d = -np.logaddexp(0, -best), -np.logaddexp(0, best)
     CLOSE(value, -p @ ((1 - s) * log_d + s * log_not_d) - q @ log_not_d)
     CLOSE(terms.loss, value)
@@ -82,7 +76,7 @@ def test_scale_and_independence_of_instance_noise():
     @jax.vmap
     def logits(key):
         """Mean logits on real and on fake zeros, and the generator's loss."""
-        _, _, terms, g = evaluate(Spec(), hparams, ZEROS, ZEROS, 0, key)
+        _, _, terms, g = evaluate(wasserstein(), hparams, ZEROS, ZEROS, 0, key)
         return terms.real_logits.mean(), terms.fake_logits.mean(), g
 
     real, fake, g = jax.jit(logits)(jax.random.split(KEY, n))
@@ -99,7 +93,7 @@ def test_scale_and_independence_of_instance_noise():
 def test_g_loss_sees_noise_on_real_examples():
     # Both sides are noise alone: softplus(r - f) - softplus(f - r) = r - f.
     hparams = make_hparams({"instance_noise.std": 0.5})
-    d, _, terms, g = evaluate(Spec("relativistic_pairing"), hparams, ZEROS, ZEROS)
+    d, _, terms, g = evaluate(make_spec(loss="relativistic_pairing"), hparams, ZEROS, ZEROS)
     gap = np.mean(terms.real_logits - terms.fake_logits)
     assert abs(gap) > 0.1
     CLOSE(g - d, gap, rtol=1e-4)
@@ -114,20 +108,11 @@ def test_packing():
         return batch.x.reshape(-1, 6) @ w, None
 
     real, fake = (Batch(batch.x, jnp.arange(BATCH)) for batch in (REAL, FAKE))
-    _, terms = d_loss(Spec(pack=2), make_hparams(), 0, critic, real, fake, KEY)
+    _, terms = d_loss(wasserstein(pack=2), make_hparams(), 0, critic, real, fake, KEY)
     CLOSE(terms.real_logits, REAL.x.reshape(4, 6) @ w)
     CLOSE(terms.fake_logits, FAKE.x.reshape(4, 6) @ w)
-    g = g_loss(Spec(pack=2), make_hparams(), 0, critic, real, fake, KEY)
+    g = g_loss(wasserstein(pack=2), make_hparams(), 0, critic, real, fake, KEY)
     CLOSE(g, -terms.fake_logits.mean())
-
-
-def test_same_dropout_on_fakes_in_both_losses():
-    def critic(batch, key):
-        return jax.random.normal(key, (BATCH,)), None
-
-    _, terms = d_loss(Spec(), make_hparams(), 0, critic, REAL, REAL, KEY)
-    assert np.all(terms.real_logits != terms.fake_logits)
-    CLOSE(g_loss(Spec(), make_hparams(), 0, critic, REAL, REAL, KEY), -terms.fake_logits.mean())
 
 
 WEIGHTS = {"penalties.gradient_penalty.weight": 0.3, "penalties.r2.weight": 2.0}
@@ -135,7 +120,7 @@ WEIGHTS = {"penalties.gradient_penalty.weight": 0.3, "penalties.r2.weight": 2.0}
 
 def test_penalties_add_up_by_weight():
     # Equal examples on both sides: the loss itself has no gradient.
-    spec = Spec(penalties=(("gradient_penalty", 1), ("r2", 1)))
+    spec = wasserstein(penalties=(("gradient_penalty", 1), ("r2", 1)))
     value, grad, terms, g = evaluate(spec, make_hparams(WEIGHTS), REAL, REAL)
     CLOSE(value, 0.3 * (5 - 1) ** 2 + 2 * 5**2 / 2)
     CLOSE((terms.loss, terms.penalty), (0, value))
@@ -144,7 +129,7 @@ def test_penalties_add_up_by_weight():
 
 
 def test_mean_of_lazy_penalty():
-    spec, hparams = Spec(penalties=(("r2", 3),)), make_hparams(WEIGHTS)
+    spec, hparams = wasserstein(penalties=(("r2", 3),)), make_hparams(WEIGHTS)
     found = [evaluate(spec, hparams, REAL, REAL, step)[:2] for step in range(6)]
     # Due when the number of the iteration, one more than those completed, is a multiple of 3.
     CLOSE([value for value, _ in found], [0, 0, 3 * 2 * 25 / 2] * 2)
@@ -156,29 +141,32 @@ def test_penalties_at_critic_input():
     def critic(batch, key):
         return jnp.sum(batch.x.reshape(len(batch.x), -1) ** 2, axis=1) / 2, None
 
-    spec = Spec(pack=2, penalties=(("r1", 1),))
+    spec = wasserstein(pack=2, penalties=(("r1", 1),))
     weights = {"penalties.r1.weight": 1.0, "instance_noise.std": 2.0}
     _, terms = d_loss(spec, make_hparams(weights), 0, critic, REAL, FAKE, KEY)
     CLOSE(terms.penalty, terms.real_logits.mean())
     assert terms.penalty > 6  # 2 * 3 * (1 + 2^2) / 2 = 15 with noise, 3 without
 
 
-def test_independent_dropout_in_penalties():
+def test_dropout_of_losses_and_penalties():
     def critic(batch, key):
         return jnp.sum(batch.x, axis=1) * jax.random.normal(key), None
 
-    spec = Spec(penalties=(("r1", 1), ("r2", 1)))
-    weights = {"penalties.r1.weight": 1.0, "penalties.r2.weight": 1e-3}
-    _, terms = d_loss(spec, make_hparams(weights), 0, critic, REAL, FAKE, KEY)
+    spec = wasserstein(penalties=(("r1", 1), ("r2", 1)))
+    hparams = make_hparams({"penalties.r1.weight": 1.0, "penalties.r2.weight": 1e-3})
+    _, terms = d_loss(spec, hparams, 0, critic, REAL, FAKE, KEY)
     scale = terms.real_logits[0] / REAL.x[0].sum(), terms.fake_logits[0] / FAKE.x[0].sum()
+    assert scale[0] != scale[1]
     assert np.all(abs(terms.penalty - 3 * np.square(scale) / 2) > 1e-3)
+    # Both players see the same dropout masks on the fakes.
+    CLOSE(g_loss(spec, hparams, 0, critic, REAL, FAKE, KEY), -terms.fake_logits.mean())
 
 
 def test_augmentation_of_both_sides_in_penalties():
     """The gradient of a linear critic of images is its weights, but 0 where cutout covers them."""
     images = Batch(jnp.ones((64, 8, 8, 1)))
     hparams = make_hparams({"penalties.r1.weight": 1.0, "augment_probability": 1.0})
-    spec = Spec(penalties=(("r1", 1),), augment=("cutout",))
+    spec = wasserstein(penalties=(("r1", 1),), augment=("cutout",))
     _, _, terms, g = evaluate(spec, hparams, images, images, w=np.ones(64))
     assert 24 <= float(terms.penalty) <= 31  # 32 without augmentation
     for logits in (terms.real_logits, terms.fake_logits, -g):
