@@ -28,12 +28,6 @@ def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, monkeypatch, 
     assert "exists" in capsys.readouterr().err
 
 
-def test_linear_interpolation_of_parallel_points():
-    z = np.array([[[2.0]], [[-1.0]]])
-    walk = sample.interpolate(z, 4, "normal")
-    np.testing.assert_allclose(walk[0, :, 0], [2, 1, 0, -1], atol=1e-6)
-
-
 def test_interpolation_keeps_ends_and_norms():
     z = jax.random.normal(jax.random.key(0), (2, 4, 50))
     for prior in ("uniform", "normal"):
@@ -42,6 +36,8 @@ def test_interpolation_keeps_ends_and_norms():
         np.testing.assert_allclose(walk[:, -1], z[1], atol=1e-5)
         middle = np.linalg.norm(walk[:, 2], axis=-1) / np.linalg.norm(z, axis=-1).mean(0)
         assert (middle > 0.9).all() == (prior == "normal")
+    walk = sample.interpolate(np.array([[[2.0]], [[-1.0]]]), 4, "normal")  # parallel: linearly
+    np.testing.assert_allclose(walk[0, :, 0], [2, 1, 0, -1], atol=1e-6)
 
 
 @pytest.mark.parametrize(

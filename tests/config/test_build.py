@@ -51,12 +51,6 @@ def test_hparams_fields():
     assert set(default) == {name for name, field in COMMON.items() if field.traced}
     off = {name for name, value in default.items() if value is None}
     assert off == {name for name, field in COMMON.items() if field.optional}
-    values = dict.fromkeys(off - {"weight_clip", "consensus", "ema", "ada_target"}, 0.25)
-    c = config.replace({}, values | {"g_optimizer.b2": 0.5})
-    changed = {
-        name: x for name, x in config.flatten(config.hparams(c)).items() if x != default[name]
-    }
-    assert changed == values | {"g_optimizer.b2": 0.5}
 
 
 @pytest.mark.parametrize("name", COMMON)
@@ -65,11 +59,12 @@ def test_traced_static_and_host_fields(name):
     if field.rule.kind not in (int, float):
         return
     # Unvalidated, as it may conflict with other fields.
-    c.update_from_flattened_dict({name: field.rule.kind(field.default + 1)})
-    same_hparams = config.hparams(c) == config.hparams(config.default())
+    value = field.rule.kind(field.default + 1)
+    c.update_from_flattened_dict({name: value})
+    before, after = (config.flatten(config.hparams(x)) for x in (config.default(), c))
+    assert after == before | ({name: value} if field.traced else {})
     same_spec = config.spec(c, SHAPE) == config.spec(config.default(), SHAPE)
     assert hash(config.spec(c, SHAPE)) == hash(config.spec(c, SHAPE))
-    assert same_hparams != field.traced
     if name.startswith("penalties"):  # static only if enabled
         assert same_spec == name.endswith("interval")
     elif name == "ada_target":  # likewise

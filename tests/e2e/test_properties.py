@@ -19,12 +19,20 @@ from tests.conftest import tiny_config
 
 # Some valid, some of the wrong type, sign or spelling.
 NUMBERS = ["0", "1", "2", "3", "-1", "0.5", "1e-3", "1e30", "nan", "inf", "None", "two", ""]
+INTEGERS = ["0", "1", "2", "3", "-1", "1.5", "True"]
 NAMES = ["adam", "sgd", "momentum", "rmsprop", "Adam", "0", ""]
-VALUES = {name: NUMBERS for name, field in COMMON.items() if field.traced} | {
-    "prior.low": NUMBERS,
-    "prior.high": NUMBERS,
-    "generator.init_scale": NUMBERS,
-    "discriminator.dropout": NUMBERS,
+REAL_FIELDS = ["prior.low", "prior.high", "generator.init_scale", "discriminator.dropout"]
+REAL_FIELDS += [name for name, field in COMMON.items() if field.traced]
+INTEGER_FIELDS = (
+    "k z_dim pack unrolled_steps penalties.r1.interval generator.pieces generator.units "
+    "metrics_every keep_checkpoints"
+)
+VALUES = {
+    **dict.fromkeys(REAL_FIELDS, NUMBERS),
+    **dict.fromkeys(INTEGER_FIELDS.split(), INTEGERS),
+    **dict.fromkeys(("d_optimizer.name", "g_optimizer.name"), NAMES),
+    "generator.batch_norm": ["True", "False", "1"],
+    "discriminator.spectral_norm": ["True", "False", "yes"],
     "seed": ["0", "7", "4294967295", "4294967296", "-1", "1.0"],
     "dataset": ["digits", "digit", "npz:nowhere.npz", "folder:", ""],
     "split": ["train", "test", "train[:100]", "train[5:5]", "train[:99999]", "val", "train["],
@@ -32,17 +40,8 @@ VALUES = {name: NUMBERS for name, field in COMMON.items() if field.traced} | {
     "image_size": ["0", "4", "5", "-1", "4097", "x"],
     "loss": [*LOSSES, "wgan", ""],
     "update": ["alternating", "unrolled", *UPDATES, "both"],
-    "unrolled_steps": ["0", "1", "2", "-1"],
-    "pack": ["1", "2", "3", "0"],
-    "penalties.r1.interval": ["1", "2", "0"],
-    "generator.batch_norm": ["True", "False", "1"],
-    "generator.pieces": ["1", "2", "0"],
     "generator.name": ["mlp", "monotone", "cnn"],
-    "generator.units": ["3", "0"],
-    "discriminator.spectral_norm": ["True", "False", "yes"],
-    "k": ["1", "2", "3", "0", "-1", "1.5", "True"],
     "batch_size": ["1", "7", "8", "1500", "1501", "0"],
-    "z_dim": ["1", "2", "0", "3.0"],
     "prior.name": ["uniform", "normal", "cauchy"],
     "generator.widths": ["()", "(3,)", "(3,4)", "(0,)", "3", "(3.5,)", "None"],
     "generator.activation": ["relu", "leaky_relu", "tanh", "gelu"],
@@ -50,7 +49,6 @@ VALUES = {name: NUMBERS for name, field in COMMON.items() if field.traced} | {
     "generator.initializer": ["he_normal", "uniform", "normal", "zeros"],
     "discriminator.widths": ["()", "(3,)", "(2,2,2)", "(-1,)", "(3"],
     "discriminator.activation": ["relu", "tanh", ""],
-    "d_optimizer.name": NAMES,
     "schedules": [
         "d_optimizer.learning_rate=linear:0:2",
         "g_optimizer.learning_rate=exponential:0:1:0.5,ema=cosine:0.5:3",
@@ -59,10 +57,7 @@ VALUES = {name: NUMBERS for name, field in COMMON.items() if field.traced} | {
         "k=linear:1:2",
         "ema=step:0:1",
     ],
-    "g_optimizer.name": NAMES,
-    "metrics_every": ["1", "2", "0"],
     "sample_grid": ["(1,1)", "(2,3)", "(0,1)", "(1,)", "4"],
-    "keep_checkpoints": ["1", "2", "0"],
     "accelerator": ["auto", "cpu", "tpu", "npu"],
     "no_such_field": ["1"],
     "d_optimizer.no_such_field": ["1"],
