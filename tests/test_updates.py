@@ -87,11 +87,11 @@ def test_unrolled_steps_through_dead_relus():
     spec = bilinear(
         "unrolled",
         unrolled_steps=2,
-        d_optimizer="adam",
-        discriminator=MLP((8,), (), "relu", "linear", "normal", 1.0),
+        d_optimizer="rmsprop",
+        discriminator=MLP((64,), (), "relu", "linear", "normal", 1.0),
     )
     hparams = make_hparams({"d_optimizer.eps": 1e-24})
     state = algorithms.init(spec, hparams, 0, DATA)
-    for _ in range(2):
+    for _ in range(3):
         state, info = iteration(spec, hparams, state, DATA)
         assert np.isfinite(list(info.values())).all()
