@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 DRAWS = re.compile(r"^(axes = |left, right = |fig, .*= |show\(|frames\[\d+\]$)", re.MULTILINE)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-NOTEBOOKS = [ROOT / "notebooks" / name for name in ("mnist.ipynb", "theory.ipynb")]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture
