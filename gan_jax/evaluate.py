@@ -1,7 +1,7 @@
 """Scores a run, finished or in progress.
 
 python -m gan_jax.evaluate --workdir=DIR [--step=N|best] [--num=10000] [--split=SPLIT]
-                           [--metrics=fid,kid,...]
+                           [--metrics=fid,kid,...] [--features=inception --weights=FILE]
 
 Compares samples with SPLIT of the data set, by default the config's test_split. Prints a table,
 with the values of real data and of trivial models beside them, and writes evaluation.json and
@@ -50,10 +50,10 @@ def table(
     rows = [["", "this run", "95 % interval", *heads, "better"]]
     for name, entry in entries.items():
         others = (row[name] for row in baselines.values())
-        better = METRICS[name].better
+        better, real = METRICS[name].better, entry.get("samples_of_data")
         rows.append(
             [
-                METRICS[name].label,
+                f"{METRICS[name].label}, n = {num}, {real}" if real else METRICS[name].label,
                 _number(entry["value"]),
                 _interval(entry),
                 *("-" if other is None else _number(other["value"]) for other in others),
@@ -78,6 +78,7 @@ def evaluate(
     num: int,
     split: str | None,
     metrics: list[str] | None,
+    weights: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Scores a checkpoint of a run, and writes evaluation.json and evaluation.png beside it.
 
@@ -87,12 +88,14 @@ def evaluate(
       num: number of samples.
       split: of the data set, to compare with; None for the config's test_split.
       metrics: keys of registry.METRICS; None for all that are available.
+      weights: of Inception, for its features of natural images; None for EfficientNet's.
 
     Returns:
       The contents of evaluation.json.
 
     Raises:
-      InputError: no such run, checkpoint or metric, changed data, or an unavailable metric.
+      InputError: no such run, checkpoint or metric, changed data, other weights, or an
+        unavailable metric.
     """
     from gan_jax import data, device, plots, train, workdir
     from gan_jax.evaluation import registry
@@ -103,6 +106,7 @@ def evaluate(
         if name not in registry.METRICS:
             raise InputError(f"--metrics: {name!r} is not one of {', '.join(registry.METRICS)}")
     config = workdir.read_config(directory)
+    network = registry.load_network(weights) if weights else None
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     spec, state = workdir.load(directory, step)
     device.check_samples(num, spec.z_dim + math.prod(spec.generator.out_shape))
@@ -111,13 +115,13 @@ def evaluate(
     workdir.check_data(directory, dataset.sha256)
     split = config.test_split if split is None else split
     test = registry.load_test(config, split)
-    unavailable = registry.unavailable_metrics(config, dataset, test, num, split)
+    unavailable = registry.unavailable_metrics(config, dataset, test, num, split, network)
     names = metrics or [name for name in registry.METRICS if name not in unavailable]
-    reference = registry.reference(config, dataset, split, names, num)
+    reference = registry.reference(config, dataset, split, names, num, network)
     samples = train.evaluation_samples(spec, state, num)
     entries = registry.score(samples, reference, names)
     others = baselines(reference, num, names)
-    evaluator = reference.evaluator
+    evaluator, network = reference.evaluator, reference.network
     result: dict[str, Any] = {
         "step": int(state.step),
         "samples": num,
@@ -126,6 +130,7 @@ def evaluate(
         "test_examples": len(reference.test),
         "validation_split": config.validation_split,
         "evaluator": evaluator and {"name": evaluator.name, "accuracy": evaluator.accuracy},
+        "features": network and {"name": network.name, "sha256": network.sha256},
         "preprocessing": "evaluator: rounded to 8 bits, in [0, 1]; other metrics: as generated",
         "metrics": {
             name: {
@@ -168,8 +173,27 @@ def main() -> int:
         type=lambda text: text.split(","),
         help="comma-separated names, such as fid,parzen; default: all that are available",
     )
+    parser.add_argument(
+        "--features",
+        choices=("efficientnet", "inception"),
+        default="efficientnet",
+        help="network for images of any kind: of the extra `features` (default), or of published"
+        " FIDs, which needs --weights",
+    )
+    parser.add_argument(
+        "--weights", type=pathlib.Path, help="pytorch-fid's pt_inception-2015-12-05-6726825d.pth"
+    )
     args = parser.parse_args()
-    evaluate(args.workdir, step=args.step, num=args.num, split=args.split, metrics=args.metrics)
+    if (args.features == "inception") != (args.weights is not None):
+        raise InputError("--features=inception and --weights=FILE need each other (see --help)")
+    evaluate(
+        args.workdir,
+        step=args.step,
+        num=args.num,
+        split=args.split,
+        metrics=args.metrics,
+        weights=args.weights,
+    )
     return 0
 
 

@@ -20,7 +20,7 @@ from gan_jax.algorithms import ALGORITHMS
 from gan_jax.algorithms.gan import STEP_INFO
 from gan_jax.augment import AUGMENTATIONS
 from gan_jax.errors import InputError
-from gan_jax.evaluation.registry import METRICS
+from gan_jax.evaluation.registry import METRICS, TRAINING
 from gan_jax.losses import CROSS_ENTROPY, LOSSES
 from gan_jax.networks import NETWORKS
 from gan_jax.networks.layers import ACTIVATIONS, INITIALIZERS, OUTPUTS
@@ -244,10 +244,10 @@ COMMON: dict[str, Field] = {
         0, _integer(0), "iterations between evaluations, each with a checkpoint; 0: none"
     ),
     "eval_num": _fixed(10_000, _integer(1), "samples per evaluation"),
-    "eval_metrics": _fixed(("fid",), _choices(METRICS), "metrics of an evaluation"),
+    "eval_metrics": _fixed(("fid",), _choices(TRAINING), "metrics of an evaluation"),
     "keep_best": _output(
         "none",
-        _choice(("none", *STEP_INFO, *METRICS)),
+        _choice(("none", *STEP_INFO, *TRAINING)),
         "metric or loss whose best checkpoint is kept as well",
     ),
     "tensorboard": _output(False, _FLAG, "also write TensorBoard files (extra: tensorboard)"),

@@ -91,6 +91,7 @@ def baselines(
             for x in (reference.validation, reference.test)
         ),
         reference.evaluator and reference.evaluator.name,
+        *([reference.network.sha256] if reference.network else []),
     ]
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
     file = data.cache_dir() / "baselines" / f"{key}.json"

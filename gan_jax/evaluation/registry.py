@@ -4,6 +4,7 @@ To add one: a function of arrays in metrics/, a family that calls it here, and a
 """
 
 import functools
+import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,10 +18,31 @@ from gan_jax.data.mixtures import HIGH_QUALITY, MIXTURES, Mixture
 from gan_jax.data.pixels import to_float, to_uint8
 from gan_jax.errors import InputError
 from gan_jax.evaluation import classifier as evaluators
-from gan_jax.evaluation import efficientnet
+from gan_jax.evaluation import efficientnet, inception
 from gan_jax.evaluation.classifier import Evaluator
 from gan_jax.evaluation.metrics import classifier, frechet, kernel, mixture, neighbours, parzen
 from gan_jax.evaluation.metrics.intervals import Score
+
+NETWORKS = {"efficientnet": "EfficientNet", "inception": "Inception"}
+
+
+class Network(NamedTuple):
+    """A network whose features of natural images are compared."""
+
+    name: str  # a key of NETWORKS
+    sha256: str  # of its file of weights
+    features: Callable[[np.ndarray], np.ndarray]  # of images (n, height, width, channels)
+
+
+def load_network(weights: pathlib.Path | None = None) -> Network:
+    """Inception with the weights of a file, or without one EfficientNet.
+
+    Raises:
+      InputError: another file than the published one.
+    """
+    module, name = (inception, "inception") if weights else (efficientnet, "efficientnet")
+    loaded = inception.load(weights) if weights else efficientnet.load()
+    return Network(name, module.SHA256, functools.partial(module.features, loaded))
 
 
 class Reference(NamedTuple):
@@ -33,8 +55,9 @@ class Reference(NamedTuple):
     features: of test, (n, 64); empty without an evaluator.
     probabilities: of test, (n, classes); empty without an evaluator.
     mixture: the data distribution, if it is one of MIXTURES.
-    natural: EfficientNet's features of test, (n, 1280); empty unless measured.
+    natural: the network's features of test, (n, 1280 or 2048); empty unless measured.
     digits: classifies each channel of stacked MNIST, or None.
+    network: of these features, or None.
     """
 
     train: Dataset
@@ -46,6 +69,7 @@ class Reference(NamedTuple):
     mixture: Mixture | None = None
     natural: np.ndarray = np.empty((0, 0), np.float32)
     digits: Evaluator | None = None
+    network: Network | None = None
 
 
 class Sample(NamedTuple):
@@ -54,7 +78,7 @@ class Sample(NamedTuple):
     images: np.ndarray  # (n, ...), uint8 or floats; or points, (n, d)
     features: np.ndarray
     probabilities: np.ndarray
-    natural: np.ndarray  # EfficientNet's features; empty unless measured
+    natural: np.ndarray  # features by Reference.network; empty unless measured
 
 
 Entry = dict[str, Any]  # "value", "low", "high", and details of the metric
@@ -84,24 +108,24 @@ def _manifold(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict
 
 
 def _fid_natural(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
-    few = {"splits": 5, **split}  # each takes seconds, of 1,280 features
-    score = frechet.frechet(s.natural, r.natural, seed, **few)
-    return {"fid_efficientnet": _entry(score, samples_of_data=len(r.natural))}
+    return _fid(s, r, seed, {"splits": 5, **split})  # each takes seconds, of so many features
 
 
-def _by_natural(family: Family, s: Sample, r: Reference, *arguments: Any) -> dict[str, Entry]:
-    """A family's metrics of EfficientNet's features."""
+def _by_network(
+    suffix: str, family: Family, s: Sample, r: Reference, *arguments: Any
+) -> dict[str, Entry]:
+    """A family's metrics of a network's features."""
     s, r = s._replace(features=s.natural), r._replace(features=r.natural)
-    return {f"{name}_efficientnet": e for name, e in family(s, r, *arguments).items()}
+    real = {"samples_of_data": len(r.natural)}
+    return {f"{name}_{suffix}": e | real for name, e in family(s, r, *arguments).items()}
 
 
-_kid_natural: Family = functools.partial(_by_natural, _kid)
-_manifold_natural: Family = functools.partial(_by_natural, _manifold)
-_NATURAL: dict[str, Family] = {
-    "fid": _fid_natural,
-    "kid": _kid_natural,
-    **dict.fromkeys(("precision", "recall", "density", "coverage"), _manifold_natural),
-}
+def _natural(suffix: str) -> dict[str, Family]:
+    fid, kid, manifold = (
+        functools.partial(_by_network, suffix, family) for family in (_fid_natural, _kid, _manifold)
+    )
+    names = ("precision", "recall", "density", "coverage")
+    return {"fid": fid, "kid": kid, **dict.fromkeys(names, manifold)}
 
 
 def _classes(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
@@ -154,7 +178,7 @@ class Metric(NamedTuple):
     label: str
     better: str | float  # "lower" or "higher", or the best value
     family: Family
-    needs: str = "evaluator"  # or "efficientnet", "modes", "mixture", or "" for data of any kind
+    needs: str = "evaluator"  # or a network, "modes", "mixture", or "" for data of any kind
     least: int = 1  # samples
     least_test: int = 1  # examples to compare with
     interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
@@ -211,11 +235,14 @@ METRICS: dict[str, Metric] = {
 
 
 METRICS |= {  # of natural images
-    f"{name}_efficientnet": METRICS[name]._replace(
-        label=f"{METRICS[name].label} (EfficientNet)", needs="efficientnet", family=family
+    f"{name}_{network}": METRICS[name]._replace(
+        label=f"{METRICS[name].label} ({title})", needs=network, family=family
     )
-    for name, family in _NATURAL.items()
+    for network, title in NETWORKS.items()
+    for name, family in _natural(network).items()
 }
+# Those that need no file, for evaluations during training.
+TRAINING = tuple(name for name, metric in METRICS.items() if metric.needs != "inception")
 
 
 Value = TypeVar("Value", float, np.ndarray)
@@ -239,7 +266,12 @@ def best(name: str, values: np.ndarray) -> float:
 
 
 def unavailable_metrics(
-    config: ConfigDict, train: Dataset, test: Dataset, num: int, test_split: str | None = None
+    config: ConfigDict,
+    train: Dataset,
+    test: Dataset,
+    num: int,
+    test_split: str | None = None,
+    network: Network | None = None,
 ) -> dict[str, str]:
     """Metric -> reason it cannot be computed.
 
@@ -249,21 +281,27 @@ def unavailable_metrics(
       test: what samples are to be compared with.
       num: number of samples.
       test_split: the split that test is; None for config.test_split.
+      network: of features of natural images; None for EfficientNet.
     """
     planar = [name for name, mixture in MIXTURES.items() if mixture.means.shape[1] == 2]
     test_split = config.test_split if test_split is None else test_split
     n = len(test.images)
     stacked = config.dataset == "stacked_mnist"
+    channels = train.images.shape[-1] if train.images.ndim == 4 else 0
+    chosen = network.name if network else "efficientnet"
 
     def reason(name: str, metric: Metric) -> str:
         if metric.needs == "evaluator" and stacked:
             return "the classes of stacked_mnist are its modes: see modes_covered"
         if metric.needs == "evaluator" and (why := evaluators.unfit(train)):
             return why
-        if metric.needs == "efficientnet" and (
-            why := efficientnet.unavailable(train.images.shape[-1] if train.images.ndim == 4 else 0)
-        ):
+        if metric.needs == "efficientnet" and (why := efficientnet.unavailable(channels)):
             return why
+        if metric.needs == "inception" and (why := inception.unavailable(channels)):
+            return why
+        if metric.needs in NETWORKS and metric.needs != chosen:
+            file = " --weights=FILE" if metric.needs == "inception" else ""
+            return f"it needs --features={metric.needs}{file}"
         if metric.needs == "modes" and stacked:
             return "" if test.images.shape[1:3] == (28, 28) else "it needs images of 28x28 pixels"
         if metric.needs in ("modes", "mixture") and config.dataset not in planar:
@@ -292,11 +330,16 @@ def load_test(config: ConfigDict, test_split: str) -> Dataset:
 
 
 def held_out(
-    config: ConfigDict, train: Dataset, test_split: str, names: Sequence[str], num: int
+    config: ConfigDict,
+    train: Dataset,
+    test_split: str,
+    names: Sequence[str],
+    num: int,
+    network: Network | None = None,
 ) -> Dataset:
     """The split to compare samples with, after the checks of `reference`."""
     test = load_test(config, test_split)
-    unavailable = unavailable_metrics(config, train, test, num, test_split)
+    unavailable = unavailable_metrics(config, train, test, num, test_split, network)
     for name in names:
         if name in unavailable:
             raise InputError(f"{name} cannot be measured: {unavailable[name]}")
@@ -304,7 +347,12 @@ def held_out(
 
 
 def reference(
-    config: ConfigDict, train: Dataset, test_split: str, names: Sequence[str], num: int
+    config: ConfigDict,
+    train: Dataset,
+    test_split: str,
+    names: Sequence[str],
+    num: int,
+    network: Network | None = None,
 ) -> Reference:
     """What the samples of a run are compared with; trains an evaluator at first use of a data set.
 
@@ -314,11 +362,12 @@ def reference(
       test_split: the split that becomes `test`.
       names: keys of METRICS that will be measured.
       num: number of samples that will be scored.
+      network: of features of natural images; None for EfficientNet.
 
     Raises:
       InputError: a split does not exist, or a metric is unavailable.
     """
-    test = held_out(config, train, test_split, names, num).images
+    test = held_out(config, train, test_split, names, num, network).images
     validation = _load(config, config.validation_split, "config.validation_split").images
     evaluator, outputs = None, (np.empty((0, 0), np.float32),) * 2
     if any(METRICS[name].needs == "evaluator" for name in names):
@@ -326,14 +375,15 @@ def reference(
         whole = _load(config, config.split.partition("[")[0], "config.split")
         evaluator = evaluators.load(config.dataset, whole)
         outputs = evaluators.outputs(evaluator, test)
-    natural = np.empty((0, 0), np.float32)
-    if any(METRICS[name].needs == "efficientnet" for name in names):
-        natural = efficientnet.features(efficientnet.load(), test)
     digits = None
     if config.dataset == "stacked_mnist" and any(METRICS[name].needs == "modes" for name in names):
         digits = evaluators.load("mnist", train._replace(images=train.images[..., :1]))
+    natural, used = np.empty((0, 0), np.float32), None
+    if any(METRICS[name].needs in NETWORKS for name in names):
+        used = network or load_network()
+        natural = used.features(test)
     mixture = MIXTURES.get(config.dataset)
-    return Reference(train, validation, test, evaluator, *outputs, mixture, natural, digits)
+    return Reference(train, validation, test, evaluator, *outputs, mixture, natural, digits, used)
 
 
 def score(
@@ -368,8 +418,9 @@ def score(
             raise InputError("the reference has no evaluator")
         outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
     natural = np.empty((0, 0))
-    if any(METRICS[name].needs == "efficientnet" for name in names):
-        natural = efficientnet.features(efficientnet.load(), to_uint8(images))
+    if any(METRICS[name].needs in NETWORKS for name in names):
+        assert reference.network is not None  # see `unavailable_metrics`
+        natural = reference.network.features(to_uint8(images))
     sample = Sample(images, *outputs, natural)
     families = dict.fromkeys(METRICS[name].family for name in names)
     entries: dict[str, Entry] = {}

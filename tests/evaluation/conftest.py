@@ -1,4 +1,6 @@
 import pathlib
+import pickle
+import struct
 
 import jax
 import numpy as np
@@ -75,6 +77,31 @@ def untrained_reference(train: Dataset | None = None) -> Reference:
     validation, test = spots(100, 1).images, spots(100, 2).images
     own = untrained()
     return Reference(train or spots(300), validation, test, own, *classifier.outputs(own, test))
+
+
+def torch_file(tensors: dict[str, np.ndarray]) -> bytes:
+    """A state dict as torch.save wrote it before PyTorch 1.6: five pickles, then the storages."""
+
+    def text(s: str) -> bytes:
+        return b"X" + struct.pack("<I", len(s)) + s.encode()
+
+    def integers(xs) -> bytes:
+        return b"(" + b"".join(b"J" + struct.pack("<i", x) for x in xs) + b"t"
+
+    def tensor(x: np.ndarray, key: str) -> bytes:
+        kind = {"f": b"ctorch\nFloatStorage\n", "i": b"ctorch\nLongStorage\n"}[x.dtype.kind]
+        size, strides = integers([x.size])[1:-1], [stride // x.itemsize for stride in x.strides]
+        storage = b"(" + text("storage") + kind + text(key) + text("cpu") + size + b"NtQ"
+        hooks = b"\x89ccollections\nOrderedDict\n)Rt"
+        rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n("
+        return rebuild + storage + b"K\0" + integers(x.shape) + integers(strides) + hooks + b"R"
+
+    keyed = {str(key): x for key, x in enumerate(tensors.values(), 100)}
+    items = zip(tensors, keyed.items(), strict=True)
+    state = b"}(" + b"".join(text(name) + tensor(x, key) for name, (key, x) in items) + b"u."
+    headers = b"".join(pickle.dumps(x, 2) for x in (0, 1001, {}))
+    storages = (struct.pack("<q", x.size) + x.tobytes("A") for x in keyed.values())
+    return headers + b"\x80\2" + state + pickle.dumps([*keyed], 2) + b"".join(storages)
 
 
 @pytest.fixture

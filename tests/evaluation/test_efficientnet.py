@@ -1,12 +1,8 @@
-"""efficientnet: the package's own network on three images, and its file read as data."""
-
-import pickle
+"""efficientnet: the package's own network on three images."""
 
 import numpy as np
-import pytest
 
 from gan_jax import data
-from gan_jax.errors import InputError
 from gan_jax.evaluation import efficientnet, registry
 from tests.evaluation.conftest import untrained_reference
 
@@ -42,28 +38,6 @@ def test_images_are_resized_and_scaled():
         np.testing.assert_allclose(efficientnet.features(weights, images), expected, atol=1e-4)
 
 
-class Bomb:
-    """Would write a file when unpickled."""
-
-    def __reduce__(self):
-        return (open, ("exploded", "w"))
-
-
-def test_pickles_are_not_executed(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises((ValueError, TypeError, AttributeError)):
-        efficientnet.parse(b"".join(pickle.dumps(Bomb(), 2) for _ in range(5)))
-    assert not (tmp_path / "exploded").exists()
-
-
-def test_another_file_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "models").mkdir()
-    (tmp_path / efficientnet._FILE).write_bytes(b"other")
-    monkeypatch.setattr(efficientnet.importlib.resources, "files", lambda _: tmp_path)
-    with pytest.raises(InputError, match="has sha256 d9298a10d1b0735837dc4bd85dac641b0f3cef27"):
-        efficientnet.load()
-
-
 def test_what_has_no_features_is_told(monkeypatch):
     assert efficientnet.unavailable(3) == ""
     assert "colour" in efficientnet.unavailable(1)
@@ -80,7 +54,9 @@ def test_metrics_of_natural_images(monkeypatch):
     )
     images = rng.integers(0, 99, (300, 8, 8, 3), np.uint8)
     reference = untrained_reference()._replace(
-        train=data.from_arrays(images), natural=efficientnet.features({}, images)
+        train=data.from_arrays(images),
+        natural=efficientnet.features({}, images),
+        network=registry.load_network(),
     )
     names = [name for name in registry.METRICS if name.endswith("_efficientnet")]
     assert len(names) == 6

@@ -261,7 +261,7 @@ def test_unavailable_metrics(train, num_test, num, split, missing, reason, tiny)
     if num_test == 24:
         assert found.keys() == {*missing, *SPECIAL}
         others = {found[name].partition(" ")[0] for name in SPECIAL}
-        assert others == {config.dataset, "EfficientNet's"}  # no mixture, no colour
+        assert others == {config.dataset, "EfficientNet's", "it"}  # no mixture, colour or file
 
 
 def test_metrics_available_at_the_limit_are_computed(random):
