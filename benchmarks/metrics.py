@@ -45,12 +45,14 @@ def main() -> int:
     config, _ = common.setup("mnist")
     where = common.device_name()
     train = data.load(config.dataset, config.split)
-    names = [name for name, metric in registry.METRICS.items() if metric.needs in ("evaluator", "")]
+    names = [
+        name for name, metric in registry.METRICS.items() if metric.requires in ("evaluator", "")
+    ]
     reference = registry.reference(config, train, config.test_split, names, NUM)
     samples = real(train, NUM)
     families: dict[str, list[str]] = {}
     for name in sorted(names, key=lambda name: name != "parzen"):  # first: its memory is reported
-        families.setdefault(registry.METRICS[name].family.__name__.strip("_"), []).append(name)
+        families.setdefault(registry.METRICS[name].compute.__name__.strip("_"), []).append(name)
     times, peaks = {}, {}
     for family, own in families.items():
         times[family] = common.seconds(

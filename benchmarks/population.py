@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 from gan_jax import algorithms, cli, data
 from gan_jax import config as config_lib
 from gan_jax.state import Player
-from gan_jax.sweeps import population as sweep
+from gan_jax.sweeps import unit as sweep
 from gan_jax.writers import write_json
 
 CONFIG = "mnist"

@@ -1,7 +1,7 @@
 import pytest
 
 from gan_jax import sweep
-from gan_jax.sweeps import population
+from gan_jax.sweeps import unit
 from gan_jax.writers import write_json
 from tests.conftest import assert_one_line_error, call, tiny_config
 
@@ -23,7 +23,7 @@ SWEEP = ("--config=config.json", "--sweep=rates.py")
 
 
 def test_dry_run_writes_nothing(files, monkeypatch, capsys):
-    monkeypatch.setattr(population, "seconds", lambda configs, _: 60.0 * len(configs))
+    monkeypatch.setattr(unit, "seconds", lambda configs, _: 60.0 * len(configs))
     before = set(files.rglob("*"))
     metrics = "--config.eval_metrics=parzen"
     assert call(sweep, monkeypatch, *SWEEP, "--seeds=3", "--dry_run", metrics) == 0

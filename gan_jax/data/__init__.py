@@ -1,7 +1,15 @@
 """Data sets as arrays: `load` is all that most callers need."""
 
-from gan_jax.data.cache import cache_dir, write_cache_file
+from gan_jax.data.cache import cache_dir, read_cache_file, write_cache_file
 from gan_jax.data.dataset import Dataset, from_arrays
 from gan_jax.data.load import load, overlap
 
-__all__ = ["Dataset", "cache_dir", "from_arrays", "load", "overlap", "write_cache_file"]
+__all__ = [
+    "Dataset",
+    "cache_dir",
+    "from_arrays",
+    "load",
+    "overlap",
+    "read_cache_file",
+    "write_cache_file",
+]

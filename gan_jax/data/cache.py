@@ -6,6 +6,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from gan_jax.data.dataset import Dataset, from_arrays
 from gan_jax.errors import InputError, brief
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Raise when any source decodes to something else than before: old entries are then ignored.
 DECODING_VERSION = 3
@@ -107,3 +110,14 @@ def write_cache_file(entry: pathlib.Path, *content: bytes | memoryview) -> bool:
         log.warning("not cached: %s", brief(error))
         return False
     return True
+
+
+def read_cache_file(entry: pathlib.Path, parse: Callable[[bytes], T], otherwise: str) -> T | None:
+    """The parsed contents of a cache file, or None; warns of `otherwise` if it is unreadable."""
+    try:
+        return parse(entry.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception as error:  # damaged contents raise anything, from EOFError to KeyError
+        log.warning("%s: %s is unreadable: %s", otherwise, entry, brief(error))
+        return None

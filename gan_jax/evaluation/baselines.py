@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,17 +10,15 @@ from tqdm import tqdm
 from gan_jax import data
 from gan_jax.data import Dataset
 from gan_jax.data.pixels import to_float
-from gan_jax.errors import brief
 from gan_jax.evaluation.metrics.intervals import Score
 from gan_jax.evaluation.metrics.neighbours import nearest
 from gan_jax.evaluation.registry import METRICS, Entry, Reference, score
-
-log = logging.getLogger(__name__)
 
 VERSION = 2  # of the cache; raise it if a metric or a baseline changes
 
 _EXAMPLES_PER_CENTROID = 5  # at least
 _ITERATIONS = 10  # of k-means
+_FIELDS = {*Score._fields, "samples"}  # that every entry has
 
 
 def real(train: Dataset, num: int) -> np.ndarray:
@@ -69,9 +66,18 @@ BASELINES: dict[str, Callable[[Dataset, int], np.ndarray]] = {
 }
 
 
-def baselines(
-    reference: Reference, num: int, names: Sequence[str]
-) -> dict[str, dict[str, Entry | None]]:
+Scores = dict[str, dict[str, Entry | None]]  # by baseline and metric
+
+
+def _parse(content: bytes) -> Scores:
+    found: Scores = json.loads(content)
+    entries = [entry for row in found.values() for entry in row.values() if entry is not None]
+    if found.keys() != BASELINES.keys() or not all(e.keys() >= _FIELDS for e in entries):
+        raise ValueError("unexpected contents")
+    return found
+
+
+def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
     """Scores of each of BASELINES, cached.
 
     Args:
@@ -95,24 +101,13 @@ def baselines(
     ]
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
     file = data.cache_dir() / "baselines" / f"{key}.json"
-    found: dict[str, dict[str, Entry | None]] = {}
-    try:
-        found = json.loads(file.read_bytes())
-        if found.keys() != BASELINES.keys():
-            raise ValueError("unexpected contents")
-        for entry in (entry for row in found.values() for entry in row.values()):
-            if entry is not None and not {*Score._fields, "samples"} <= entry.keys():
-                raise ValueError("unexpected contents")
-    except FileNotFoundError:
-        found = {name: {} for name in BASELINES}
-    except (OSError, ValueError, AttributeError, RecursionError) as e:
-        log.warning("measuring the baselines again: %s is unreadable: %s", file, brief(e))
-        found = {name: {} for name in BASELINES}
+    found = data.read_cache_file(file, _parse, "measuring the baselines again")
+    found = found or {name: {} for name in BASELINES}
     missing = {row: [n for n in names if n not in found[row]] for row in BASELINES}
     for row in tqdm([r for r in BASELINES if missing[r]], desc="baselines", disable=None):
         images = BASELINES[row](reference.train, num)
-        able = [name for name in missing[row] if METRICS[name].least <= len(images)]
-        entries = score(images, reference, able)
+        measurable = [name for name in missing[row] if METRICS[name].min_samples <= len(images)]
+        entries = score(images, reference, measurable)
         found[row] |= dict.fromkeys(missing[row])
         found[row] |= {name: {**entry, "samples": len(images)} for name, entry in entries.items()}
     if any(missing.values()):

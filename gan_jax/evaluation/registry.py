@@ -1,6 +1,6 @@
 """Metrics by name, and the reference data they use.
 
-To add one: a function of arrays in metrics/, a family that calls it here, and an entry of METRICS.
+To add one: a function of arrays in metrics/, a `MetricFn` here that calls it, an entry of METRICS.
 """
 
 import functools
@@ -17,9 +17,8 @@ from gan_jax.data import Dataset
 from gan_jax.data.mixtures import HIGH_QUALITY, MIXTURES, Mixture
 from gan_jax.data.pixels import to_float, to_uint8
 from gan_jax.errors import InputError
-from gan_jax.evaluation import classifier as evaluators
-from gan_jax.evaluation import efficientnet, inception
-from gan_jax.evaluation.classifier import Evaluator
+from gan_jax.evaluation import efficientnet, evaluators, inception
+from gan_jax.evaluation.evaluators import Evaluator
 from gan_jax.evaluation.metrics import classifier, frechet, kernel, mixture, neighbours, parzen
 from gan_jax.evaluation.metrics.intervals import Score
 
@@ -55,7 +54,7 @@ class Reference(NamedTuple):
     features: of test, (n, 64); empty without an evaluator.
     probabilities: of test, (n, classes); empty without an evaluator.
     mixture: the data distribution, if it is one of MIXTURES.
-    natural: the network's features of test, (n, 1280 or 2048); empty unless measured.
+    imagenet_features: the network's features of test, (n, 1280 or 2048); empty unless measured.
     digits: classifies each channel of stacked MNIST, or None.
     network: of these features, or None.
     """
@@ -67,7 +66,7 @@ class Reference(NamedTuple):
     features: np.ndarray
     probabilities: np.ndarray
     mixture: Mixture | None = None
-    natural: np.ndarray = np.empty((0, 0), np.float32)
+    imagenet_features: np.ndarray = np.empty((0, 0), np.float32)
     digits: Evaluator | None = None
     network: Network | None = None
 
@@ -78,12 +77,12 @@ class Sample(NamedTuple):
     images: np.ndarray  # (n, ...), uint8 or floats; or points, (n, d)
     features: np.ndarray
     probabilities: np.ndarray
-    natural: np.ndarray  # features by Reference.network; empty unless measured
+    imagenet_features: np.ndarray  # features by Reference.network; empty unless measured
 
 
 Entry = dict[str, Any]  # "value", "low", "high", and details of the metric
 # Computes related metrics. The last arguments: a seed, and keywords for metrics with random splits.
-Family = Callable[[Sample, Reference, int, dict[str, int]], dict[str, Entry]]
+MetricFn = Callable[[Sample, Reference, int, dict[str, int]], dict[str, Entry]]
 
 
 def _entry(score: Score, **details: Any) -> Entry:
@@ -112,17 +111,18 @@ def _fid_natural(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> d
 
 
 def _by_network(
-    suffix: str, family: Family, s: Sample, r: Reference, *arguments: Any
+    suffix: str, compute: MetricFn, s: Sample, r: Reference, *arguments: Any
 ) -> dict[str, Entry]:
-    """A family's metrics of a network's features."""
-    s, r = s._replace(features=s.natural), r._replace(features=r.natural)
-    real = {"samples_of_data": len(r.natural)}
-    return {f"{name}_{suffix}": e | real for name, e in family(s, r, *arguments).items()}
+    """The same metrics, of a network's features."""
+    s, r = s._replace(features=s.imagenet_features), r._replace(features=r.imagenet_features)
+    real = {"samples_of_data": len(r.imagenet_features)}
+    return {f"{name}_{suffix}": e | real for name, e in compute(s, r, *arguments).items()}
 
 
-def _natural(suffix: str) -> dict[str, Family]:
+def _natural(suffix: str) -> dict[str, MetricFn]:
     fid, kid, manifold = (
-        functools.partial(_by_network, suffix, family) for family in (_fid_natural, _kid, _manifold)
+        functools.partial(_by_network, suffix, compute)
+        for compute in (_fid_natural, _kid, _manifold)
     )
     names = ("precision", "recall", "density", "coverage")
     return {"fid": fid, "kid": kid, **dict.fromkeys(names, manifold)}
@@ -177,38 +177,38 @@ def _triples(digits: Evaluator, images: np.ndarray) -> np.ndarray:
 class Metric(NamedTuple):
     label: str
     better: str | float  # "lower" or "higher", or the best value
-    family: Family
-    needs: str = "evaluator"  # or a network, "modes", "mixture", or "" for data of any kind
-    least: int = 1  # samples
-    least_test: int = 1  # examples to compare with
+    compute: MetricFn
+    requires: str = "evaluator"  # or a network, "modes", "mixture", or "" for data of any kind
+    min_samples: int = 1  # samples
+    min_examples: int = 1  # examples to compare with
     interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
 
 
 _NEAR_BIAS = "too wide near its value for real data"
 _NEAR_0 = "covers more than 95 % near 0"
 _COUNT = "a count of these samples, without an interval"
-_BALLS = (neighbours.least(neighbours.K), neighbours.least(neighbours.K_DENSITY))
+_BALLS = (neighbours.min_samples(neighbours.K), neighbours.min_samples(neighbours.K_DENSITY))
 
 METRICS: dict[str, Metric] = {
     "fid": Metric(
         "FID",
         "lower",
         _fid,
-        least=frechet.LEAST,
-        least_test=frechet.LEAST,
+        min_samples=frechet.MIN_SAMPLES,
+        min_examples=frechet.MIN_SAMPLES,
         interval=_NEAR_BIAS,
     ),
     "fid_infinity": Metric(
         "FID, infinitely many samples",
         "lower",
         _fid_infinity,
-        least=frechet.least(evaluators.FEATURES),
-        least_test=frechet.LEAST,
+        min_samples=frechet.min_samples(evaluators.FEATURES),
+        min_examples=frechet.MIN_SAMPLES,
         interval=_NEAR_0,
     ),
-    "kid": Metric("KID", "lower", _kid, least=2, least_test=2, interval=_NEAR_0),
+    "kid": Metric("KID", "lower", _kid, min_samples=2, min_examples=2, interval=_NEAR_0),
     **{
-        name: Metric(name, better, _manifold, least=_BALLS[0], least_test=_BALLS[1])
+        name: Metric(name, better, _manifold, min_samples=_BALLS[0], min_examples=_BALLS[1])
         for name, better in (
             ("precision", "higher"),
             ("recall", "higher"),
@@ -219,12 +219,17 @@ METRICS: dict[str, Metric] = {
     "classifier_score": Metric("classifier score", "higher", _classes),
     "class_kl": Metric("KL of classes (nats)", "lower", _classes, interval=_NEAR_0),
     "modes": Metric("classes present", "higher", _classes, interval=_COUNT),
-    "memorisation": Metric("memorisation", 0.5, _memorisation, needs=""),
+    "memorisation": Metric("memorisation", 0.5, _memorisation, requires=""),
     "parzen": Metric(
-        "Parzen log-likelihood (nats)", "higher", _parzen, needs="", least=2, least_test=2
+        "Parzen log-likelihood (nats)",
+        "higher",
+        _parzen,
+        requires="",
+        min_samples=2,
+        min_examples=2,
     ),
     **{
-        name: Metric(label, better, _modes, needs=needs, interval=interval)
+        name: Metric(label, better, _modes, requires=needs, interval=interval)
         for name, label, better, needs, interval in (
             ("modes_covered", "modes covered", "higher", "modes", _COUNT),
             ("high_quality", "high quality, share", HIGH_QUALITY, "mixture", ""),
@@ -236,13 +241,13 @@ METRICS: dict[str, Metric] = {
 
 METRICS |= {  # of natural images
     f"{name}_{network}": METRICS[name]._replace(
-        label=f"{METRICS[name].label} ({title})", needs=network, family=family
+        label=f"{METRICS[name].label} ({title})", requires=network, compute=compute
     )
     for network, title in NETWORKS.items()
-    for name, family in _natural(network).items()
+    for name, compute in _natural(network).items()
 }
 # Those that need no file, for evaluations during training.
-TRAINING = tuple(name for name, metric in METRICS.items() if metric.needs != "inception")
+TRAINING = tuple(name for name, metric in METRICS.items() if metric.requires != "inception")
 
 
 Value = TypeVar("Value", float, np.ndarray)
@@ -291,27 +296,27 @@ def unavailable_metrics(
     chosen = network.name if network else "efficientnet"
 
     def reason(name: str, metric: Metric) -> str:
-        if metric.needs == "evaluator" and stacked:
+        if metric.requires == "evaluator" and stacked:
             return "the classes of stacked_mnist are its modes: see modes_covered"
-        if metric.needs == "evaluator" and (why := evaluators.unfit(train)):
+        if metric.requires == "evaluator" and (why := evaluators.unavailable(train)):
             return why
-        if metric.needs == "efficientnet" and (why := efficientnet.unavailable(channels)):
+        if metric.requires == "efficientnet" and (why := efficientnet.unavailable(channels)):
             return why
-        if metric.needs == "inception" and (why := inception.unavailable(channels)):
+        if metric.requires == "inception" and (why := inception.unavailable(channels)):
             return why
-        if metric.needs in NETWORKS and metric.needs != chosen:
-            file = " --weights=FILE" if metric.needs == "inception" else ""
-            return f"it needs --features={metric.needs}{file}"
-        if metric.needs == "modes" and stacked:
+        if metric.requires in NETWORKS and metric.requires != chosen:
+            file = " --weights=FILE" if metric.requires == "inception" else ""
+            return f"it needs --features={metric.requires}{file}"
+        if metric.requires == "modes" and stacked:
             return "" if test.images.shape[1:3] == (28, 28) else "it needs images of 28x28 pixels"
-        if metric.needs in ("modes", "mixture") and config.dataset not in planar:
+        if metric.requires in ("modes", "mixture") and config.dataset not in planar:
             return f"{config.dataset} is not one of the mixtures {', '.join(planar)}"
         if name == "memorisation" and data.overlap(config.split, test_split):
             return f"{test_split} has examples of the training set, {config.split}"
-        if num < metric.least:
-            return f"it needs {metric.least} samples, not {num}"
-        if n < metric.least_test:
-            return f"it needs {metric.least_test} examples to compare with; {test_split} has {n}"
+        if num < metric.min_samples:
+            return f"it needs {metric.min_samples} samples, not {num}"
+        if n < metric.min_examples:
+            return f"it needs {metric.min_examples} examples to compare with; {test_split} has {n}"
         return ""
 
     return {name: why for name, metric in METRICS.items() if (why := reason(name, metric))}
@@ -329,7 +334,7 @@ def load_test(config: ConfigDict, test_split: str) -> Dataset:
     return _load(config, test_split, "the split to compare with (see config.test_split, --split)")
 
 
-def held_out(
+def checked_test(
     config: ConfigDict,
     train: Dataset,
     test_split: str,
@@ -367,23 +372,27 @@ def reference(
     Raises:
       InputError: a split does not exist, or a metric is unavailable.
     """
-    test = held_out(config, train, test_split, names, num, network).images
+    test = checked_test(config, train, test_split, names, num, network).images
     validation = _load(config, config.validation_split, "config.validation_split").images
     evaluator, outputs = None, (np.empty((0, 0), np.float32),) * 2
-    if any(METRICS[name].needs == "evaluator" for name in names):
+    if any(METRICS[name].requires == "evaluator" for name in names):
         # Of the whole split, so that runs on parts of it are comparable.
         whole = _load(config, config.split.partition("[")[0], "config.split")
         evaluator = evaluators.load(config.dataset, whole)
         outputs = evaluators.outputs(evaluator, test)
     digits = None
-    if config.dataset == "stacked_mnist" and any(METRICS[name].needs == "modes" for name in names):
+    if config.dataset == "stacked_mnist" and any(
+        METRICS[name].requires == "modes" for name in names
+    ):
         digits = evaluators.load("mnist", train._replace(images=train.images[..., :1]))
-    natural, used = np.empty((0, 0), np.float32), None
-    if any(METRICS[name].needs in NETWORKS for name in names):
+    imagenet_features, used = np.empty((0, 0), np.float32), None
+    if any(METRICS[name].requires in NETWORKS for name in names):
         used = network or load_network()
-        natural = used.features(test)
+        imagenet_features = used.features(test)
     mixture = MIXTURES.get(config.dataset)
-    return Reference(train, validation, test, evaluator, *outputs, mixture, natural, digits, used)
+    return Reference(
+        train, validation, test, evaluator, *outputs, mixture, imagenet_features, digits, used
+    )
 
 
 def score(
@@ -413,18 +422,18 @@ def score(
     if images.dtype != np.uint8 and not (images.dtype.kind == "f" and np.isfinite(images).all()):
         raise InputError("samples must be uint8, or finite floats")
     outputs = (np.empty((0, 0)), np.empty((0, 0)))
-    if any(METRICS[name].needs == "evaluator" for name in names):
+    if any(METRICS[name].requires == "evaluator" for name in names):
         if reference.evaluator is None:
             raise InputError("the reference has no evaluator")
         outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
-    natural = np.empty((0, 0))
-    if any(METRICS[name].needs in NETWORKS for name in names):
+    imagenet_features = np.empty((0, 0))
+    if any(METRICS[name].requires in NETWORKS for name in names):
         assert reference.network is not None  # see `unavailable_metrics`
-        natural = reference.network.features(to_uint8(images))
-    sample = Sample(images, *outputs, natural)
-    families = dict.fromkeys(METRICS[name].family for name in names)
+        imagenet_features = reference.network.features(to_uint8(images))
+    sample = Sample(images, *outputs, imagenet_features)
+    functions = dict.fromkeys(METRICS[name].compute for name in names)
     entries: dict[str, Entry] = {}
     hidden = None if intervals else True  # training has its own progress bar
-    for family in tqdm(families, desc="metrics", leave=False, disable=hidden):
-        entries |= family(sample, reference, seed, {} if intervals else {"splits": 0})
+    for compute in tqdm(functions, desc="metrics", leave=False, disable=hidden):
+        entries |= compute(sample, reference, seed, {} if intervals else {"splits": 0})
     return {name: entries[name] for name in names}

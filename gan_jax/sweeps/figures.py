@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-FEW = 12  # up to this many distinct values of a field are shown one by one
+MAX_LISTED = 12  # up to this many distinct values of a field are shown one by one
 _RANKED = 30  # settings in ranking.png
 # Okabe and Ito's colours; line styles and markers tell lines apart in black and white.
 _STYLES = (
@@ -114,7 +114,7 @@ def _worst_end(metric: str, low: float, high: float) -> float:
     return high if lower_is_better(metric, math.inf) > 0 else low
 
 
-def _on_frame(axes: "Axes", metric: str, x: np.ndarray, look: dict[str, Any]) -> None:
+def _mark_nonfinite(axes: "Axes", metric: str, x: np.ndarray, look: dict[str, Any]) -> None:
     """Marks scores that are not finite on the frame, at the worst end of the y axis."""
     if len(x):  # an empty line would still take up space in the legend
         y = np.full(len(x), _worst_end(metric, 0, 1))
@@ -126,7 +126,7 @@ def _panel(
 ) -> None:
     """Final scores against one field.
 
-    More than FEW numbers get a numeric axis; anything else is categorical, with jitter.
+    More than MAX_LISTED numbers get a numeric axis; anything else is categorical, with jitter.
 
     Args:
       axes: to draw in.
@@ -135,7 +135,7 @@ def _panel(
       texts: each member's value as text, shape (N,).
       scores: shape (N,), unscored members filled.
     """
-    numbers, few = all(map(ranking.is_number, values.values())), len(values) <= FEW
+    numbers, few = all(map(ranking.is_number, values.values())), len(values) <= MAX_LISTED
     if numbers and not few:
         x = np.array([values[text] for text in texts], np.float64)
         _scale(axes, axes.xaxis, x)
@@ -150,14 +150,14 @@ def _panel(
     finite = np.isfinite(scores)
     axes.plot(x[finite], scores[finite], "o", ms=4, mew=0, alpha=0.5, color=_BLUE, label="member")
     unscored = {"marker": "x", "color": _VERMILION, "label": "member without a finite score"}
-    _on_frame(axes, metric, x[~finite], unscored)
+    _mark_nonfinite(axes, metric, x[~finite], unscored)
     if few:
         iqms = np.array([ranking.iqm(scores[texts == text]) for text in values])
         at, known = np.arange(len(values)), np.isfinite(iqms)
         look: dict[str, Any] = {"marker": "D", "color": "black", "label": "IQM of all members"}
         style = "-" if numbers else ""  # categories are not connected
         axes.plot(at, np.where(known, iqms, np.nan), ls=style, lw=1, **look)
-        _on_frame(axes, metric, at[~known], look)
+        _mark_nonfinite(axes, metric, at[~known], look)
     if not finite.any():
         axes.set_yticks([])
     _scale(axes, axes.yaxis, scores[finite])
@@ -179,7 +179,7 @@ def hyperparameters_png(results: Results, metric: str) -> bytes:
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes, (field, (values, texts)) in zip(grid.flat, fields.items(), strict=False):
         _panel(axes, metric, values, texts, scores)
-        count = "" if len(values) <= FEW else f" ({len(values)} values)"
+        count = "" if len(values) <= MAX_LISTED else f" ({len(values)} values)"
         axes.set_xlabel(f"{field}{count}")
     for axes in grid.flat[len(fields) :]:
         axes.axis("off")

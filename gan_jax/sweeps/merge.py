@@ -1,8 +1,8 @@
 """Files of a sweep and merging of shards.
 
-A sweep's directory holds sweep.json (see `Spec`) and for each unit units/NNNN with its checkpoints
-or, once it is finished, its result.npz. A shard's directory, shard-I-of-N, holds the same for every
-N-th member from I on.
+A sweep's directory holds sweep.json (see `SweepSpec`) and for each unit units/NNNN with its
+checkpoints or, once it is finished, its result.npz. A shard's directory, shard-I-of-N, holds the
+same for every N-th member from I on.
 """
 
 import io
@@ -20,9 +20,9 @@ from gan_jax.config.schema import RESUME_MUTABLE
 from gan_jax.errors import InputError, brief
 from gan_jax.provenance import differences
 from gan_jax.sweeps import summary
-from gan_jax.sweeps.population import Result
 from gan_jax.sweeps.ranking import Results
 from gan_jax.sweeps.space import Setting
+from gan_jax.sweeps.unit import Result
 from gan_jax.writers import write_json, write_whole
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ SHARDS = "shard-*-of-*"
 _MUTABLE = set(RESUME_MUTABLE) - {"metrics_every"}  # which decides the rows of the curves
 
 
-class Spec(NamedTuple):
+class SweepSpec(NamedTuple):
     """Contents of sweep.json."""
 
     config: dict[str, Any]  # that the settings modify
@@ -52,11 +52,11 @@ def unit_directory(directory: pathlib.Path, number: int) -> pathlib.Path:
     return directory / "units" / f"{number:04}"
 
 
-def write_spec(directory: pathlib.Path, spec: Spec) -> None:
+def write_spec(directory: pathlib.Path, spec: SweepSpec) -> None:
     write_json(directory / SPEC, spec._asdict())
 
 
-def read_spec(directory: pathlib.Path) -> Spec:
+def read_spec(directory: pathlib.Path) -> SweepSpec:
     """Reads sweep.json.
 
     Raises:
@@ -64,7 +64,7 @@ def read_spec(directory: pathlib.Path) -> Spec:
     """
     fields = workdir.read_json(directory / SPEC)
     try:
-        spec = Spec(**fields)
+        spec = SweepSpec(**fields)
         i, n = spec.shard or (0, 1)
         members = range(len(spec.settings) * spec.seeds)[i::n]
         merged = spec.shard is None and spec.units is None
@@ -78,7 +78,7 @@ def read_spec(directory: pathlib.Path) -> Spec:
     return spec
 
 
-def difference(old: Spec, new: Spec) -> str:
+def difference(old: SweepSpec, new: SweepSpec) -> str:
     """Differences between two specs; empty if they describe the same sweep."""
     fields = config.differences(*(config.override(spec.config, ()) for spec in (old, new)))
     found = [f"config.{field} ({text})" for field, text in fields.items() if field not in _MUTABLE]
@@ -88,7 +88,7 @@ def difference(old: Spec, new: Spec) -> str:
     return ", ".join(found)
 
 
-def _read_same(directory: pathlib.Path, spec: Spec) -> Spec:
+def _read_same(directory: pathlib.Path, spec: SweepSpec) -> SweepSpec:
     """The spec in a directory, which must be that of the same sweep."""
     if not (directory / SPEC).exists():
         raise InputError(f"--workdir={directory} is not empty and not a sweep; use another one")
@@ -100,9 +100,9 @@ def _read_same(directory: pathlib.Path, spec: Spec) -> Spec:
     return old
 
 
-def check(directory: pathlib.Path, spec: Spec) -> None:
+def check(directory: pathlib.Path, spec: SweepSpec) -> None:
     """Refuses a directory that holds anything but this sweep or shard. Writes nothing."""
-    spec = Spec(**json.loads(json.dumps(spec._asdict())))  # tuples become lists
+    spec = SweepSpec(**json.loads(json.dumps(spec._asdict())))  # tuples become lists
     if not workdir.is_new(directory):
         old = _read_same(directory, spec)
         if old.units is None:
@@ -113,7 +113,7 @@ def check(directory: pathlib.Path, spec: Spec) -> None:
         _check_shards(directory.parent, spec, spec.shard[1])
 
 
-def _check_shards(directory: pathlib.Path, spec: Spec, number: int) -> None:
+def _check_shards(directory: pathlib.Path, spec: SweepSpec, number: int) -> None:
     """Refuses a directory that holds anything but shards of this sweep."""
     shards = set(directory.glob(SHARDS))
     others = set(directory.iterdir()) - shards if directory.is_dir() else set()
@@ -135,7 +135,7 @@ def write_result(unit: pathlib.Path, numbers: list[int], result: Result) -> None
     write_whole(unit / "result.npz", buffer.getvalue())
 
 
-def _read_result(unit: pathlib.Path, numbers: list[int]) -> dict[str, np.ndarray]:
+def read_result(unit: pathlib.Path, numbers: list[int]) -> dict[str, np.ndarray]:
     """The arrays of a unit's result, and the numbers of its members.
 
     Raises:
@@ -182,7 +182,9 @@ def merge(directory: pathlib.Path) -> int:
     return 0
 
 
-def summarize(directory: pathlib.Path, spec: Spec, parts: Mapping[pathlib.Path, Spec]) -> None:
+def summarize(
+    directory: pathlib.Path, spec: SweepSpec, parts: Mapping[pathlib.Path, SweepSpec]
+) -> None:
     """Joins the results of all units and writes sweep.json and the report.
 
     Args:
@@ -195,7 +197,7 @@ def summarize(directory: pathlib.Path, spec: Spec, parts: Mapping[pathlib.Path, 
         for path, part in parts.items()
         for number, numbers in enumerate(part.units or ())
     }
-    results = join(spec, [_read_result(unit, numbers) for unit, numbers in units.items()])
+    results = join(spec, [read_result(unit, numbers) for unit, numbers in units.items()])
     base = config.override(spec.config, ())
     note = f"Scored with {base.eval_num} samples against `{base.dataset}` {base.validation_split}."
     records = [workdir.read_json(unit / "run.json") for unit in units]
@@ -209,7 +211,7 @@ def summarize(directory: pathlib.Path, spec: Spec, parts: Mapping[pathlib.Path, 
     print(directory / "summary.md")
 
 
-def join(spec: Spec, units: list[dict[str, np.ndarray]]) -> Results:
+def join(spec: SweepSpec, units: list[dict[str, np.ndarray]]) -> Results:
     """The results of all members, in order.
 
     Units may record different quantities (d_penalty needs a penalty) and steps (if num_steps is

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from gan_jax import config
 from gan_jax.config.schema import PER_SWEEP, TRACED
 from gan_jax.errors import InputError
-from gan_jax.sweeps import population
+from gan_jax.sweeps import unit
 
 _MAX_UNIT = 1024  # members, whatever the memory
 _MAX_MEMBERS = 100_000
@@ -99,7 +99,7 @@ def max_unit(config: ConfigDict, example_shape: tuple[int, ...], data_bytes: int
     free = psutil.virtual_memory().available
     if stats and "bytes_limit" in stats:
         free = (stats["bytes_limit"] - stats["bytes_in_use"]) * jax.device_count()
-    bytes_each = 3 * population.size(config, example_shape)
+    bytes_each = 3 * unit.size(config, example_shape)
     if bytes_each > free:
         raise InputError(
             f"a member needs {bytes_each / 1e9:.3g} GB, but only {free / 1e9:.3g} GB are free: "

@@ -19,10 +19,10 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation import registry
 from gan_jax.evaluation.registry import Reference
 from gan_jax.provenance import cores, earlier, provenance
-from gan_jax.sweeps import merge, plan, population, summary
-from gan_jax.sweeps.merge import Spec
+from gan_jax.sweeps import merge, plan, summary, unit
+from gan_jax.sweeps.merge import SweepSpec
 from gan_jax.sweeps.plan import Member
-from gan_jax.sweeps.population import Progress
+from gan_jax.sweeps.unit import Progress
 from gan_jax.writers import write_json
 
 
@@ -69,15 +69,15 @@ def run(
     dataset = data.load(base.dataset, base.split, base.image_size)
     for alike in plan.group(members):
         train.check(alike[0].config, dataset)
-    held_out = registry.held_out(
+    validation = registry.checked_test(
         base, dataset, base.validation_split, base.eval_metrics, base.eval_num
     )
-    spec = Spec(
+    spec = SweepSpec(
         config=base.to_dict(),
         settings=[member.values for member in members[::seeds]],
         seeds=seeds,
         shard=None if shard is None else list(shard),
-        data_sha256=[dataset.sha256, held_out.sha256],
+        data_sha256=[dataset.sha256, validation.sha256],
         command=_command(sys.argv[1:]),
         units=[],
     )
@@ -99,7 +99,7 @@ def run(
         merge.check(directory, spec)  # another process may have used it since
         if (directory / merge.SPEC).exists():  # units depend on the memory that was free
             units = _units(merge.read_spec(directory), members)
-        spec = spec._replace(units=[[member.number for member in unit] for unit in units])
+        spec = spec._replace(units=[[member.number for member in members] for members in units])
         print(directory, flush=True)
         if _finished(directory, spec):
             print("already finished")
@@ -162,12 +162,12 @@ def train_unit(sweep: Sweep, number: int, pending_signals: Sequence[int], bar: A
     begin = max(checkpoint.steps(checkpoints), default=0)
     write_json(record, new | {"earlier": earlier(old, new, begin)})
 
-    def tell(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         bar.update(progress.member_steps)
         bar.set_postfix(diverged=progress.diverged, best=f"{progress.best:.4g}")
 
-    result = population.run(
-        configs, sweep.dataset, sweep.reference, checkpoints, pending_signals, tell
+    result = unit.run(
+        configs, sweep.dataset, sweep.reference, checkpoints, pending_signals, on_progress
     )
     if result is None:
         return False
@@ -217,7 +217,7 @@ def _reference(base: ConfigDict, dataset: Dataset) -> Reference:
     )
 
 
-def _read(directory: pathlib.Path, spec: Spec) -> tuple[ConfigDict, list[Member], Dataset]:
+def _read(directory: pathlib.Path, spec: SweepSpec) -> tuple[ConfigDict, list[Member], Dataset]:
     """Base config, all members and training data of a sweep."""
     base = config.override(spec.config, ())
     members = plan.members(base, spec.settings, spec.seeds)
@@ -227,17 +227,17 @@ def _read(directory: pathlib.Path, spec: Spec) -> tuple[ConfigDict, list[Member]
     return base, members, dataset
 
 
-def _units(spec: Spec, members: Sequence[Member]) -> list[list[Member]]:
-    return [[members[number] for number in unit] for unit in spec.units or ()]
+def _units(spec: SweepSpec, members: Sequence[Member]) -> list[list[Member]]:
+    return [[members[number] for number in numbers] for numbers in spec.units or ()]
 
 
-def _finished(directory: pathlib.Path, spec: Spec) -> bool:
+def _finished(directory: pathlib.Path, spec: SweepSpec) -> bool:
     """Whether a sweep or shard is finished and all of its files exist."""
     path = directory / "run.json"
     if not path.exists() or workdir.read_json(path).get("status") != "finished":
         return False
-    units = [merge.unit_directory(directory, n) for n in range(len(spec.units or ()))]
-    files = [unit / "result.npz" for unit in units]
+    numbers = range(len(spec.units or ()))
+    files = [merge.unit_directory(directory, number) / "result.npz" for number in numbers]
     if spec.shard is None:
         files += [directory / name for name in summary.FILES]
     return all(file.exists() for file in files)
@@ -252,13 +252,13 @@ def _command(arguments: Sequence[str]) -> str:
 def _describe(units: Sequence[Sequence[Member]], dataset: Dataset) -> None:
     """Prints each unit with an estimate of its training time, measured for about a second."""
     total = 0.0
-    for number, unit in enumerate(units):
-        c = unit[0].config
-        size = population.size(c, dataset.images.shape[1:])
-        seconds = population.seconds([member.config for member in unit], dataset)
+    for number, members in enumerate(units):
+        c = members[0].config
+        size = unit.size(c, dataset.images.shape[1:])
+        seconds = unit.seconds([member.config for member in members], dataset)
         total += seconds
         print(
-            f"  unit {number}: {len(unit)} members of {size / 1e6:.1f} MB, {c.num_steps} "
+            f"  unit {number}: {len(members)} members of {size / 1e6:.1f} MB, {c.num_steps} "
             f"iterations, loss {c.loss}, k {c.k}: {_duration(seconds)}"
         )
     print(f"total: {_duration(total)} of training, plus evaluation")

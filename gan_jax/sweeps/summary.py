@@ -13,7 +13,7 @@ from gan_jax.sweeps import figures, ranking
 from gan_jax.sweeps.ranking import Results, Standing, format_number
 from gan_jax.writers import write_whole
 
-_RIVALS = 5  # settings that the best one is compared with
+_NUM_COMPARED = 5  # settings that the best one is compared with
 FILES = (
     *("results.csv", "curves.npz", "ranking.png", "hyperparameters.png", "curves.png"),
     *("samples.png", "summary.md"),
@@ -120,7 +120,7 @@ def _ranking_text(results: Results, standings: list[Standing]) -> str:
 
 
 def _improvement_text(results: Results, metric: str, standings: list[Standing]) -> str:
-    best, *rivals = standings[: 1 + _RIVALS]
+    best, *rivals = standings[: 1 + _NUM_COMPARED]
     if not rivals:
         return "There is only one setting.\n"
     rows = []
@@ -148,7 +148,7 @@ def _variance_text(results: Results, metric: str, standings: list[Standing]) -> 
     rows = []
     for field in ranking.fields(results):
         values, texts = ranking.field_values(results, field)
-        if len(values) > figures.FEW:
+        if len(values) > figures.MAX_LISTED:
             rows.append([field, f"{len(values)} values, see hyperparameters.png", *[""] * 4])
             continue
         marginals = []

@@ -10,17 +10,17 @@ from ml_collections import ConfigDict
 from gan_jax import config as config_lib
 from gan_jax import data
 from gan_jax.data import Dataset
-from gan_jax.evaluation import classifier
-from gan_jax.evaluation.classifier import Evaluator, Params
+from gan_jax.evaluation import evaluators
+from gan_jax.evaluation.evaluators import Evaluator, Params
 from gan_jax.evaluation.registry import METRICS, Reference
 from tests.conftest import tiny_config
 
-PIXELS = [name for name, metric in METRICS.items() if not metric.needs]
-SPECIAL = [name for name in METRICS if METRICS[name].needs not in ("evaluator", "")]
-GENERAL = [name for name, metric in METRICS.items() if metric.needs in ("evaluator", "")]
+PIXELS = [name for name, metric in METRICS.items() if not metric.requires]
+SPECIAL = [name for name in METRICS if METRICS[name].requires not in ("evaluator", "")]
+GENERAL = [name for name, metric in METRICS.items() if metric.requires in ("evaluator", "")]
 
 _CENTRES = np.array([[1.5, 1.5], [1.5, 5.5], [5.5, 3.5]])
-_INIT = classifier.init  # before `shorten` replaces it
+_INIT = evaluators.init  # before `shorten` replaces it
 
 
 def spots(n: int, seed: int = 0) -> Dataset:
@@ -49,7 +49,7 @@ def spots_config(name: str) -> ConfigDict:
 
 
 def random_params(key: jax.Array, shape: tuple[int, ...], classes: int) -> Params:
-    """`classifier.init`, but drawn by NumPy, without its seconds of compilation."""
+    """`evaluators.init`, but drawn by NumPy, without its seconds of compilation."""
     rng = np.random.default_rng(0)
 
     def draw(x) -> jax.Array:
@@ -61,10 +61,10 @@ def random_params(key: jax.Array, shape: tuple[int, ...], classes: int) -> Param
 
 def shorten(patch: pytest.MonkeyPatch, steps: int = 60) -> None:
     """Trains evaluators briefly; the cache must be the test's own or the data set."""
-    patch.setattr(classifier, "_MIN_STEPS", steps)
-    patch.setattr(classifier, "_EPOCHS", 0)
-    patch.setattr(classifier, "_BATCH", 32)
-    patch.setattr(classifier, "init", random_params)
+    patch.setattr(evaluators, "_MIN_STEPS", steps)
+    patch.setattr(evaluators, "_EPOCHS", 0)
+    patch.setattr(evaluators, "_BATCH", 32)
+    patch.setattr(evaluators, "init", random_params)
 
 
 def untrained(shape: tuple[int, ...] = (8, 8, 1), classes: int = 3) -> Evaluator:
@@ -76,7 +76,7 @@ def untrained_reference(train: Dataset | None = None) -> Reference:
     """A reference with an evaluator of random weights."""
     validation, test = spots(100, 1).images, spots(100, 2).images
     own = untrained()
-    return Reference(train or spots(300), validation, test, own, *classifier.outputs(own, test))
+    return Reference(train or spots(300), validation, test, own, *evaluators.outputs(own, test))
 
 
 def torch_file(tensors: dict[str, np.ndarray]) -> bytes:

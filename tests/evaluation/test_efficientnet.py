@@ -55,7 +55,7 @@ def test_metrics_of_natural_images(monkeypatch):
     images = rng.integers(0, 99, (300, 8, 8, 3), np.uint8)
     reference = untrained_reference()._replace(
         train=data.from_arrays(images),
-        natural=efficientnet.features({}, images),
+        imagenet_features=efficientnet.features({}, images),
         network=registry.load_network(),
     )
     names = [name for name in registry.METRICS if name.endswith("_efficientnet")]

@@ -187,7 +187,7 @@ def test_baselines_of_other_weights_are_others(cache):
             return scale / 255 * images.reshape(len(images), -1)
 
         network = registry.Network("inception", sha256, flat)
-        reference = reference._replace(natural=flat(reference.test), network=network)
+        reference = reference._replace(imagenet_features=flat(reference.test), network=network)
         found = baselines.baselines(reference, 40, ["kid_inception"])
         values.append(found["Gaussians"]["kid_inception"]["value"])
     assert values[0] == values[2] != values[1]

@@ -9,8 +9,7 @@ import pytest
 from gan_jax import config as config_lib
 from gan_jax import data
 from gan_jax.errors import InputError
-from gan_jax.evaluation import classifier as evaluators
-from gan_jax.evaluation import registry
+from gan_jax.evaluation import evaluators, registry
 from gan_jax.evaluation.metrics import classifier, frechet, kernel, neighbours, parzen
 from gan_jax.evaluation.registry import METRICS, Reference
 from tests.evaluation.conftest import (
@@ -267,7 +266,7 @@ def test_unavailable_metrics(train, num_test, num, split, missing, reason, tiny)
 def test_metrics_available_at_the_limit_are_computed(random):
     """24 real images and 16 samples are enough for all but FID_infinity."""
     few = random._replace(test=random.test[:24], features=random.features[:24])
-    names = [name for name in GENERAL if METRICS[name].least <= 16]
+    names = [name for name in GENERAL if METRICS[name].min_samples <= 16]
     entries = registry.score(spots(16, 4).images, few, names)
     assert len(names) == len(GENERAL) - 1
     assert not np.isnan([entry["value"] for entry in entries.values()]).any()

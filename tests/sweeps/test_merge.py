@@ -7,10 +7,10 @@ import pytest
 from gan_jax import workdir
 from gan_jax.errors import InputError
 from gan_jax.sweeps import merge, runner
-from gan_jax.sweeps.merge import Spec
+from gan_jax.sweeps.merge import SweepSpec
 from tests.sweeps.conftest import assert_same, refused, rows, run
 
-SPEC = Spec({}, [{}], 2, None, ["", ""], "", [[0, 1]])
+SPEC = SweepSpec({}, [{}], 2, None, ["", ""], "", [[0, 1]])
 
 
 @pytest.mark.slow

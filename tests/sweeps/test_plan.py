@@ -78,7 +78,7 @@ def test_units_fit_into_memory(monkeypatch):
 
 
 def test_half_of_free_memory_is_for_members(monkeypatch):
-    each = 3 * plan.population.size(tiny_config(), SHAPE)
+    each = 3 * plan.unit.size(tiny_config(), SHAPE)
     memory = type("Memory", (), {"available": 2 * (1000 + 9.5 * each)})
     monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: memory)
     assert plan.max_unit(tiny_config(), SHAPE, 1000) == 9

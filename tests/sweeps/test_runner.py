@@ -94,20 +94,20 @@ def test_resume_is_bitwise_identical(finished, tmp_path, monkeypatch):
     assert workdir.read_json(directory / "run.json")["status"] == "running"
     assert not (directory / "units/0000/result.npz").exists()
 
-    original = runner.population.run
+    original = runner.unit.run
 
     def terminated(configs, *arguments):
-        *others, tell = arguments
+        *others, on_progress = arguments
 
-        def tell_and_terminate(progress):
-            tell(progress)
+        def report_and_terminate(progress):
+            on_progress(progress)
             if configs[0].loss == "non_saturating":
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        return original(configs, *others, tell_and_terminate)
+        return original(configs, *others, report_and_terminate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.population, "run", terminated)
+        patch.setattr(runner.unit, "run", terminated)
         assert run(directory) == 128 + signal.SIGTERM
     assert workdir.read_json(directory / "run.json")["status"] == "interrupted"
     assert (directory / "units/0000/result.npz").exists()

@@ -40,7 +40,7 @@ def classifier_score(probabilities: npt.ArrayLike) -> Score:
     divergences = np.sum(p * (_log(p) - _log(p.mean(axis=0))), axis=1)
     value = np.exp(divergences.mean())
     error = value * divergences.std() / len(p) ** 0.5
-    return normal(value, error, least=1, most=p.shape[1])
+    return normal(value, error, lower=1, upper=p.shape[1])
 
 
 def histogram(probabilities: npt.ArrayLike) -> np.ndarray:
@@ -97,4 +97,4 @@ def kl(counts: np.ndarray, q: np.ndarray, m: float = np.inf) -> Score:
     chi_squared = (np.count_nonzero(p) - 1) / 2 * (1 / n + 1 / m) ** 2
     from_q = np.sum(np.where(q > 0, p**2 / np.where(q > 0, q, 1), 0)) - 1
     variance = float((np.sum(p * ratio**2) - value**2) / n + from_q / m - chi_squared)
-    return normal(value, max(variance, chi_squared) ** 0.5, least=0)
+    return normal(value, max(variance, chi_squared) ** 0.5, lower=0)

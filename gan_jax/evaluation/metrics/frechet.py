@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from gan_jax.evaluation.metrics.intervals import Score, matrix, normal, parts, split_error
 
-LEAST = 4  # samples of either set: two in each half
+MIN_SAMPLES = 4  # samples of either set: two in each half
 _PARTS = 10  # FID_infinity is fitted to n / 1, n / 2, ..., n / _PARTS samples
 
 
@@ -38,8 +38,8 @@ def _root(cov: jax.Array) -> jax.Array:
     in the distance.
     """
     values, vectors = jnp.linalg.eigh(cov)
-    least = cov.shape[0] * jnp.finfo(cov.dtype).eps * values[-1]
-    return jnp.sqrt(jnp.where(values > least, values, 0))[:, None] * vectors.T
+    threshold = cov.shape[0] * jnp.finfo(cov.dtype).eps * values[-1]
+    return jnp.sqrt(jnp.where(values > threshold, values, 0))[:, None] * vectors.T
 
 
 def _distance(a: Moments, b: Moments) -> jax.Array:
@@ -68,8 +68,8 @@ def _intercept(x: jax.Array, y: jax.Array, parts: int = _PARTS) -> jax.Array:
 
 
 def _pair(name: str, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    x = matrix(f"{name}'s x", x, rows=LEAST)
-    return x, matrix(f"{name}'s y", y, rows=LEAST, columns=x.shape[1])
+    x = matrix(f"{name}'s x", x, rows=MIN_SAMPLES)
+    return x, matrix(f"{name}'s y", y, rows=MIN_SAMPLES, columns=x.shape[1])
 
 
 def _split(
@@ -107,10 +107,10 @@ def frechet(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 100) ->
     x, y = _pair("FID", x, y)
     with jax.enable_x64(True):
         error = _split(_fid, x, y, splits, np.random.default_rng(seed))
-        return normal(float(_fid(x, y)), error, least=0)
+        return normal(float(_fid(x, y)), error, lower=0)
 
 
-def least(d: int) -> int:
+def min_samples(d: int) -> int:
     """The fewest samples of d features that `extrapolated` takes."""
     return 2 * _PARTS * d
 
@@ -139,7 +139,7 @@ def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 25
       InputError: too few samples, different d, or non-finite values.
     """
     x, y = _pair("FID_infinity", x, y)
-    x = matrix("FID_infinity's x", x, rows=least(x.shape[1]))
+    x = matrix("FID_infinity's x", x, rows=min_samples(x.shape[1]))
     rng = np.random.default_rng(seed)
     with jax.enable_x64(True):
         value = float(_intercept(rng.permutation(x), y))

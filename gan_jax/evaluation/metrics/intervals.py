@@ -53,10 +53,10 @@ def matrix(
     return array
 
 
-def normal(value: float, error: float, least: float = -np.inf, most: float = np.inf) -> Score:
-    """Value +- 1.96 standard errors, clipped to the metric's range [least, most]."""
+def normal(value: float, error: float, lower: float = -np.inf, upper: float = np.inf) -> Score:
+    """Value +- 1.96 standard errors, clipped to the metric's range [lower, upper]."""
     low, high = value - Z * error, value + Z * error
-    return Score(float(value), float(max(low, least)), float(min(high, most)))
+    return Score(float(value), float(max(low, lower)), float(min(high, upper)))
 
 
 def proportion(value: float, error: float, n: int) -> Score:

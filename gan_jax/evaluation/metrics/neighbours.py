@@ -22,7 +22,7 @@ _BLOCK = 512  # rows of the distance matrix in memory
 _KEPT = 64  # nearest neighbours kept: with virtual certainty, 5 of them are in any quarter
 
 
-def least(k: int) -> int:
+def min_samples(k: int) -> int:
     """The fewest samples whose quarters have balls that reach to the k-th neighbour."""
     return 4 * (k + 1)
 
@@ -140,7 +140,7 @@ def manifold(
     Raises:
       InputError: too few samples, different d, or non-finite values.
     """
-    need = least if splits else (lambda k: k + 1)
+    need = min_samples if splits else (lambda k: k + 1)
     x = matrix("manifold's real", real, rows=need(max(k, k_density)))
     y = matrix("manifold's fake", fake, rows=need(k), columns=x.shape[1])
     centre = x.mean(axis=0)  # reduces rounding in |x|^2 + |y|^2 - 2 x . y
@@ -165,7 +165,7 @@ def manifold(
             _means(values[:, quarter], groups[:, quarter], 4),
         )
         if name == "density":
-            scores[name] = normal(value, error, least=0)
+            scores[name] = normal(value, error, lower=0)
         else:
             scores[name] = proportion(value, error, len(values))
     return scores

@@ -8,7 +8,7 @@ from gan_jax.evaluation.metrics import intervals
 
 def test_normal_interval_is_clipped_to_range():
     assert intervals.normal(3.0, 0.5) == pytest.approx((3, 3 - 0.97998, 3 + 0.97998), rel=1e-5)
-    assert intervals.normal(0.5, 1.0, least=0, most=1) == (0.5, 0, 1)
+    assert intervals.normal(0.5, 1.0, lower=0, upper=1) == (0.5, 0, 1)
     assert np.isnan(intervals.normal(3.0, np.nan)[1:]).all()
 
 

@@ -74,7 +74,7 @@ def run(
     reference: registry.Reference,
     directory: pathlib.Path,
     pending_signals: Sequence[int],
-    tell: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None],
 ) -> Result | None:
     """Trains members to the end, from the start or from the directory's last checkpoint.
 
@@ -84,7 +84,7 @@ def run(
       reference: to evaluate by.
       directory: of the checkpoints.
       pending_signals: on the first signal the state is saved.
-      tell: progress callback, called after every chunk.
+      on_progress: progress callback, called after every chunk.
 
     Returns:
       The trained members, or None after a signal.
@@ -123,7 +123,9 @@ def run(
                 at = np.ix_(living, [steps.index(report.step)], columns)
                 curves[at] = values[living][:, None]
             best = registry.best(config.eval_metrics[0], curves[:, :, len(trained)])
-            tell(Progress((report.step - step) * int(living.sum()), int((~living).sum()), best))
+            on_progress(
+                Progress((report.step - step) * int(living.sum()), int((~living).sum()), best)
+            )
             step = report.step
             stop = bool(pending_signals)  # once: a signal may arrive during the save
             if stop or "checkpoint" in report.due:

@@ -1,24 +1,24 @@
-"""Tests of gan_jax.sweeps.population; test_runner tests what a sweep makes of it."""
+"""Tests of gan_jax.sweeps.unit; test_runner tests what a sweep makes of it."""
 
 import jax
 import pytest
 
 from gan_jax import algorithms, config, data
 from gan_jax.draws import Batch
-from gan_jax.sweeps import population
+from gan_jax.sweeps import unit
 
 
 def test_size_is_that_of_a_state(tiny):
     spec, images = config.spec(tiny, (8, 8, 1)), jax.numpy.zeros((1, 8, 8, 1))
     state = algorithms.init(spec, config.hparams(tiny), 0, Batch(images))
-    assert population.size(tiny, (8, 8, 1)) == sum(x.nbytes for x in jax.tree.leaves(state))
+    assert unit.size(tiny, (8, 8, 1)) == sum(x.nbytes for x in jax.tree.leaves(state))
 
 
 @pytest.mark.slow
 def test_seconds_scale_with_the_work(tiny):
     digits = data.load("digits", "train", 0)
     short, long = (
-        population.seconds([config.replace(tiny, {"num_steps": n})] * members, digits)
+        unit.seconds([config.replace(tiny, {"num_steps": n})] * members, digits)
         for n, members in ((1000, 1), (10_000, 10))
     )
     assert 0 < 20 * short < long  # 100 times the work, on a machine that does other things

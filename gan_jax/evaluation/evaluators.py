@@ -1,6 +1,6 @@
 """Classifier that provides features and class probabilities for the metrics.
 
-python -m gan_jax.evaluation.classifier --dataset=mnist --out=FILE
+python -m gan_jax.evaluation.evaluators --dataset=mnist --out=FILE
 
 trains one from scratch: for mnist, the one in this package (`mnist-v1`); for any other labelled
 data set, the one that is otherwise trained at first use and cached. Retraining on the same machine
@@ -17,7 +17,6 @@ import functools
 import hashlib
 import importlib.resources
 import io
-import logging
 import pathlib
 import re
 import sys
@@ -33,8 +32,6 @@ from gan_jax import cli, data, shuffle
 from gan_jax.data import Dataset
 from gan_jax.data.pixels import to_float
 from gan_jax.errors import InputError, brief
-
-log = logging.getLogger(__name__)
 
 Params = dict[str, jax.Array]  # {conv0, conv1, ..., features, logits} x {kernel, bias}
 
@@ -233,7 +230,7 @@ def train(images: np.ndarray, classes: np.ndarray, num_classes: int, seed: int =
     return state.params
 
 
-def _to_unit_scale(evaluator: Evaluator, images: np.ndarray) -> Params:
+def _normalize_features(evaluator: Evaluator, images: np.ndarray) -> Params:
     """Parameters with which the features of these images have a root mean square of 1.
 
     Training leaves their scale arbitrary, and FID and KID grow with its square and its sixth
@@ -268,14 +265,14 @@ def _fit(dataset_name: str, train_set: Dataset) -> Evaluator:
     params = train(images, classes, len(values))
     shape = images.shape[1:]
     evaluator = Evaluator(_name(dataset_name, train_set), params, shape, values, np.nan)
-    evaluator = evaluator._replace(params=_to_unit_scale(evaluator, images))
+    evaluator = evaluator._replace(params=_normalize_features(evaluator, images))
     return evaluator._replace(accuracy=accuracy(evaluator, test_images, test_labels))
 
 
 # By data set
 
 
-def unfit(dataset: Dataset) -> str:
+def unavailable(dataset: Dataset) -> str:
     """Why no classifier can be trained on a data set; empty if one can."""
     if dataset.images.ndim != 4:
         return "the data set holds points, not images"
@@ -293,7 +290,7 @@ def unfit(dataset: Dataset) -> str:
 
 def _labels(dataset_name: str, dataset: Dataset) -> np.ndarray:
     """The labels of a data set, or an InputError where no classifier can be trained."""
-    if why := unfit(dataset):
+    if why := unavailable(dataset):
         raise InputError(
             f"no evaluator for {dataset_name}, hence no FID, KID, precision, recall or classes: "
             f"{why}"
@@ -331,19 +328,15 @@ def load(dataset_name: str, train_set: Dataset) -> Evaluator:
         return _unpack(name, _pinned(name))
     _labels(dataset_name, train_set)
     entry = data.cache_dir() / "evaluators" / f"{name}.npz"
-    try:
-        return _by_content(_unpack(name, entry.read_bytes()))
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except Exception as error:  # a damaged zip raises anything, from EOFError to KeyError
-        log.warning("training again: %s is unreadable: %s", entry, brief(error))
-    print(f"training an evaluator for {dataset_name}, once: {entry}", file=sys.stderr)
-    evaluator = _fit(dataset_name, train_set)
-    data.write_cache_file(entry, _pack(evaluator))
-    return _by_content(evaluator)
+    evaluator = data.read_cache_file(entry, functools.partial(_unpack, name), "training again")
+    if evaluator is None:
+        print(f"training an evaluator for {dataset_name}, once: {entry}", file=sys.stderr)
+        evaluator = _fit(dataset_name, train_set)
+        data.write_cache_file(entry, _pack(evaluator))
+    return _name_by_content(evaluator)
 
 
-def _by_content(evaluator: Evaluator) -> Evaluator:
+def _name_by_content(evaluator: Evaluator) -> Evaluator:
     """Named by its parameters: other machines may train other ones from the same data."""
     kind, _, _ = evaluator.name.rpartition("-")
     digest = hashlib.sha256(_pack(evaluator)).hexdigest()
@@ -386,8 +379,8 @@ def _pinned(name: str) -> bytes:
         problem = f"its sha256 is {digest}, not {MNIST_SHA256}"
     raise InputError(
         f"{file} is not the published evaluator: {problem}; reinstall gan_jax (or train your own: "
-        f"python -m gan_jax.evaluation.classifier --dataset=mnist --out={file}, and set "
-        "MNIST_SHA256 in gan_jax/evaluation/classifier.py to the printed sha256)"
+        f"python -m gan_jax.evaluation.evaluators --dataset=mnist --out={file}, and set "
+        "MNIST_SHA256 in gan_jax/evaluation/evaluators.py to the printed sha256)"
     )
 
 

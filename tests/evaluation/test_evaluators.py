@@ -1,4 +1,4 @@
-"""Tests of gan_jax.evaluation.classifier: the pinned evaluator, the cached ones, their outputs."""
+"""Tests of gan_jax.evaluation.evaluators: the pinned evaluator, the cached ones, their outputs."""
 
 import hashlib
 import io
@@ -11,12 +11,12 @@ import pytest
 
 from gan_jax import data
 from gan_jax.errors import InputError
-from gan_jax.evaluation import classifier
-from gan_jax.evaluation.classifier import FEATURES, Evaluator
+from gan_jax.evaluation import evaluators
+from gan_jax.evaluation.evaluators import FEATURES, Evaluator
 from tests.conftest import assert_one_line_error, call
 from tests.evaluation.conftest import random_params, shorten, spots, untrained
 
-PINNED = pathlib.Path(classifier.__file__).parent / "weights" / "mnist-v1.npz"
+PINNED = pathlib.Path(evaluators.__file__).parent / "weights" / "mnist-v1.npz"
 MNIST = data.from_arrays(np.zeros((4, 28, 28, 1), np.uint8), np.arange(4, dtype=np.int32))
 SMALL = data.from_arrays(np.zeros((4, 16, 16, 1), np.uint8), np.arange(4, dtype=np.int32))
 BYTES = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
@@ -28,7 +28,7 @@ def quick(monkeypatch) -> None:
 
 
 def assert_same(a: Evaluator, b: Evaluator) -> None:
-    assert classifier._pack(a) == classifier._pack(b)
+    assert evaluators._pack(a) == evaluators._pack(b)
 
 
 # The pinned evaluator
@@ -36,22 +36,22 @@ def assert_same(a: Evaluator, b: Evaluator) -> None:
 
 def test_the_pinned_file_is_as_published_and_small():
     content = PINNED.read_bytes()
-    assert hashlib.sha256(content).hexdigest() == classifier.MNIST_SHA256
+    assert hashlib.sha256(content).hexdigest() == evaluators.MNIST_SHA256
     assert len(content) < 500_000
-    pinned = classifier.load("mnist:3.0.1", MNIST)
+    pinned = evaluators.load("mnist:3.0.1", MNIST)
     assert pinned.name == "mnist-v1"
     assert pinned.labels.tolist() == list(range(10))
-    assert classifier._pack(pinned) == content
+    assert evaluators._pack(pinned) == content
 
 
 def test_the_pinned_evaluator_classifies_mnist(mnist_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
     images, labels, *_ = data.load("mnist", "test")
-    pinned = classifier.load("mnist", MNIST)
-    measured = classifier.accuracy(pinned, images, labels)
+    pinned = evaluators.load("mnist", MNIST)
+    measured = evaluators.accuracy(pinned, images, labels)
     assert measured >= 0.992
     assert measured == pytest.approx(pinned.accuracy, abs=5e-4)  # rounding differs by machine
-    features, _ = classifier.outputs(pinned, images[:1000])
+    features, _ = evaluators.outputs(pinned, images[:1000])
     assert (features.std(axis=0) > 0).mean() > 0.9  # the covariance has few empty directions
     assert np.sqrt(np.mean(features**2)) == pytest.approx(1, abs=0.05)
 
@@ -61,8 +61,8 @@ def test_a_pinned_file_unlike_published_is_refused(tmp_path, monkeypatch, damage
     copy = tmp_path / "weights" / PINNED.name
     copy.parent.mkdir()
     shutil.copyfile(PINNED, copy)
-    monkeypatch.setattr(classifier.importlib.resources, "files", lambda package: tmp_path)
-    classifier.load("mnist", MNIST)
+    monkeypatch.setattr(evaluators.importlib.resources, "files", lambda package: tmp_path)
+    evaluators.load("mnist", MNIST)
     if damage == "altered":
         content = bytearray(copy.read_bytes())
         content[len(content) // 2] ^= 1
@@ -70,8 +70,8 @@ def test_a_pinned_file_unlike_published_is_refused(tmp_path, monkeypatch, damage
     else:
         copy.unlink()
     with pytest.raises(InputError) as error:
-        classifier.load("mnist", MNIST)
-    for part in (str(copy), "reinstall", "gan_jax.evaluation.classifier --dataset=mnist"):
+        evaluators.load("mnist", MNIST)
+    for part in (str(copy), "reinstall", "gan_jax.evaluation.evaluators --dataset=mnist"):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -80,7 +80,7 @@ def test_pickles_are_not_loaded():
     buffer = io.BytesIO()
     np.savez(buffer, name=np.array({}, object))
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        classifier._unpack("mnist-v1", buffer.getvalue())
+        evaluators._unpack("mnist-v1", buffer.getvalue())
 
 
 # Outputs
@@ -89,7 +89,7 @@ def test_pickles_are_not_loaded():
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (1, 1, 1), (9, 70, 3)])
 def test_any_image_shape_has_outputs(shape):
     images = np.random.default_rng(0).integers(0, 256, (7, *shape)).astype(np.uint8)
-    features, probabilities = classifier.outputs(untrained(shape), images)
+    features, probabilities = evaluators.outputs(untrained(shape), images)
     assert (features.shape, probabilities.shape) == ((7, FEATURES), (7, 3))
     assert features.dtype == probabilities.dtype == np.float32
     assert 0 <= features.min() < features.max()
@@ -97,7 +97,7 @@ def test_any_image_shape_has_outputs(shape):
 
 
 def test_no_images_have_no_outputs():
-    features, probabilities = classifier.outputs(untrained(), np.zeros((0, 8, 8, 1)))
+    features, probabilities = evaluators.outputs(untrained(), np.zeros((0, 8, 8, 1)))
     assert (features.shape, probabilities.shape) == ((0, FEATURES), (0, 3))
 
 
@@ -106,9 +106,9 @@ def test_no_images_have_no_outputs():
     [(BYTES, 1), (BYTES, 16), (BYTES / 255, 250), ((BYTES / 255).astype(np.float32), 250)],
 )
 def test_outputs_do_not_depend_on_block_or_dtype(images, block, monkeypatch):
-    expected = classifier.outputs(untrained(), BYTES)
-    monkeypatch.setattr(classifier, "_BLOCK", block)
-    for a, b in zip(classifier.outputs(untrained(), images), expected, strict=True):
+    expected = evaluators.outputs(untrained(), BYTES)
+    monkeypatch.setattr(evaluators, "_BLOCK", block)
+    for a, b in zip(evaluators.outputs(untrained(), images), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -125,7 +125,7 @@ def test_outputs_do_not_depend_on_block_or_dtype(images, block, monkeypatch):
 )
 def test_unfit_images_are_refused(images, words):
     with pytest.raises(InputError, match=words):
-        classifier.outputs(untrained(), images)
+        evaluators.outputs(untrained(), images)
 
 
 # Training
@@ -133,17 +133,17 @@ def test_unfit_images_are_refused(images, words):
 
 @pytest.mark.slow
 def test_digits_are_learned(cache):
-    own = classifier.load("digits", data.load("digits"))
+    own = evaluators.load("digits", data.load("digits"))
     images, labels, *_ = data.load("digits", "test")
-    assert classifier.accuracy(own, images, labels) >= 0.95
+    assert evaluators.accuracy(own, images, labels) >= 0.95
     assert own.accuracy >= 0.95
 
 
 def test_accuracy_is_measured_on_held_out_images(cache, quick, monkeypatch):
-    seen, original, dataset = [], classifier.train, spots(60)
-    monkeypatch.setattr(classifier, "train", lambda *a: seen.append(a[0]) or original(*a))
-    monkeypatch.setattr(classifier, "accuracy", lambda own, x, y: seen.append(x) or 0.5)
-    assert classifier.load("npz:x", dataset).accuracy == 0.5
+    seen, original, dataset = [], evaluators.train, spots(60)
+    monkeypatch.setattr(evaluators, "train", lambda *a: seen.append(a[0]) or original(*a))
+    monkeypatch.setattr(evaluators, "accuracy", lambda own, x, y: seen.append(x) or 0.5)
+    assert evaluators.load("npz:x", dataset).accuracy == 0.5
     assert [len(x) for x in seen] == [54, 6]
     split, whole = ([x.tobytes() for x in xs] for xs in (np.concatenate(seen), dataset.images))
     assert sorted(split) == sorted(whole)
@@ -151,21 +151,21 @@ def test_accuracy_is_measured_on_held_out_images(cache, quick, monkeypatch):
 
 def test_features_have_unit_scale_and_same_classes():
     own = untrained()
-    scaled = own._replace(params=classifier._to_unit_scale(own, BYTES))
-    features, probabilities = classifier.outputs(scaled, BYTES)
+    scaled = own._replace(params=evaluators._normalize_features(own, BYTES))
+    features, probabilities = evaluators.outputs(scaled, BYTES)
     assert np.sqrt(np.mean(features**2)) == pytest.approx(1, rel=1e-5)
-    np.testing.assert_allclose(probabilities, classifier.outputs(own, BYTES)[1], rtol=1e-4)
+    np.testing.assert_allclose(probabilities, evaluators.outputs(own, BYTES)[1], rtol=1e-4)
     black = np.zeros_like(BYTES)  # without an active feature: no division by zero
-    for name, x in classifier._to_unit_scale(own, black).items():
+    for name, x in evaluators._normalize_features(own, black).items():
         np.testing.assert_array_equal(x, own.params[name])
 
 
 def test_training_depends_only_on_data_and_seed(quick, monkeypatch):
-    monkeypatch.setattr(classifier, "init", lambda key, *a: random_params(jax.random.key(0), *a))
+    monkeypatch.setattr(evaluators, "init", lambda key, *a: random_params(jax.random.key(0), *a))
     dataset = spots(60)
 
     def trained(seed: int) -> bytes:
-        params = classifier.train(dataset.images, dataset.labels, 3, seed)
+        params = evaluators.train(dataset.images, dataset.labels, 3, seed)
         return b"".join(np.asarray(x).tobytes() for x in params.values())
 
     assert trained(0) == trained(0) != trained(1)
@@ -173,7 +173,7 @@ def test_training_depends_only_on_data_and_seed(quick, monkeypatch):
 
 def test_shifts_move_images_by_whole_pixels():
     images = np.arange(1, 1 + 28 * 28, dtype=np.int32).reshape(1, 28, 28, 1).repeat(200, axis=0)
-    shifted = np.asarray(classifier._shift(jax.random.key(0), images))[..., 0]
+    shifted = np.asarray(evaluators._shift(jax.random.key(0), images))[..., 0]
     corners = set()
     for x in shifted:
         i, j = divmod(int(x[14, 14]) - 1 - (14 * 28 + 14) + 2 * 29, 28)
@@ -194,7 +194,7 @@ def test_shifts_move_images_by_whole_pixels():
 )
 def test_unfit_data_are_refused(images, labels, problem, cache):
     with pytest.raises(InputError, match=f"no evaluator for npz:x.npz, .*FID.*: .*{problem}"):
-        classifier.load("npz:x.npz", data.from_arrays(images, labels))
+        evaluators.load("npz:x.npz", data.from_arrays(images, labels))
     assert not cache.exists()
 
 
@@ -202,35 +202,35 @@ def test_unfit_data_are_refused(images, labels, problem, cache):
 
 
 def test_names_tell_data_sets_and_recipes_apart(monkeypatch):
-    name = classifier._name
+    name = evaluators._name
     assert name("mnist", MNIST) == "mnist-v1"
     assert name("fashion_mnist", MNIST).startswith("fashion_mnist-")
     assert name("emnist/letters:3.1.0", SMALL).startswith("emnist_letters-")
     names = {name("mnist", SMALL), name("mnist", spots(9)), name("mnist", spots(10))}
-    monkeypatch.setattr(classifier, "RECIPE", classifier.RECIPE + 1)
+    monkeypatch.setattr(evaluators, "RECIPE", evaluators.RECIPE + 1)
     assert len(names | {name("mnist", SMALL)}) == 4
 
 
 def test_damaged_entries_are_trained_again(cache, quick, caplog, monkeypatch):
-    dataset, train = spots(60), classifier.train
-    own = classifier.load("npz:x", dataset)
+    dataset, train = spots(60), evaluators.train
+    own = evaluators.load("npz:x", dataset)
     (entry,) = (cache / "evaluators").iterdir()
     content = entry.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + b"\xff\x00" * 4 + content[middle + 8 :]
     for damaged in (flipped, b"", b"text", content[:5000]):
         entry.write_bytes(damaged)
-        assert_same(classifier.load("npz:x", dataset), own)
+        assert_same(evaluators.load("npz:x", dataset), own)
         assert "training again" in caplog.text
         assert entry.read_bytes() == content
         caplog.clear()
-    monkeypatch.setattr(classifier, "train", None)  # the intact entry is used
-    assert_same(classifier.load("npz:x", dataset), own)
+    monkeypatch.setattr(evaluators, "train", None)  # the intact entry is used
+    assert_same(evaluators.load("npz:x", dataset), own)
     assert not caplog.text
-    monkeypatch.setattr(classifier, "train", train)
+    monkeypatch.setattr(evaluators, "train", train)
     shutil.rmtree(cache)
     cache.write_text("")
-    assert_same(classifier.load("npz:x", dataset), own)
+    assert_same(evaluators.load("npz:x", dataset), own)
     assert "not cached" in caplog.text
 
 
@@ -244,11 +244,11 @@ def test_the_command_reproduces_its_file(tmp_path, cache, monkeypatch, capfd):
     name = f"npz:{tmp_path / 'x.npz'}"
     for out in ("a.npz", "b.npz"):
         arguments = f"--dataset={name}", f"--out={tmp_path / out}"
-        assert call(classifier, monkeypatch, *arguments) == 0
+        assert call(evaluators, monkeypatch, *arguments) == 0
         printed = capfd.readouterr().out
     content = (tmp_path / "a.npz").read_bytes()
     assert content == (tmp_path / "b.npz").read_bytes()
-    own = classifier.load(name, data.load(name))
+    own = evaluators.load(name, data.load(name))
     assert own.name == f"npz-{hashlib.sha256(content).hexdigest()[:8]}"
     assert own.labels.tolist() == [2, 5, 9]
     assert own.accuracy == 1
@@ -268,5 +268,5 @@ def test_the_command_reproduces_its_file(tmp_path, cache, monkeypatch, capfd):
 def test_mistakes_are_one_line(dataset, out, problem, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     np.save("x.npy", np.zeros((9, 2)))
-    assert call(classifier, monkeypatch, f"--dataset={dataset}", f"--out={out}") == 2
+    assert call(evaluators, monkeypatch, f"--dataset={dataset}", f"--out={out}") == 2
     assert_one_line_error(capfd.readouterr().err, problem)
