@@ -170,7 +170,7 @@ def main() -> int:
     parser.add_argument("--split", help="to compare with, such as test or train[50000:]")
     parser.add_argument(
         "--metrics",
-        type=lambda text: text.split(","),
+        type=lambda text: text.removesuffix(",").split(","),
         help="comma-separated names, such as fid,parzen; default: all that are available",
     )
     parser.add_argument(

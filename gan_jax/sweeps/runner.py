@@ -182,28 +182,56 @@ def train_unit(sweep: Sweep, number: int, pending_signals: Sequence[int], bar: A
 
 
 def rerun(directory: pathlib.Path, number: int) -> int:
-    """Trains one member as a standalone run in members/<number>, and compares the parameters.
+    """Trains one member as a standalone run in members/<number>, and compares how they ended.
 
     Returns:
-      Exit status: 0, or 1 if they differ or the run diverged.
+      Exit status: 0, 1 if they differ or the run diverged, 128 + signal interrupted.
 
     Raises:
-      InputError: not a sweep, no such member, or its data have changed.
+      InputError: not a sweep, no such member in this sweep or shard, or its data have changed.
     """
-    _, members, _ = _read(directory, merge.read_spec(directory))
-    if number >= len(members):
-        raise InputError(f"--rerun={number}: members are 0 to {len(members) - 1}")
+    spec = merge.read_spec(directory)
+    _, members, _ = _read(directory, spec)
+    i, n = spec.shard or (0, 1)
+    own = range(i, len(members), n)
+    if number not in own:
+        steps = f" in steps of {n}, as this is shard {i}/{n}" if spec.shard else ""
+        raise InputError(f"--rerun={number}: members are {own[0]} to {own[-1]}{steps}")
     standalone = directory / "members" / str(number)
-    if status := train.run(members[number].config, standalone, str(number)):
+    status = train.run(members[number].config, standalone, str(number))
+    if status > 1:
         return status
-    if not (directory / "results.csv").exists():
-        print(f"{directory} is not finished: nothing to compare with")
-        return 0
-    rows = list(csv.DictReader((directory / "results.csv").read_text().splitlines()))
-    sha256 = workdir.read_json(standalone / "run.json")["params_sha256"]
-    same = rows[number]["params_sha256"] == sha256
-    print("identical to the member" if same else "the parameters differ from the member's")
-    return int(not same)
+    expected = _recorded_end(directory, spec, number)
+    if expected is None:
+        print(f"member {number} of {directory} is not finished: nothing to compare with")
+        return status
+    record = workdir.read_json(standalone / "run.json")
+    end = record.get("diverged", {}).get("step", 0), record.get("params_sha256", "")
+    if end == expected:
+        print("identical to the member")
+    elif end[0] or expected[0]:
+        ends = (
+            f"diverged at iteration {at}" if at else "did not diverge" for at, _ in (end, expected)
+        )
+        print("the run {}, but the member {}".format(*ends))
+    else:
+        print("the parameters differ from the member's")
+    return int(status or end != expected)
+
+
+def _recorded_end(directory: pathlib.Path, spec: SweepSpec, number: int) -> tuple[int, str] | None:
+    """A member's iteration of divergence, or 0, and params_sha256; None before it is finished."""
+    table = directory / "results.csv"  # a shard has none, a merged sweep no units
+    if table.exists():
+        row = list(csv.DictReader(table.read_text().splitlines()))[number]
+        return int(row["diverged_at"] or 0), row["params_sha256"]
+    for i, numbers in enumerate(spec.units or ()):
+        unit_directory = merge.unit_directory(directory, i)
+        if number in numbers and (unit_directory / "result.npz").exists():
+            result = merge.read_result(unit_directory, numbers)
+            at = numbers.index(number)
+            return int(result["diverged"][at]), str(result["params_sha256"][at])
+    return None
 
 
 def _setup(base: ConfigDict) -> None:

@@ -134,7 +134,7 @@ def test_settings_parsed_by_type(tiny):
         "discriminator.widths": ("(7,8)", (7, 8)),
         "generator.widths": ("[]", ()),
         "sample_grid": ("3,4", (3, 4)),
-        "eval_metrics": ("fid,parzen", ("fid", "parzen")),
+        "eval_metrics": ("fid,parzen,", ("fid", "parzen")),
     }
     c = config.override(tiny, [f"--config.{name}={text}" for name, (text, _) in settings.items()])
     flat = config.flatten(c)

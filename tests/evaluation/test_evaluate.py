@@ -51,7 +51,7 @@ def lines(directory: pathlib.Path) -> dict[int, dict]:
 
 def test_a_run_is_scored_and_otherwise_unchanged(copy, home, monkeypatch, capsys):
     before = contents(copy)
-    arguments = [f"--workdir={copy}", "--num=60", "--metrics=precision,class_kl,parzen"]
+    arguments = [f"--workdir={copy}", "--num=60", "--metrics=precision,class_kl,parzen,"]
     assert call(evaluate, monkeypatch, *arguments) == 0
     printed, after = capsys.readouterr().out, contents(copy)
     new = [copy / "evaluation.json", copy / "evaluation.png"]

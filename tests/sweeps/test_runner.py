@@ -14,6 +14,8 @@ from tqdm import tqdm
 from gan_jax import checkpoint, data, train, workdir
 from gan_jax.errors import InputError
 from gan_jax.sweeps import merge, plan, runner, summary
+from gan_jax.sweeps.merge import SweepSpec
+from gan_jax.sweeps.unit import Result
 from gan_jax.writers import read_metrics, write_json
 from tests.conftest import ROOT, contents, fill
 from tests.sweeps.conftest import RATE, SETTINGS, assert_same, base, refused, rows, run
@@ -64,9 +66,48 @@ def test_member_is_bitwise_a_standalone_run(copied, capsys):
     table.write_text(table.read_text().replace(sha256, "0" * 64))
     assert runner.rerun(copied, 7) == 1
     assert "differ from the member's" in capsys.readouterr().out
-    table.unlink()
-    assert runner.rerun(copied, 7) == 0
-    assert "nothing to compare with" in capsys.readouterr().out
+
+
+DIVERGED = {"diverged": {"step": 20}}
+
+
+@pytest.mark.parametrize(
+    ("number", "record", "status", "message"),
+    [
+        (1, {"params_sha256": "a"}, 0, "identical to the member"),
+        (1, {"params_sha256": "b"}, 1, "the parameters differ from the member's"),
+        (1, DIVERGED, 1, "the run diverged at iteration 20, but the member did not diverge"),
+        (3, DIVERGED, 1, "identical to the member"),
+        (3, {"diverged": {"step": 19}}, 1, "19, but the member diverged at iteration 20"),
+        (3, {"params_sha256": "b"}, 1, "did not diverge, but the member diverged at iteration 20"),
+        (5, {"params_sha256": "a"}, 0, "nothing to compare with"),
+        (0, {}, None, "members are 1 to 7 in steps of 2, as this is shard 1/2"),
+        (9, {}, None, "members are 1 to 7"),
+    ],
+)
+def test_rerun_of_a_shard(number, record, status, message, tmp_path, monkeypatch, capsys):
+    sha256 = data.load("digits", "train[:1000]").sha256
+    spec = SweepSpec(
+        base().to_dict(), [{"k": k} for k in range(1, 5)], 2, [1, 2], [sha256, ""], "", []
+    )
+    merge.write_spec(tmp_path, spec._replace(units=[[1, 3], [5, 7]]))
+    unit = merge.unit_directory(tmp_path, 0)
+    unit.mkdir(parents=True)
+    empty = np.zeros(0)
+    merge.write_result(unit, [1, 3], Result(empty, (), empty, np.array([0, 20]), empty, ["a", ""]))
+
+    def train_standalone(config, directory, name):
+        directory.mkdir(parents=True)
+        write_json(directory / "run.json", record)
+        return int("diverged" in record)
+
+    monkeypatch.setattr(train, "run", train_standalone)
+    if status is None:
+        with refused(tmp_path, message):
+            runner.rerun(tmp_path, number)
+    else:
+        assert runner.rerun(tmp_path, number) == status
+        assert message in capsys.readouterr().out
 
 
 @pytest.mark.slow
