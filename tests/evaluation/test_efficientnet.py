@@ -29,13 +29,13 @@ def test_features_are_those_of_the_packages_network():
     np.testing.assert_allclose(projected, [-13.217940, -15.719321, -15.529032], atol=1e-3)
 
 
-def test_images_are_resized_and_scaled():
-    weights = efficientnet.load()
+def test_images_are_resized_and_scaled(monkeypatch):
+    monkeypatch.setattr(efficientnet, "apply", lambda weights, x: x)
     levels = np.uint8([[[[0, 127, 255]]], [[[255, 0, 127]]]]).repeat(8, 1).repeat(8, 2)
     flat = np.float32([[-127, 0, 128], [128, -127, 0]])[:, None, None] / 128
-    expected = efficientnet.apply(weights, np.broadcast_to(flat, (2, 224, 224, 3)))
+    expected = np.broadcast_to(flat, (2, 224, 224, 3))
     for images in (levels, levels / np.float32(255)):
-        np.testing.assert_allclose(efficientnet.features(weights, images), expected, atol=1e-4)
+        np.testing.assert_allclose(efficientnet.features({}, images), expected, atol=1e-4)
 
 
 def test_what_has_no_features_is_told(monkeypatch):

@@ -23,6 +23,8 @@ from tests.evaluation.conftest import (
     write,
 )
 
+_MANIFOLD = ["precision", "recall", "density", "coverage"]
+
 
 def reference(config, names=tuple(GENERAL), num=1280) -> Reference:
     train = data.load(config.dataset, config.split)
@@ -69,6 +71,10 @@ def values(entries) -> dict[str, float]:
 def test_score_returns_what_each_metric_returns(trained, new, few_splits):
     entries = registry.score(new, trained, GENERAL, seed=5)
     assert list(entries) == GENERAL
+    plain = registry.score(new, trained, GENERAL, seed=5, intervals=False)
+    assert values(plain) == pytest.approx(values(entries), rel=1e-6)
+    costly = ["fid", "fid_infinity", *_MANIFOLD, "parzen"]
+    assert [name for name, entry in plain.items() if np.isnan(entry["low"])] == costly
     assert json.loads(json.dumps(entries)) == entries
     features, probabilities = evaluators.outputs(trained.evaluator, new)
     counts, real = (classifier.histogram(p) for p in (probabilities, trained.probabilities))
@@ -118,21 +124,6 @@ def test_only_requested_metrics_are_computed(random, new, monkeypatch):
     assert registry.score(new, random, ["parzen"]).keys() == {"parzen"}
 
 
-def test_values_do_not_depend_on_intervals(random, new, few_splits):
-    entries = registry.score(new, random, GENERAL, intervals=False)
-    expected = values(registry.score(new, random, GENERAL))
-    assert values(entries) == pytest.approx(expected, rel=1e-6)
-    assert {name for name, entry in entries.items() if np.isnan([entry["low"]]).all()} == {
-        "fid",
-        "fid_infinity",
-        "precision",
-        "recall",
-        "density",
-        "coverage",
-        "parzen",
-    }
-
-
 def test_bytes_and_floats_score_alike(random, new):
     names = ["kid", "classifier_score", *PIXELS]
     expected = registry.score(new, random, names)
@@ -145,40 +136,12 @@ def test_bytes_and_floats_score_alike(random, new):
         assert found[name] == pytest.approx(expected[name], rel=1e-5)
 
 
-def test_each_failure_shows_in_its_metric(trained, new):
-    names = ["precision", "recall", "coverage", "class_kl", "modes", "memorisation", "fid"]
-    rng, likeliest = np.random.default_rng(0), evaluators.outputs(trained.evaluator, new)[1][:, 0]
-    good, collapsed, copied, noisy, black = (
-        values(registry.score(images, trained, names, intervals=False))
-        for images in (
-            new,
-            np.repeat(new[likeliest.argmax()][None], 1280, axis=0),
-            np.resize(trained.train.images, new.shape),
-            rng.integers(0, 256, new.shape).astype(np.uint8),
-            np.zeros_like(new),
-        )
-    )
-    assert min(good["precision"], good["recall"], copied["precision"]) > 0.8
-    assert good["class_kl"] < 0.1 < 0.7 < collapsed["class_kl"]
-    assert collapsed["recall"] < 0.1
-    assert collapsed["coverage"] < 0.2
-    assert collapsed["modes"] == 1 < good["modes"] == 3
-    assert noisy["memorisation"] < 0.1 < 0.3 < good["memorisation"] < 0.7
-    assert copied["memorisation"] > 0.95
-    assert noisy["precision"] < 0.1
-    assert min(noisy["fid"], black["fid"]) > 5 * good["fid"]
-    assert np.isfinite([*black.values()]).all()
-
-
 @pytest.mark.parametrize(
     ("images", "names", "words"),
     [
         (np.full((9, 8, 8, 1), np.nan, np.float32), ["parzen"], "uint8, or finite floats"),
         (np.zeros((9, 8, 8, 1), np.int64), ["modes"], "uint8, or finite floats"),
-        (np.zeros((1, 8, 8, 1), np.uint8), ["kid"], "at least 2"),
-        (np.zeros((1279, 8, 8, 1), np.uint8), ["fid_infinity"], "at least 1280"),
         (np.zeros((9, 7, 8, 1), np.uint8), ["modes"], r"\(n, 8, 8, 1\)"),
-        (np.zeros((9, 7, 8, 1), np.uint8), ["parzen"], "must have 56 columns, not 64"),
     ],
 )
 def test_unusable_samples_are_refused(images, names, words, random):
@@ -198,7 +161,7 @@ def test_lower_is_better():
 # References
 
 
-def test_a_reference_holds_the_requested_splits(trained):
+def test_reference_holds_the_requested_splits(trained):
     whole = spots(500)
     np.testing.assert_array_equal(trained.train.images, whole.images[:300])
     np.testing.assert_array_equal(trained.validation, whole.images[300:400])
@@ -233,7 +196,6 @@ def test_points_are_scored_without_an_evaluator(tmp_path):
 
 _BLACK = data.from_arrays(np.zeros_like(spots(20).images), spots(20).labels)
 _FID = ["fid", "fid_infinity"]
-_MANIFOLD = ["precision", "recall", "density", "coverage"]
 _BY_EVALUATOR = [name for name in GENERAL if name not in PIXELS]
 
 
@@ -263,7 +225,7 @@ def test_unavailable_metrics(train, num_test, num, split, missing, reason, tiny)
         assert others == {config.dataset, "EfficientNet's", "it"}  # no mixture, colour or file
 
 
-def test_metrics_available_at_the_limit_are_computed(random):
+def test_metrics_at_their_minimum_samples(random, few_splits):
     """24 real images and 16 samples are enough for all but FID_infinity."""
     few = random._replace(test=random.test[:24], features=random.features[:24])
     names = [name for name in GENERAL if METRICS[name].min_samples <= 16]

@@ -1,4 +1,3 @@
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -81,9 +80,3 @@ def test_bad_samples_are_refused(x, message):
     with pytest.raises(InputError, match=message) as error:
         intervals.matrix("the x", x, rows=2, columns=2)
     assert "\n" not in str(error.value)
-
-
-def test_samples_become_host_arrays():
-    x = intervals.matrix("x", jnp.ones((2, 3)), rows=2, columns=3)
-    assert type(x) is np.ndarray
-    assert x.dtype == np.float64

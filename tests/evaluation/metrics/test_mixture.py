@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.errors import InputError
 from gan_jax.evaluation.metrics.mixture import mixture
 
 ANGLES = 2 * np.pi * np.arange(8) / 8
@@ -27,25 +26,12 @@ def test_mixture_by_hand():
     assert scores == mixture(jnp.array(points[::-1]), [[0, 0], [10, 0], [0, 10]], 1)
 
 
-def test_the_mixture_itself_scores_best():
+def test_mixture_itself_scores_best():
     scores = mixture(ring(0, 20_000), RING, 0.01)
     assert scores["modes_covered"] == (8, 8, 8)
     assert scores["high_quality"].low < 1 - math.exp(-4.5) < scores["high_quality"].high
     assert scores["high_quality"].high - scores["high_quality"].low < 0.005
     assert 0 < scores["reverse_kl"].value < 0.002
-
-
-def test_each_failure_has_its_metric():
-    half = mixture(ring(0, 2500, modes=4), RING, 0.01)
-    assert half["modes_covered"] == (4, 4, 4)
-    assert half["reverse_kl"].low == pytest.approx(math.log(2), abs=0.02)
-    assert half["reverse_kl"].high == pytest.approx(math.log(2), abs=0.02)
-    one = mixture(ring(0, 2500, modes=1), RING, 0.01)
-    np.testing.assert_allclose(one["reverse_kl"], math.log(8), rtol=1e-12)
-    noisy = mixture(ring(0, 2500, sigma=0.03), RING, 0.01)
-    assert noisy["high_quality"].low < 1 - math.exp(-0.5) < noisy["high_quality"].high
-    collapsed_within = mixture(ring(0, 2500, sigma=0.005), RING, 0.01)
-    assert collapsed_within["high_quality"].low > 1 - math.exp(-4.5)
 
 
 def test_no_high_quality_sample_is_the_worst():
@@ -54,16 +40,3 @@ def test_no_high_quality_sample_is_the_worst():
     assert scores["high_quality"].value == 0
     assert scores["high_quality"].high == pytest.approx(0.2775, abs=1e-3)  # Wilson, 0 of 10
     np.testing.assert_allclose(scores["reverse_kl"], math.log(8), rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("points", "means", "sigma", "message"),
-    [
-        (np.zeros((3, 3)), RING, 1, "mixture's points must have 2 columns"),
-        (np.zeros((3, 2)), RING, 0, "mixture's sigma must be a finite number above 0"),
-        (np.zeros((3, 2)), RING, math.nan, "mixture's sigma must be a finite number above 0"),
-    ],
-)
-def test_bad_input_is_refused(points, means, sigma, message):
-    with pytest.raises(InputError, match=message):
-        mixture(points, means, sigma)
