@@ -80,7 +80,7 @@ def test_centroids_are_the_means_of_their_clusters():
         np.testing.assert_allclose(flat[k], x[nearest == k].mean(axis=0), atol=1e-5)
 
 
-def test_an_empty_cluster_keeps_its_centroid():
+def test_empty_cluster_keeps_its_centroid():
     points = np.random.default_rng(0).normal(9, 1, (60, 1)).astype(np.float32)
     points[::2] = 0  # copies: all but one of their clusters are empty
     centroids = baselines.kmeans(data.from_arrays(points), 8)
@@ -93,7 +93,7 @@ def test_an_empty_cluster_keeps_its_centroid():
 
 
 @pytest.mark.parametrize(("n", "num", "k"), [(60, 100, 12), (60, 7, 7), (4, 100, 1)])
-def test_a_centroid_has_at_least_five_examples(n, num, k):
+def test_centroid_has_at_least_five_examples(n, num, k):
     assert len(baselines.kmeans(spots(n), num)) == k
 
 
@@ -154,7 +154,7 @@ def test_every_input_is_in_the_cache_key(cache, monkeypatch):
     assert len([*(cache / "baselines").iterdir()]) == len(cases) + 1
 
 
-def test_a_damaged_cache_is_measured_again(cache, caplog, monkeypatch):
+def test_damaged_cache_is_measured_again(cache, caplog, monkeypatch):
     ref, names = untrained_reference(), ["memorisation"]
     monkeypatch.setattr(baselines, "BASELINES", {"real data": baselines.real})
     first = baselines.baselines(ref, 300, names)
@@ -174,7 +174,7 @@ def test_a_damaged_cache_is_measured_again(cache, caplog, monkeypatch):
     assert not caplog.text
 
 
-def test_an_unwritable_cache_only_warns(tmp_path, caplog, monkeypatch):
+def test_unwritable_cache_only_warns(tmp_path, caplog, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "file"))
     found = baselines.baselines(untrained_reference(), 300, ["memorisation"])
