@@ -158,18 +158,6 @@ def test_resume_is_bitwise_identical(finished, tmp_path, monkeypatch):
     assert "different environments: device.count" in (directory / "summary.md").read_text()
 
 
-def test_unit_trains_from_directory_and_number(copied):
-    unit = copied / "units/0001"
-    before = (unit / "result.npz").read_bytes()
-    shutil.rmtree(unit)
-    sweep = runner.load(copied)
-    with tqdm(total=2400, file=io.StringIO()) as bar:
-        for number in (0, 1):
-            assert runner.train_unit(sweep, number, [], bar)
-            assert bar.n == 1200 * (number + 1)
-    assert (unit / "result.npz").read_bytes() == before
-
-
 def test_changed_data_are_refused(copied):
     spec = merge.read_spec(copied)
     for hashes in (["0", spec.data_sha256[1]], [spec.data_sha256[0], "0"]):
@@ -208,7 +196,7 @@ def test_different_environments_are_reported(copied, caplog):
     assert "different environments: cores" in (copied / "summary.md").read_text()
 
 
-def test_damaged_result_is_named(finished, copied):
+def test_damaged_results_are_named_and_retrained(finished, copied):
     (copied / "summary.md").unlink()
     result = copied / "units/0001/result.npz"
     content = result.read_bytes()
@@ -220,6 +208,11 @@ def test_damaged_result_is_named(finished, copied):
             run(copied)
         assert result.read_bytes() == damaged
     result.unlink()
+    with tqdm(total=2400, file=io.StringIO()) as bar:
+        for number in (0, 1):
+            assert runner.train_unit(runner.load(copied), number, [], bar)
+            assert bar.n == 1200 * (number + 1)
+    assert result.read_bytes() == content
     assert run(copied) == 0
     assert_same(finished, copied)
 
@@ -228,6 +221,10 @@ def test_damaged_result_is_named(finished, copied):
 @pytest.mark.parametrize("owner", [merge, summary])
 def test_full_disk_is_survived(owner, finished, small_disk, monkeypatch):
     original = owner.write_whole
+    shutil.copytree(finished, small_disk / "sweep")
+    (small_disk / "sweep/summary.md").unlink()
+    if owner is merge:
+        (small_disk / "sweep/units/0001/result.npz").unlink()
 
     def fill_first(*arguments):
         fill(small_disk / "ballast")
@@ -242,14 +239,15 @@ def test_full_disk_is_survived(owner, finished, small_disk, monkeypatch):
     assert_same(finished, small_disk / "sweep")
 
 
-def test_removed_workdir_is_not_recreated(tmp_path, monkeypatch):
-    directory, original = tmp_path / "sweep", runner.train_unit
+def test_removed_workdir_is_not_recreated(copied, monkeypatch):
+    original = runner.train_unit
     monkeypatch.setattr(
-        runner, "train_unit", lambda *x: original(*x) and shutil.rmtree(directory) is None
+        runner, "train_unit", lambda *x: original(*x) and shutil.rmtree(copied) is None
     )
+    (copied / "summary.md").unlink()
     with pytest.raises(OSError, match="No such file or directory"):
-        run(directory)
-    assert not directory.exists()
+        run(copied)
+    assert not copied.exists()
 
 
 def test_non_finite_samples_affect_one_member(finished, tmp_path, monkeypatch):

@@ -136,16 +136,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_files_are_complete_and_deterministic(case, tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        summary.write(tmp_path / name, CASES[case], "fid", "python -m gan_jax.sweep", "")
-    assert {file.name for file in (tmp_path / "a").iterdir()} == set(summary.FILES)
-    for name in summary.FILES:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-        if name.endswith(".png"):
-            assert picture(tmp_path / "a" / name).size > (100, 100)
-    text = (tmp_path / "a/summary.md").read_text()
+def test_files_are_complete(case, tmp_path):
+    summary.write(tmp_path, CASES[case], "fid", "python -m gan_jax.sweep", "")
+    assert {file.name for file in tmp_path.iterdir()} == set(summary.FILES)
+    for file in tmp_path.glob("*.png"):
+        assert picture(file).size > (100, 100)
+    text = (tmp_path / "summary.md").read_text()
     assert {name for name in summary.FILES if f"({name})" in text} == {*summary.FILES[:-1]}
 
 
