@@ -118,7 +118,8 @@ def evaluate(
     unavailable = registry.unavailable_metrics(config, dataset, test, num, split, network)
     names = metrics or [name for name in registry.METRICS if name not in unavailable]
     reference = registry.reference(config, dataset, split, names, num, network)
-    samples = train.evaluation_samples(spec, state, num)
+    asked = train.evaluation_labels(spec, num, dataset)
+    samples = train.evaluation_samples(spec, state, num, asked)
     entries = registry.score(samples, reference, names)
     others = baselines(reference, num, names)
     evaluator, network = reference.evaluator, reference.network

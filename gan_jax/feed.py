@@ -30,6 +30,7 @@ class Feed:
     def __init__(
         self,
         images: np.ndarray,
+        labels: np.ndarray | None,
         roots: np.ndarray,
         counts: Mapping[Stream, int],
         batch_size: int,
@@ -38,13 +39,15 @@ class Feed:
         """Starts without a window.
 
         Args:
-          images: the data set, perhaps memory-mapped.
+          images: of the data set, perhaps memory-mapped.
+          labels: of conditional training, or None.
           roots: root keys of the members, uint32 (members, 2).
           counts: minibatches that an iteration draws from each stream.
           batch_size: examples in a minibatch.
           sharding: of a window, whose first axis is the members.
         """
-        self._images, self._roots, self._counts = images, roots, counts
+        self._images, self._labels = images, labels
+        self._roots, self._counts = roots, counts
         self._batch_size, self._sharding = batch_size, sharding
         self.example = Batch(jnp.zeros_like(images[:1]))
         size = self.example.x.nbytes * batch_size * sum(counts.values()) * len(roots)
@@ -69,7 +72,8 @@ class Feed:
                 index = np.asarray(
                     _indices(self._roots, stream, begin, total, self._batch_size, len(self._images))
                 )
-            batches[stream] = Batch(jax.device_put(self._images[index], self._sharding))
+            gathered = self._images[index], None if self._labels is None else self._labels[index]
+            batches[stream] = Batch(*jax.device_put(gathered, self._sharding))
             begins = np.full(len(self._roots), begin, np.int32)
             first[stream] = jax.device_put(begins, self._sharding)
         return Window(first, batches)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from gan_jax.augment import augment
 from gan_jax.draws import Batch
@@ -13,7 +14,8 @@ from gan_jax.losses import LOSSES
 from gan_jax.penalties import PENALTIES
 from gan_jax.spec import GANSpec, HParams
 
-# A discriminator on (examples, key for dropout): logits (batch,) and its updated statistics.
+# A discriminator on (examples, key for dropout): logits (batch,), or with those of classes
+# (batch, 1 + classes), and its updated statistics.
 Critic = Callable[[Batch, jax.Array], tuple[jax.Array, Any]]
 
 _OWN = 2**31  # fold_in data of this module's draws, above those of dropout layers
@@ -64,6 +66,20 @@ def augmented(spec: GANSpec, hparams: HParams, critic: Critic) -> Critic:
     return judge
 
 
+def _split(output: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """A critic's logits, (batch,), and its logits of classes, (batch, classes), if it has any."""
+    return (output, None) if output.ndim == 1 else (output[:, 0], output[:, 1:])
+
+
+def _classification(hparams: HParams, classes: jax.Array, batch: Batch) -> jax.Array:
+    """Weighted cross-entropy of an auxiliary classifier.
+
+    Odena et al. 2017, https://arxiv.org/abs/1610.09585, equation 3: a term of both players' losses.
+    """
+    errors = optax.softmax_cross_entropy_with_integer_labels(classes, batch.y)
+    return hparams["condition"]["weight"] * jnp.mean(errors)
+
+
 def _penalty(
     spec: GANSpec,
     hparams: HParams,
@@ -79,7 +95,7 @@ def _penalty(
         key_points, key_dropout = jax.random.split(jax.random.fold_in(key, _OWN + 1 + i))
 
         def logits(x: jax.Array, key: jax.Array = key_dropout) -> jax.Array:
-            return critic(Batch(x, real.y), key)[0]
+            return _split(critic(Batch(x, real.y), key)[0])[0]
 
         value = functools.partial(PENALTIES[name], logits, real.x, fake.x, key_points)
         # Lazy regularisation, Karras et al. 2020, https://arxiv.org/abs/1912.04958, without their
@@ -117,8 +133,14 @@ def d_loss(
     key_real, key_fake = jax.random.split(key)
     real = critic_input(spec, hparams, step, real, key_real)
     fake = critic_input(spec, hparams, step, fake, key_fake)
-    (real_logits, stats), (fake_logits, _) = critic(real, key_real), critic(fake, key_fake)
+    (real_output, stats), (fake_output, _) = critic(real, key_real), critic(fake, key_fake)
+    (real_logits, real_classes), (fake_logits, fake_classes) = map(
+        _split, (real_output, fake_output)
+    )
     loss = LOSSES[spec.loss].d(real_logits, fake_logits)
+    if real_classes is not None and fake_classes is not None:
+        loss += _classification(hparams, real_classes, real)
+        loss += _classification(hparams, fake_classes, fake)
     if hparams["label_smoothing"] is not None:
         # The cross-entropy with target 1 - s is softplus(-logit) + s logit.
         loss += hparams["label_smoothing"] * jnp.mean(real_logits)
@@ -141,8 +163,9 @@ def g_loss(
     """
     critic = augmented(spec, hparams, critic)
     key_real, key_fake = jax.random.split(key)
-    (real_logits, _), (fake_logits, _) = (
-        critic(critic_input(spec, hparams, step, batch, key), key)
+    (real_logits, _), (fake_logits, classes) = (
+        _split(critic(critic_input(spec, hparams, step, batch, key), key)[0])
         for batch, key in ((real, key_real), (fake, key_fake))
     )
-    return LOSSES[spec.loss].g(real_logits, fake_logits)
+    loss = LOSSES[spec.loss].g(real_logits, fake_logits)
+    return loss if classes is None else loss + _classification(hparams, classes, fake)

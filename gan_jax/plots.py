@@ -92,10 +92,11 @@ def sample_picture(
     return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples, data)
 
 
-def npz(samples: np.ndarray) -> bytes:
-    """An .npz file with the array `images`: uint8 for images, points as they are."""
+def npz(samples: np.ndarray, labels: np.ndarray | None = None) -> bytes:
+    """An .npz file of `images`, uint8 for images, points as they are, and perhaps `labels`."""
     buffer = io.BytesIO()
-    np.savez(buffer, images=to_uint8(samples) if samples.ndim == 4 else samples)
+    arrays: dict[str, Any] = {"images": to_uint8(samples) if samples.ndim == 4 else samples}
+    np.savez(buffer, **arrays | ({} if labels is None else {"labels": labels}))
     return buffer.getvalue()
 
 

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from gan_jax import algorithms, device
 from gan_jax import config as config_lib
 from gan_jax.algorithms import Spec
-from gan_jax.data import Dataset
+from gan_jax.data import Dataset, num_classes
 from gan_jax.draws import Batch, Window
 from gan_jax.feed import Feed
 from gan_jax.spec import HParams
@@ -50,15 +50,16 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
     hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in configs])
     seeds = np.array([c.seed for c in configs], np.uint32)
     hparams, seeds = place(mesh, (hparams, seeds))
-    spec = config_lib.spec(configs[0], dataset.images.shape[1:])
+    spec = config_lib.spec(configs[0], dataset.images.shape[1:], num_classes(dataset))
+    labels = dataset.labels if spec.classes else None
     data: Batch | Feed
     if _on_host(configs[0], dataset.images.nbytes):
         roots = jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed)))(seeds)
         counts = algorithms.ALGORITHMS[spec.algorithm].minibatches(spec)
         sharding = NamedSharding(mesh, P(MEMBERS))
-        data = Feed(dataset.images, np.asarray(roots), counts, spec.batch_size, sharding)
+        data = Feed(dataset.images, labels, np.asarray(roots), counts, spec.batch_size, sharding)
     else:
-        data = Batch(jax.device_put(dataset.images, NamedSharding(mesh, P())))
+        data = Batch(*jax.device_put((dataset.images, labels), NamedSharding(mesh, P())))
     return Population(spec, len(configs), hparams, seeds, data, mesh)
 
 

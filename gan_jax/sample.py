@@ -1,16 +1,19 @@
 """Draws samples from a run.
 
 python -m gan_jax.sample --workdir=DIR --num=64 --out=FILE [--seed=N] [--step=N|best]
-                         [--interpolate]
+                         [--label=NUMBER|NAME] [--interpolate]
 
-FILE is a .png (a grid) or an .npz (an array `images`, usable as data set npz:FILE). Uses the newest
-checkpoint unless --step is given. With --interpolate, each row of the grid interpolates between two
-latent points.
+FILE is a .png (a grid) or an .npz (`images`, and `labels` if the run is conditional; usable as data
+set npz:FILE). Uses the newest checkpoint unless --step is given. Rows of the grid are the classes
+of a conditional run in turn, unless --label is given. With --interpolate, each row interpolates
+between two latent points, or between two classes at one latent point.
 """
 
 import math
 import pathlib
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from gan_jax import cli
 
@@ -47,6 +50,14 @@ def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
     return jnp.where(parallel, linear, slerp)
 
 
+def _between_classes(labels: np.ndarray, classes: int, columns: int) -> np.ndarray:
+    """Mixtures of each class and the next along the rows of a grid, (num, classes)."""
+    t = (np.arange(len(labels)) % columns / max(1, columns - 1))[:, None]
+    one_hot = np.eye(classes, dtype=np.float32)
+    mixed = (1 - t) * one_hot[labels] + t * one_hot[(labels + 1) % classes]
+    return mixed.astype(np.float32)
+
+
 def draw(
     directory: pathlib.Path,
     out: pathlib.Path,
@@ -54,16 +65,18 @@ def draw(
     num: int,
     seed: int,
     step: int | Literal["best"] | None,
+    label: str | None,
     walk: bool,
 ) -> None:
     """Writes `num` samples of a run's checkpoint to a .png or .npz file.
 
     Raises:
-      InputError: no such run or checkpoint, `out` cannot be a new file, or too many samples.
+      InputError: no such run, checkpoint or label, `out` cannot be a new file, or too many samples.
     """
     import jax
+    import jax.numpy as jnp
 
-    from gan_jax import algorithms, data, device, draws, plots, workdir
+    from gan_jax import algorithms, data, device, draws, plots, train, workdir
     from gan_jax.writers import check_new, png, write_whole
 
     check_new(out, ".png", ".npz")
@@ -73,12 +86,19 @@ def draw(
     columns = math.ceil(math.sqrt(num))
     rows = math.ceil(num / columns)
     key = jax.random.key(seed)
-    if walk:
+    labels = train.grid_labels(spec, num, columns)
+    if label is not None:
+        labels = np.full(num, workdir.class_number(directory, spec, label))
+    condition = labels
+    if walk and labels is not None and label is None:
+        z = jnp.repeat(draws.noise(spec, key, rows), columns, axis=0)[:num]
+        condition = _between_classes(labels, spec.classes, columns)
+    elif walk:
         z = draws.noise(spec, key, 2 * rows).reshape(2, rows, -1)
         z = interpolate(z, columns, spec.prior.name).reshape(rows * columns, -1)[:num]
     else:
         z = draws.noise(spec, key, num)
-    samples = algorithms.generate(spec, state, z)
+    samples = algorithms.generate(spec, state, z, condition)
     if out.suffix == ".png":
         real = None
         if samples.ndim == 2:
@@ -86,7 +106,7 @@ def draw(
             real = data.load(config.dataset, config.split).images
         write_whole(out, png(plots.sample_picture(samples, rows, columns, real)))
     else:
-        write_whole(out, plots.npz(samples))
+        write_whole(out, plots.npz(samples, labels if condition is labels else None))
     print(f"{out}: {num} samples of iteration {int(state.step)}")
 
 
@@ -97,7 +117,8 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a .png or .npz to write")
     parser.add_argument("--seed", type=cli.at_least(0), default=0, help="of the noise")
     cli.add_step(parser)
-    parser.add_argument("--interpolate", action="store_true", help="walk between latent points")
+    parser.add_argument("--label", help="class to draw, by number or name; default: all in turn")
+    parser.add_argument("--interpolate", action="store_true", help="walk between points or classes")
     args = parser.parse_args()
     draw(
         args.workdir,
@@ -105,6 +126,7 @@ def main() -> int:
         num=args.num,
         seed=args.seed,
         step=args.step,
+        label=args.label,
         walk=args.interpolate,
     )
     return 0

@@ -79,10 +79,15 @@ def next_length(longest: int, length: int, seconds: float) -> int:
 
 
 def samples(config: ConfigDict, spec: Spec, state: State) -> np.ndarray:
-    """The sample grid of a state, from the same noise at every step."""
-    key = stream_key(state.key, Stream.NOISE_SAMPLE)
-    z = draws.noise(spec, key, math.prod(config.sample_grid))
-    return algorithms.generate(spec, state, z)
+    """The sample grid of a state, from the same noise at every step; a row per class, if any."""
+    rows, columns = config.sample_grid
+    z = draws.noise(spec, stream_key(state.key, Stream.NOISE_SAMPLE), rows * columns)
+    return algorithms.generate(spec, state, z, grid_labels(spec, rows * columns, columns))
+
+
+def grid_labels(spec: Spec, num: int, columns: int) -> np.ndarray | None:
+    """Labels, int (num,), of a grid whose rows are the classes in turn; None if unconditional."""
+    return np.arange(num) // columns % spec.classes if spec.classes else None
 
 
 def sample_picture(config: ConfigDict, spec: Spec, state: State, images: np.ndarray) -> Image.Image:
@@ -94,10 +99,20 @@ def sample_picture(config: ConfigDict, spec: Spec, state: State, images: np.ndar
     return plots.sample_picture(samples(config, spec, state), rows, columns, images)
 
 
-def evaluation_samples(spec: Spec, state: State, num: int) -> np.ndarray:
-    """Samples used to score a state, from the same noise at every step."""
+def evaluation_samples(
+    spec: Spec, state: State, num: int, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """Samples used to score a state, from the same noise at every step; see `generate`."""
     z = draws.noise(spec, stream_key(state.key, Stream.EVALUATE), num)
-    return algorithms.generate(spec, state, z)
+    return algorithms.generate(spec, state, z, labels)
+
+
+def evaluation_labels(spec: Spec, num: int, dataset: data.Dataset) -> np.ndarray | None:
+    """Labels of `evaluation_samples`, drawn from the training set's; None if unconditional."""
+    if not spec.classes:
+        return None
+    assert dataset.labels is not None  # or there would be no classes
+    return np.random.default_rng(0).choice(dataset.labels, num)
 
 
 # The loop
@@ -153,9 +168,10 @@ def loop(
             now.add("eval")
         if "eval" in now and reference:
             info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}
+            asked = evaluation_labels(members.spec, config.eval_num, reference.train)
             for i in np.flatnonzero(diverged == 0).tolist():
                 state = population.member(states, i)
-                drawn = evaluation_samples(members.spec, state, config.eval_num)
+                drawn = evaluation_samples(members.spec, state, config.eval_num, asked)
                 if not np.isfinite(drawn).all():
                     diverged[i] = step
                     continue
@@ -209,7 +225,7 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
     check(config, dataset)
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError("config.tensorboard needs: pip install 'gan_jax[tensorboard]'")
-    config_lib.spec(config, dataset.images.shape[1:])
+    config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
     reference = None
     if config.eval_every:
         reference = registry.reference(
@@ -232,6 +248,11 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
         raise InputError(
             f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
             f"only {n} examples"
+        )
+    if config.condition.on == "label" and dataset.labels is not None and dataset.labels.min() < 0:
+        raise InputError(
+            f"config.condition.on is 'label', but {config.dataset} has the label "
+            f"{dataset.labels.min()}: want classes numbered from 0"
         )
     output = config.generator.get("output")
     if dataset.images.dtype != np.uint8 and output in OUTPUT_RANGES:
@@ -292,6 +313,8 @@ def _train(
             "split": config.split,
             "shape": list(dataset.images.shape),
             "sha256": dataset.sha256,
+            "classes": data.num_classes(dataset),
+            "class_names": dataset.class_names,
         },
         "resumed_from": begin,
     }

@@ -5,10 +5,12 @@ Requires a file system with atomic renames. Locks between machines require a sha
 """
 
 import contextlib
+import difflib
 import json
 import os
 import pathlib
 import platform
+import textwrap
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -147,10 +149,11 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
     """
     config = read_config(workdir)
     dataset = read_json(workdir / "run.json").get("dataset")
-    shape = dataset.get("shape") if isinstance(dataset, dict) else None
+    dataset = dataset if isinstance(dataset, dict) else {}
+    shape, classes = dataset.get("shape"), dataset.get("classes", 0)  # older runs record no classes
     if not isinstance(shape, list) or len(shape) not in (2, 4) or not all(map(_is_count, shape)):
         raise InputError(f"{workdir / 'run.json'} does not record the shape of the data")
-    spec = config_lib.spec(config, tuple(shape[1:]))
+    spec = config_lib.spec(config, tuple(shape[1:]), classes if type(classes) is int else 0)
     like = algorithms.shapes(spec, config_lib.hparams(config))
     directory = workdir / "checkpoints"
     if step == "best":
@@ -161,6 +164,25 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
     if state is None:
         raise InputError(f"{workdir} has no checkpoint yet")
     return spec, state
+
+
+def class_number(workdir: pathlib.Path, spec: Spec, label: str) -> int:
+    """The class of a conditional run that a number or a name means.
+
+    Raises:
+      InputError: the run is not conditional, or has no such class.
+    """
+    if not spec.classes:
+        raise InputError(f"--label={label}: {workdir} is not conditional (see config.condition)")
+    names = read_json(workdir / "run.json")["dataset"].get("class_names") or []
+    if label in names:
+        return int(names.index(label))
+    if label.isdecimal() and int(label) < spec.classes:
+        return int(label)
+    near = difflib.get_close_matches(label, names, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    listed = f" or one of {textwrap.shorten(', '.join(names), 300)}" if names else ""
+    raise InputError(f"--label={label}{hint} Want 0 to {spec.classes - 1}{listed}")
 
 
 def _is_count(value: Any) -> bool:

@@ -7,10 +7,12 @@ from gan_jax import checkpoint, config, data, feed, population, train
 from tests.conftest import tiny_config
 
 RNG = np.random.default_rng(0)
-DATASET = data.from_arrays(RNG.integers(0, 256, (40, 8, 8, 1)).astype(np.uint8))
+DATASET = data.from_arrays(
+    RNG.integers(0, 256, (40, 8, 8, 1)).astype(np.uint8), np.arange(40, dtype=np.int32) % 3
+)
 COUNTS = [
     {"k": 2, "loss": "relativistic_pairing"},
-    {"update": "extragradient"},
+    {"update": "simultaneous", "condition.on": "label", "condition.discriminator": "projection"},
     {"update": "unrolled", "unrolled_steps": 1},
 ]
 

@@ -23,7 +23,8 @@ class Algorithm(NamedTuple):
 
     init: Callable[[Any, HParams, jax.Array | int, Batch], State]
     step: Callable[[Any, HParams, State, Batch | Window], tuple[State, Info]]  # one iteration
-    sample: Callable[[Any, State, jax.Array], jax.Array]  # examples from latent z
+    # Examples from latent z, of labels if conditional.
+    sample: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array]
     info_names: Callable[[Any], tuple[str, ...]]  # what `train_chunk` measures, besides the step
     minibatches: Callable[[Any], dict[Stream, int]]  # that an iteration draws from each stream
 
@@ -86,11 +87,22 @@ def train_chunk(
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def _sample(spec: Spec, state: State, z: jax.Array) -> jax.Array:
-    return ALGORITHMS[spec.algorithm].sample(spec, state, z)
+def _sample(spec: Spec, state: State, z: jax.Array, y: jax.Array | None) -> jax.Array:
+    return ALGORITHMS[spec.algorithm].sample(spec, state, z, y)
 
 
-def generate(spec: Spec, state: State, z: jax.Array) -> np.ndarray:
-    """Samples from latent z, (num, z_dim) to (num, *example shape), on the host."""
-    blocks = (z[i : i + _BLOCK] for i in range(0, len(z), _BLOCK))
-    return np.concatenate([np.asarray(_sample(spec, state, block)) for block in blocks])
+def generate(
+    spec: Spec, state: State, z: jax.Array, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """Samples on the host: (num, *example shape) from latent z, (num, z_dim).
+
+    Args:
+      spec: static structure.
+      state: of the run.
+      z: noise.
+      labels: of a conditional run: int (num,), from 0 to spec.classes - 1, or mixtures of classes,
+        float (num, spec.classes).
+    """
+    blocks = [slice(i, i + _BLOCK) for i in range(0, len(z), _BLOCK)]
+    parts = (_sample(spec, state, z[b], None if labels is None else labels[b]) for b in blocks)
+    return np.concatenate([np.asarray(part) for part in parts])

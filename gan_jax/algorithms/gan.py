@@ -59,8 +59,15 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
     key = jax.random.key_data(jax.random.key(seed))
     mean = jnp.mean(to_float(data.x, spec.pixel_low), axis=0)
 
-    def player(network: Network, stream: Stream, x: jax.Array, optimizer: str, name: str) -> Player:
-        variables = networks.init(network, stream_key(key, stream), x, mean)
+    def player(
+        network: Network,
+        stream: Stream,
+        x: jax.Array,
+        y: jax.Array | None,
+        optimizer: str,
+        name: str,
+    ) -> Player:
+        variables = networks.init(network, stream_key(key, stream), x, mean, y)
         update = transformation(
             optimizer, OptimizerHParams(**hparams[name]), spec.update == "optimistic"
         )
@@ -68,12 +75,32 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
 
     x = objectives.pack(jnp.stack([mean] * spec.pack), spec.pack)
     z = jnp.zeros((1, spec.z_dim))
-    d = player(spec.discriminator, Stream.INIT_D, x, spec.d_optimizer, "d_optimizer")
-    g = player(spec.generator, Stream.INIT_G, z, spec.g_optimizer, "g_optimizer")
+    y_d, y_g = None, None
+    if spec.classes:
+        label = jnp.zeros((1, spec.pack), jnp.int32)
+        y_d, y_g = condition(spec, label), condition(spec, label[:, :1])
+    d = player(spec.discriminator, Stream.INIT_D, x, y_d, spec.d_optimizer, "d_optimizer")
+    g = player(spec.generator, Stream.INIT_G, z, y_g, spec.g_optimizer, "g_optimizer")
     averages: dict[str, Any] = {"ema": g.variables} if _averaged(hparams) else {}
     if spec.adaptive:
         averages["augmentation"] = {"probability": jnp.float32(0), "signs": jnp.float32(0)}
     return State(jnp.int32(0), key, {"d": d, "g": g}, averages)
+
+
+def condition(spec: GANSpec, y: jax.Array | None) -> jax.Array | None:
+    """What networks see of labels: (batch,), or packed (batch, pack), to one-hot (batch, d).
+
+    Floats, such as mixtures of classes, pass through.
+    """
+    if y is None or jnp.issubdtype(y.dtype, jnp.floating):
+        return y
+    return jax.nn.one_hot(y, spec.classes).reshape(len(y), -1)
+
+
+def _generate(
+    spec: GANSpec, g: Variables, z: jax.Array, y: jax.Array | None, train: bool = True
+) -> tuple[jax.Array, Stats]:
+    return networks.apply(spec.generator, g, z, train=train, y=condition(spec, y))
 
 
 def _averaged(hparams: HParams) -> bool:
@@ -81,7 +108,9 @@ def _averaged(hparams: HParams) -> bool:
 
 
 def _critic(spec: GANSpec, d: Variables, train: bool) -> objectives.Critic:
-    return lambda batch, key: networks.apply(spec.discriminator, d, batch.x, key, train)
+    return lambda batch, key: networks.apply(
+        spec.discriminator, d, batch.x, key, train, condition(spec, batch.y)
+    )
 
 
 def _d_gradient(
@@ -89,7 +118,7 @@ def _d_gradient(
 ) -> tuple[Gradient, Info]:
     hparams = _adapted(spec, hparams, state)
     d, g = state.players["d"], state.players["g"]
-    fake = Batch(networks.apply(spec.generator, g.variables, z, train=True)[0], real.y)
+    fake = Batch(_generate(spec, g.variables, z, real.y)[0], real.y)
 
     def objective(params: Params) -> tuple[jax.Array, objectives.DTerms]:
         critic = _critic(spec, Variables(params, d.stats), train=True)
@@ -121,7 +150,7 @@ def _g_gradient(
         for _ in range(ahead):
             unrolled, _ = d_step(spec, hparams, unrolled, real, z, key)
         players = unrolled.players
-        x, stats = networks.apply(spec.generator, players["g"].variables, z, train=True)
+        x, stats = _generate(spec, players["g"].variables, z, real.y)
         critic = _critic(spec, players["d"].variables, train=False)
         fake = Batch(x, real.y)
         return objectives.g_loss(spec, hparams, state.step, critic, real, fake, key), stats
@@ -201,7 +230,7 @@ def d_step(
       spec: static structure.
       hparams: traced numbers.
       state: the state before; G is unchanged.
-      real: minibatch of data, x of shape (batch, *example shape).
+      real: minibatch of data, x of shape (batch, *example shape); fakes take its labels.
       z: noise, shape (batch, z_dim).
       key: for dropout, instance noise and penalties.
 
@@ -223,7 +252,7 @@ def g_step(
       spec: static structure.
       hparams: traced numbers.
       state: the state before; D is unchanged.
-      real: minibatch of data; only relativistic losses and unrolled steps depend on it.
+      real: minibatch of data; only relativistic losses, unrolled steps and labels depend on it.
       z: noise, shape (batch, z_dim).
       key: as for `d_step`; the same key gives the same dropout masks on the same fakes.
 
@@ -295,12 +324,14 @@ def step(spec: GANSpec, hparams: HParams, state: State, data: Batch | Window) ->
     return state._replace(step=state.step + 1), info
 
 
-def sample(spec: GANSpec, state: State, z: jax.Array) -> jax.Array:
+def sample(spec: GANSpec, state: State, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
     """G(z) by the averaged generator if there is one, with pixels from 0 to 1.
 
-    Maps (batch, z_dim) to (batch, *example shape).
+    Maps (batch, z_dim), and labels (batch,) where G is conditional, to (batch, *example shape).
     """
     g = state.averages.get("ema", state.players["g"].variables)
     others = noise(spec, stream_key(state.key, Stream.STATISTICS), _STATISTICS_BATCH)
-    g = g._replace(stats=networks.sample_stats(spec.generator, g, others))
-    return to_unit(networks.apply(spec.generator, g, z)[0], spec.pixel_low)
+    labels = jnp.arange(_STATISTICS_BATCH) % spec.classes if spec.classes else None
+    stats = networks.sample_stats(spec.generator, g, others, condition(spec, labels))
+    x, _ = _generate(spec, g._replace(stats=stats), z, y, train=False)
+    return to_unit(x, spec.pixel_low)

@@ -12,6 +12,8 @@ from gan_jax.networks import NETWORKS, Network
 from gan_jax.penalties import PENALTIES
 from gan_jax.spec import GANSpec, HParams, Prior
 
+_MAX_CLASSES = 10_000
+
 
 def _network(config: ConfigDict, player: str, **given: Any) -> Network:
     fields = config[player].to_dict()
@@ -47,19 +49,38 @@ def _pixel_low(config: ConfigDict, shape: tuple[int, ...]) -> float:
     return -1.0 if signed and len(shape) == 3 else 0.0
 
 
-def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
+def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -> GANSpec:
     """The static half of a validated config, for examples of a shape.
 
+    Args:
+      config: of the run.
+      example_shape: of the data.
+      classes: of the data's labels, 0 without; only conditional networks depend on it.
+
     Raises:
-      InputError: a network does not take such examples.
+      InputError: a network does not take such examples, or needs labels that they lack.
     """
+    if config.condition.on == "none":
+        classes = 0
+    elif not classes:
+        raise InputError(
+            f"config.condition.on is 'label', but {config.dataset} has no labels (a folder "
+            "has, with one subfolder per class; an npz, as `labels`)"
+        )
+    elif classes > _MAX_CLASSES:
+        raise InputError(
+            f"config.condition.on is 'label', but {config.dataset} has labels up to {classes - 1}: "
+            f"want at most {_MAX_CLASSES} classes, numbered from 0"
+        )
     if conflict := next(_shape_conflicts(config, example_shape), None):
         name, wanted = conflict
         raise InputError(
             f"config.{name} is {flatten(config)[name]!r}, but {config.dataset} has examples of "
             f"shape {example_shape}: want {wanted}"
         )
-    dtype = {} if config.generator.name == "monotone" else {"dtype": config.precision}
+    dtype = {"dtype": config.precision, "condition": config.condition.generator}
+    if config.generator.name == "monotone":
+        dtype = {}
     output = {"output": "linear"} if config.discriminator.name == "mlp" else {}
     return GANSpec(
         algorithm=config.algorithm,
@@ -71,7 +92,12 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
         prior=Prior(**config.prior),
         generator=_network(config, "generator", out_shape=example_shape, **dtype),
         discriminator=_network(
-            config, "discriminator", out_shape=(), dtype=config.precision, **output
+            config,
+            "discriminator",
+            out_shape=(),
+            dtype=config.precision,
+            condition=config.condition.discriminator,
+            **output,
         ),
         d_optimizer=config.d_optimizer.name,
         g_optimizer=config.g_optimizer.name,
@@ -84,6 +110,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...]) -> GANSpec:
         ),
         augment=config.augment,
         adaptive=bool(config.ada_target),
+        classes=classes,
         schedules=tuple(map(parse_schedule, config.schedules)),
         pixel_low=_pixel_low(config, example_shape),
     )

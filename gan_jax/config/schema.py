@@ -193,6 +193,22 @@ COMMON: dict[str, Field] = {
     "prior.high": Field(1.0, _real("a finite number"), "uniform: upper end"),
     "generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network"),
     "discriminator.name": Field("mlp", _choice(NETWORKS["discriminator"]), "kind of network"),
+    "condition.on": Field(
+        "none", _choice(("none", "label")), "what both networks are told of an example"
+    ),
+    "condition.generator": Field(
+        "concat",
+        _choice(("concat", "batch_norm")),
+        "how G is told: appended to its layers' inputs, or conditional batch normalisation",
+    ),
+    "condition.discriminator": Field(
+        "concat",
+        _choice(("concat", "projection", "classifier")),
+        "how D is told: appended, projection, or not at all but classifying (AC-GAN)",
+    ),
+    "condition.weight": _option(
+        _NON_NEGATIVE, "classifier: weight of the classification in both losses"
+    ),
     "pack": Field(1, _integer(1, 2**10), "examples per discriminator input (PacGAN)"),
     **_optimizer("d"),
     **_optimizer("g"),
@@ -306,6 +322,11 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
             "widths": _widths(
                 (256, 128, 64), "channels of each level, smallest map first; a level doubles it"
             ),
+            "hidden": Field(
+                (),
+                _integers("(1024,) or ()", None, 2**16),
+                "units of dense layers before the first map",
+            ),
             "output": _output_map("tanh", "output map"),
             "sample_statistics": _SAMPLE_STATISTICS,
         },
@@ -333,6 +354,11 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
         "dcgan": {
             "widths": _widths(
                 (64, 128, 256), "channels of each level, largest map first; a level halves it"
+            ),
+            "hidden": Field(
+                (),
+                _integers("(1024,) or ()", None, 2**16),
+                "units of dense layers after the last map",
             ),
             "batch_norm": Field(
                 True, _FLAG, "batch normalisation, of real and generated minibatches apart"
@@ -474,6 +500,21 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
             2 * w % c[player].group_size for w in c[player].widths
         ):
             yield f"{player}.group_size", "a divisor of twice each of widths"
+    told = c.condition
+    if told.on == "none":
+        for field in ("condition.generator", "condition.discriminator"):
+            if (default := COMMON[field].default) != told[field.partition(".")[2]]:
+                yield field, f"{default} with condition.on none"
+    if told.on != "none" and c.generator.name == "monotone":
+        yield "condition.on", "none for a monotone generator, whose density is not conditional"
+    normalised = c.generator.name in ("dcgan", "resnet") or c.generator.get("batch_norm")
+    if told.generator == "batch_norm" and not normalised:
+        yield "condition.generator", "concat for a generator without batch normalisation"
+    if (told.discriminator == "classifier") != (told.weight > 0):
+        wanted = "above 0" if told.discriminator == "classifier" else "0"
+        yield "condition.weight", f"{wanted} with condition.discriminator {told.discriminator}"
+    if told.discriminator == "classifier" and c.pack != 1:
+        yield "condition.discriminator", "concat or projection with pack: it classifies one example"
     if c.discriminator.get("batch_norm") and any(c.penalties[name].weight for name in PENALTIES):
         yield (
             "discriminator.batch_norm",

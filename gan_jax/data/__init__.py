@@ -1,7 +1,7 @@
 """Data sets as arrays: `load` is all that most callers need."""
 
 from gan_jax.data.cache import cache_dir, read_cache_file, write_cache_file
-from gan_jax.data.dataset import Dataset, from_arrays
+from gan_jax.data.dataset import Dataset, from_arrays, num_classes
 from gan_jax.data.load import load, overlap
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "cache_dir",
     "from_arrays",
     "load",
+    "num_classes",
     "overlap",
     "read_cache_file",
     "write_cache_file",

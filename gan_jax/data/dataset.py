@@ -24,6 +24,13 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...] | None = None
 
 
+def num_classes(dataset: Dataset) -> int:
+    """One more than the largest label, at least the number of class names; 0 without labels."""
+    if dataset.labels is None:
+        return 0
+    return max(int(dataset.labels.max()) + 1, len(dataset.class_names or ()))
+
+
 def from_arrays(
     images: np.ndarray,
     labels: np.ndarray | None = None,

@@ -61,7 +61,13 @@ class Variables(NamedTuple):
     stats: Stats
 
 
-def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -> Variables:
+def init(
+    network: Network,
+    key: jax.Array,
+    x: jax.Array,
+    data_mean: jax.Array,
+    y: jax.Array | None = None,
+) -> Variables:
     """Initial parameters and statistics of a network.
 
     Args:
@@ -70,13 +76,15 @@ def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -
       x: an input, shape (batch, ...).
       data_mean: shape `out_shape`. With output_bias "data_mean" the output bias is set so that the
         network outputs this mean when its last hidden layer is zero.
+      y: a condition, shape (batch, d), or None.
     """
     spectral_norm = getattr(network, "spectral_norm", False)
-    variables = network.init(key, x)
+    given = () if y is None else (None, False, y)
+    variables = network.init(key, x, *given)
     params = variables["params"]
     if spectral_norm and not isinstance(network, MLP):  # whose published results have it
         # flax divides initial kernels by its first estimate of their norms; Miyato et al. do not.
-        params = network.clone(spectral_norm=False).init(key, x)["params"]
+        params = network.clone(spectral_norm=False).init(key, x, *given)["params"]
     if isinstance(network, MLP) and network.output_bias == "data_mean":
         bias = INVERSE_OUTPUTS[network.output](data_mean).ravel()
         params[f"Dense_{len(network.widths)}"]["bias"] = bias
@@ -84,7 +92,7 @@ def init(network: Network, key: jax.Array, x: jax.Array, data_mean: jax.Array) -
     if spectral_norm:
         # flax starts from a single power iteration, whose estimate is too low by up to a third.
         def iterate(_: jax.Array, stats: Stats) -> Stats:
-            return apply(network, Variables(params, stats), x, train=True)[1]
+            return apply(network, Variables(params, stats), x, train=True, y=y)[1]
 
         stats = jax.lax.fori_loop(0, _POWER_ITERATIONS, iterate, initial.stats)
         return initial._replace(stats=stats)
@@ -97,6 +105,7 @@ def apply(
     x: jax.Array,
     key: jax.Array | None = None,
     train: bool = False,
+    y: jax.Array | None = None,
 ) -> tuple[jax.Array, Stats]:
     """Applies a network.
 
@@ -106,26 +115,31 @@ def apply(
       x: inputs, shape (batch, ...).
       key: for dropout; None disables dropout.
       train: normalise by minibatch statistics and update the running ones, otherwise use those.
+      y: conditions, (batch, d), one-hot for labels; None for a network without.
 
     Returns:
-      Outputs (batch, *out_shape) and the updated statistics.
+      Outputs (batch, *out_shape), or (batch, 1 + classes) of a discriminator that classifies, and
+      the updated statistics.
     """
     y, updated = network.apply(
         {"params": variables.params, "batch_stats": variables.stats},
         x,
         key,
         train,
+        *(() if y is None else (y,)),
         mutable=["batch_stats"],  # some normalise by the minibatch whatever `train` is
     )
     return y, updated.get("batch_stats", variables.stats) if train else variables.stats
 
 
-def sample_stats(network: Network, variables: Variables, z: jax.Array) -> Stats:
-    """Statistics to sample with: running ones, or recomputed from a minibatch of noise z.
+def sample_stats(
+    network: Network, variables: Variables, z: jax.Array, y: jax.Array | None = None
+) -> Stats:
+    """Statistics to sample with: running ones, or recomputed from noise z and conditions y.
 
     Running averages of batch normalisation lag behind the parameters, and are not those of an
     averaged generator.
     """
     if getattr(network, "sample_statistics", "running") == "running":
         return variables.stats
-    return apply(network.clone(momentum=0.0), variables, z, train=True)[1]
+    return apply(network.clone(momentum=0.0), variables, z, train=True, y=y)[1]

@@ -1,16 +1,25 @@
 """DCGAN, Radford et al. 2016, https://arxiv.org/abs/1511.06434, without biases, as usual.
 
 A level halves or doubles the map: 64x64 pixels have four levels around a map of 4x4, 28x28 two
-around 7x7.
+around 7x7, for which InfoGAN (Chen et al. 2016, https://arxiv.org/abs/1606.03657, appendix C) has
+dense hidden layers as well.
 """
-
-import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.networks.layers import ACTIVATIONS, OUTPUTS, Conv, Upconv, packed_channels
+from gan_jax.networks.layers import (
+    ACTIVATIONS,
+    OUTPUTS,
+    Conv,
+    Upconv,
+    batch_norm,
+    conditions,
+    joined,
+    judged,
+    packed_channels,
+)
 
 _NORMAL = nn.initializers.normal(0.02)
 
@@ -19,32 +28,45 @@ def _scale(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float3
     return 1 + _NORMAL(key, shape, dtype)
 
 
-_BatchNorm = functools.partial(nn.BatchNorm, scale_init=_scale)
-
-
 class DCGANGenerator(nn.Module):
     """Transposed 4x4 convolutions with batch normalisation and ReLU."""
 
     widths: tuple[int, ...]  # channels of the map at each level, smallest map first
     out_shape: tuple[int, int, int]  # (height, width, channels)
     output: str = "tanh"
+    hidden: tuple[int, ...] = ()  # units of dense layers before the first map
     sample_statistics: str = "running"  # or "recomputed", see `networks.sample_stats`
     momentum: float = 0.9  # of running statistics
+    condition: str = "concat"  # or "batch_norm": how labels enter
     dtype: str = "float32"
 
     @nn.compact
     def __call__(
-        self, z: jax.Array, key: jax.Array | None = None, train: bool = False
+        self,
+        z: jax.Array,
+        key: jax.Array | None = None,
+        train: bool = False,
+        y: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch, z_dim) to (batch, *out_shape); see `networks.apply`."""
         height, width, channels = self.out_shape
         first, scale = self.widths[0], 2 ** len(self.widths)
         shape = (-1, height // scale, width // scale, first)
         size = shape[1] * shape[2] * first
-        x = nn.Dense(size, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)(z).reshape(shape)
+        concat, modulate = conditions(self.condition, y)
+
+        def dense(x: jax.Array, width: int) -> jax.Array:
+            layer = nn.Dense(width, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
+            return layer(joined(x, concat))
+
+        x = z
+        for units in self.hidden:
+            x = dense(x, units)
+            x = nn.relu(batch_norm(x, modulate, train, self.momentum, self.dtype, _scale))
+        x = dense(x, size).reshape(shape)
         for features in (*self.widths[1:], channels):
-            x = nn.relu(_BatchNorm(not train, momentum=self.momentum, dtype=self.dtype)(x))
-            x = Upconv(features, _NORMAL, self.dtype)(x)
+            x = batch_norm(x, modulate, train, self.momentum, self.dtype, _scale)
+            x = Upconv(features, _NORMAL, self.dtype)(joined(nn.relu(x), concat))
         return OUTPUTS[self.output](x.astype(jnp.float32))
 
 
@@ -55,14 +77,20 @@ class DCGANDiscriminator(nn.Module):
     """
 
     widths: tuple[int, ...]  # channels of the map at each level, largest map first
+    hidden: tuple[int, ...] = ()  # units of dense layers after the last map
     out_shape: tuple[()] = ()
     batch_norm: bool = True
     spectral_norm: bool = False
+    condition: str = "concat"  # or "projection", "classifier": how labels enter
     dtype: str = "float32"
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, key: jax.Array | None = None, train: bool = False
+        self,
+        x: jax.Array,
+        key: jax.Array | None = None,
+        train: bool = False,
+        y: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch, height, width, channels), or packed, to logits (batch,)."""
 
@@ -71,13 +99,21 @@ class DCGANDiscriminator(nn.Module):
                 return nn.SpectralNorm(layer)(x, update_stats=train)
             return layer(x)
 
+        def dense(x: jax.Array, width: int) -> jax.Array:
+            layer = nn.Dense(width, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
+            return normalised(layer, x)
+
+        def active(x: jax.Array, normalise: bool) -> jax.Array:
+            if normalise:
+                x = nn.BatchNorm(False, scale_init=_scale, dtype=self.dtype)(x)
+            return ACTIVATIONS["leaky_relu"](x)
+
         x = packed_channels(x)
+        concat = y if self.condition == "concat" else None
         for level, features in enumerate(self.widths):
             conv = Conv(features, 4, 2, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
-            x = normalised(conv, x)
-            if level and self.batch_norm:
-                x = _BatchNorm(False, dtype=self.dtype)(x)
-            x = ACTIVATIONS["leaky_relu"](x)
+            x = active(normalised(conv, joined(x, concat)), level > 0 and self.batch_norm)
         x = x.reshape(x.shape[0], -1)
-        logit = nn.Dense(1, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
-        return normalised(logit, x).astype(jnp.float32).ravel()
+        for units in self.hidden:
+            x = active(dense(joined(x, concat), units), self.batch_norm)
+        return judged(x, y, self.condition, dense)

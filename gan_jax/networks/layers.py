@@ -87,6 +87,95 @@ def packed_channels(x: jax.Array) -> jax.Array:
     return x.reshape(*x.shape[:3], -1)
 
 
+def joined(x: jax.Array, y: jax.Array | None) -> jax.Array:
+    """Appends a condition y, (batch, d), to vectors, or to maps as constant channels.
+
+    Mirza and Osindero 2014, https://arxiv.org/abs/1411.1784. Without a condition, x.
+    """
+    if y is None:
+        return x
+    y = y.reshape(len(y), *(1,) * (x.ndim - 2), -1).astype(x.dtype)
+    return jnp.concatenate([x, jnp.broadcast_to(y, (*x.shape[:-1], y.shape[-1]))], axis=-1)
+
+
+def conditions(condition: str, y: jax.Array | None) -> tuple[jax.Array | None, jax.Array | None]:
+    """The condition of a generator's layers, and that of its batch normalisation."""
+    return y if condition == "concat" else None, y if condition == "batch_norm" else None
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose scale and shift are linear in a condition.
+
+    de Vries et al. 2017, https://arxiv.org/abs/1707.00683. The scale starts at 1, the shift at 0.
+    """
+
+    use_running_average: bool
+    momentum: float
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """Normalises x, (batch, ..., features), given y, (batch, d)."""
+
+        def linear(name: str) -> jax.Array:
+            zeros = nn.initializers.zeros
+            dense = nn.Dense(x.shape[-1], False, self.dtype, kernel_init=zeros, name=name)
+            return dense(y).reshape(len(y), *(1,) * (x.ndim - 2), -1)
+
+        normalise = nn.BatchNorm(
+            self.use_running_average,
+            momentum=self.momentum,
+            dtype=self.dtype,
+            use_scale=False,
+            use_bias=False,
+        )
+        return normalise(x) * (1 + linear("scale")) + linear("shift")
+
+
+def batch_norm(
+    x: jax.Array,
+    y: jax.Array | None,
+    train: bool,
+    momentum: float,
+    dtype: str,
+    scale_init: nn.initializers.Initializer = nn.initializers.ones,
+) -> jax.Array:
+    """Batch normalisation, of condition y if there is one."""
+    if y is not None:
+        return ConditionalBatchNorm(not train, momentum, dtype)(x, y)
+    return nn.BatchNorm(not train, momentum=momentum, dtype=dtype, scale_init=scale_init)(x)
+
+
+def judged(
+    features: jax.Array,
+    y: jax.Array | None,
+    condition: str,
+    dense: Callable[[jax.Array, int], jax.Array],
+) -> jax.Array:
+    """The output of a discriminator from its last features, (batch, d).
+
+    Args:
+      features: of the example.
+      y: condition, (batch, classes), or None.
+      condition: "projection" adds the inner product of the features with a linear map of y (Miyato
+        and Koyama 2018, https://arxiv.org/abs/1802.05637); "classifier" also classifies (Odena et
+        al. 2017, https://arxiv.org/abs/1610.09585).
+      dense: a new linear layer, of (its input, its width).
+
+    Returns:
+      float32 logits (batch,); with "classifier" (batch, 1 + classes), the logit first.
+    """
+    logit = dense(joined(features, y if condition == "concat" else None), 1)
+    logit = logit.astype(jnp.float32)
+    if y is None or condition == "concat":
+        return logit.ravel()
+    if condition == "classifier":
+        classes = dense(features, y.shape[-1]).astype(jnp.float32)
+        return jnp.concatenate([logit, classes], axis=-1)
+    embedded = dense(y.astype(features.dtype), features.shape[-1])
+    return logit.ravel() + jnp.sum((embedded * features).astype(jnp.float32), axis=-1)
+
+
 def _blur(x: jax.Array, axis: int, up: bool) -> jax.Array:
     """Resamples one axis by 2 with the filter [1, 3, 3, 1], zeros beyond the edges."""
     n = x.shape[axis]

@@ -6,7 +6,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.networks.layers import ACTIVATIONS, INITIALIZERS, OUTPUTS
+from gan_jax.networks.layers import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    OUTPUTS,
+    batch_norm,
+    conditions,
+    joined,
+    judged,
+)
 
 
 class MLP(nn.Module):
@@ -31,33 +39,48 @@ class MLP(nn.Module):
     spectral_norm: bool = False
     sample_statistics: str = "running"  # or "recomputed", see `networks.sample_stats`
     momentum: float = 0.95  # averages over about 20 iterations: 100 would lag behind a fast G
+    condition: str = "concat"  # or "batch_norm" (G), "projection" or "classifier" (D)
     dtype: str = "float32"  # of activations; parameters are float32
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, key: jax.Array | None = None, train: bool = False
+        self,
+        x: jax.Array,
+        key: jax.Array | None = None,
+        train: bool = False,
+        y: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch, ...) to (batch, *out_shape); see `networks.apply`."""
 
-        def dense(layer: int, x: jax.Array, width: int) -> jax.Array:
-            rate = self.dropout if layer else self.input_dropout
-            if key is not None and rate:
-                dropout = nn.Dropout(rate, deterministic=False)
-                x = dropout(x, rng=jax.random.fold_in(key, layer))
+        def affine(name: str, x: jax.Array, width: int, bias: bool = True) -> jax.Array:
             init = INITIALIZERS[self.initializer](self.init_scale)
-            bias = layer == len(self.widths) or not self.batch_norm
-            affine = nn.Dense(width, bias, self.dtype, kernel_init=init, name=f"Dense_{layer}")
+            layer = nn.Dense(width, bias, self.dtype, kernel_init=init, name=name)
             if self.spectral_norm:
-                return nn.SpectralNorm(affine)(x, update_stats=train)
-            return affine(x)
+                return nn.SpectralNorm(layer)(x, update_stats=train)
+            return layer(x)
 
+        def dropped(layer: int, x: jax.Array) -> jax.Array:
+            rate = self.dropout if layer else self.input_dropout
+            if key is None or not rate:
+                return x
+            return nn.Dropout(rate, deterministic=False)(x, rng=jax.random.fold_in(key, layer))
+
+        def dense(layer: int, x: jax.Array, width: int) -> jax.Array:
+            bias = layer == len(self.widths) or not self.batch_norm
+            return affine(f"Dense_{layer}", joined(dropped(layer, x), concat), width, bias)
+
+        concat, modulate = conditions(self.condition, y)
         x = x.reshape(x.shape[0], -1)
         for layer, width in enumerate(self.widths):
             x = dense(layer, x, width * self.pieces)
             if self.pieces > 1:
                 x = jnp.max(x.reshape(-1, width, self.pieces), axis=-1)
             if self.batch_norm:
-                x = nn.BatchNorm(not train, momentum=self.momentum, dtype=self.dtype)(x)
+                x = batch_norm(x, modulate, train, self.momentum, self.dtype)
             x = ACTIVATIONS[self.activation](x)
+        if y is not None and self.condition in ("projection", "classifier"):
+            names = iter((f"Dense_{len(self.widths)}", self.condition))
+            x = dropped(len(self.widths), x)
+            return judged(x, y, self.condition, lambda x, width: affine(next(names), x, width))
         x = dense(len(self.widths), x, math.prod(self.out_shape))
         return OUTPUTS[self.output](x.astype(jnp.float32)).reshape(-1, *self.out_shape)

@@ -11,6 +11,8 @@ from gan_jax.networks.layers import (
     OUTPUTS,
     Conv,
     downsample,
+    joined,
+    judged,
     packed_channels,
     upsample,
 )
@@ -50,18 +52,25 @@ class R3GANGenerator(nn.Module):
     group_size: int  # channels per group of the 3x3 convolutions
     out_shape: tuple[int, int, int]  # (height, width, channels)
     output: str = "linear"
+    condition: str = "concat"  # how labels enter
     dtype: str = "float32"
 
     @nn.compact
     def __call__(
-        self, z: jax.Array, key: jax.Array | None = None, train: bool = False
+        self,
+        z: jax.Array,
+        key: jax.Array | None = None,
+        train: bool = False,
+        y: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch, z_dim) to (batch, *out_shape); see `networks.apply`."""
         height, width, channels = self.out_shape
         first, scale = self.widths[0], 2 ** (len(self.widths) - 1)
         shape = (height // scale, width // scale, first)
         basis = self.param("basis", nn.initializers.normal(1.0), shape).astype(self.dtype)
-        weight = nn.Dense(first, use_bias=False, kernel_init=_init(1), dtype=self.dtype)(z)
+        weight = nn.Dense(first, use_bias=False, kernel_init=_init(1), dtype=self.dtype)(
+            joined(z, y)
+        )
         x = basis * weight[:, None, None]
         total = self.blocks * len(self.widths)
         for stage, features in enumerate(self.widths):
@@ -79,15 +88,20 @@ class R3GANDiscriminator(nn.Module):
     blocks: int  # residual blocks per stage
     group_size: int  # channels per group of the 3x3 convolutions
     out_shape: tuple[()] = ()
+    condition: str = "concat"  # or "projection", "classifier": how labels enter
     dtype: str = "float32"
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, key: jax.Array | None = None, train: bool = False
+        self,
+        x: jax.Array,
+        key: jax.Array | None = None,
+        train: bool = False,
+        y: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch, height, width, channels), or packed, to logits (batch,)."""
         first = Conv(self.widths[0], 1, use_bias=False, kernel_init=_init(1), dtype=self.dtype)
-        x = first(packed_channels(x))
+        x = first(joined(packed_channels(x), y if self.condition == "concat" else None))
         total = self.blocks * len(self.widths)
         for stage, features in enumerate(self.widths):
             if stage:
@@ -97,5 +111,8 @@ class R3GANDiscriminator(nn.Module):
         init = nn.initializers.normal(1 / math.sqrt(height * width))
         basis = self.param("basis", init, (height, width, channels)).astype(self.dtype)
         x = jnp.einsum("bhwc,hwc->bc", x, basis)
-        logit = nn.Dense(1, use_bias=False, kernel_init=_init(1), dtype=self.dtype)
-        return logit(x).astype(jnp.float32).ravel()
+
+        def dense(x: jax.Array, width: int) -> jax.Array:
+            return nn.Dense(width, use_bias=False, kernel_init=_init(1), dtype=self.dtype)(x)
+
+        return judged(x, y, self.condition, dense)

@@ -6,7 +6,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.networks.layers import OUTPUTS, Conv, packed_channels
+from gan_jax.networks.layers import (
+    OUTPUTS,
+    Conv,
+    batch_norm,
+    conditions,
+    joined,
+    judged,
+    packed_channels,
+)
 
 
 def _glorot(gain: float) -> nn.initializers.Initializer:
@@ -24,25 +32,32 @@ class ResNetGenerator(nn.Module):
     output: str = "tanh"
     sample_statistics: str = "running"  # or "recomputed", see `networks.sample_stats`
     momentum: float = 0.9  # of running statistics
+    condition: str = "concat"  # or "batch_norm": how labels enter
     dtype: str = "float32"
 
     @nn.compact
     def __call__(
-        self, z: jax.Array, key: jax.Array | None = None, train: bool = False
+        self,
+        z: jax.Array,
+        key: jax.Array | None = None,
+        train: bool = False,
+        y: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch, z_dim) to (batch, *out_shape); see `networks.apply`."""
 
         def active(x: jax.Array) -> jax.Array:
-            return nn.relu(nn.BatchNorm(not train, momentum=self.momentum, dtype=self.dtype)(x))
+            return nn.relu(batch_norm(x, modulate, train, self.momentum, self.dtype))
 
         def doubled(x: jax.Array) -> jax.Array:  # nearest neighbour
             return x.repeat(2, axis=1).repeat(2, axis=2)
 
+        concat, modulate = conditions(self.condition, y)
         height, width, channels = self.out_shape
         first, scale = self.widths[0], 2 ** len(self.widths)
         shape = (-1, height // scale, width // scale, first)
         size = shape[1] * shape[2] * first
-        x = nn.Dense(size, kernel_init=_PLAIN, dtype=self.dtype)(z).reshape(shape)
+        x = nn.Dense(size, kernel_init=_PLAIN, dtype=self.dtype)(joined(z, concat))
+        x = x.reshape(shape)
         for features in self.widths:
             residual = doubled(active(x))
             residual = Conv(features, kernel_init=_RESIDUAL, dtype=self.dtype)(residual)
@@ -60,11 +75,16 @@ class ResNetDiscriminator(nn.Module):
     blocks: int  # plain blocks after them
     out_shape: tuple[()] = ()
     spectral_norm: bool = True
+    condition: str = "concat"  # or "projection", "classifier": how labels enter
     dtype: str = "float32"
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, key: jax.Array | None = None, train: bool = False
+        self,
+        x: jax.Array,
+        key: jax.Array | None = None,
+        train: bool = False,
+        y: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch, height, width, channels), or packed, to logits (batch,)."""
 
@@ -84,7 +104,10 @@ class ResNetDiscriminator(nn.Module):
         def halved(x: jax.Array) -> jax.Array:
             return nn.avg_pool(x, (2, 2), (2, 2))
 
-        x = packed_channels(x)
+        def dense(x: jax.Array, width: int) -> jax.Array:
+            return normalised(nn.Dense(width, kernel_init=_PLAIN, dtype=self.dtype), x)
+
+        x = joined(packed_channels(x), y if self.condition == "concat" else None)
         for level, features in enumerate(self.widths):
             hidden = x.shape[-1] if level else features
             residual = conv(nn.relu(x) if level else x, hidden)
@@ -95,5 +118,4 @@ class ResNetDiscriminator(nn.Module):
             residual = conv(nn.relu(x), x.shape[-1])
             x = x + conv(nn.relu(residual), x.shape[-1])
         x = jnp.sum(nn.relu(x), axis=(1, 2))
-        logit = nn.Dense(1, kernel_init=_PLAIN, dtype=self.dtype)
-        return normalised(logit, x).astype(jnp.float32).ravel()
+        return judged(x, y, self.condition, dense)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from gan_jax import config
 from gan_jax.config.schema import PER_SWEEP, TRACED
+from gan_jax.data import Dataset
 from gan_jax.errors import InputError
 from gan_jax.sweeps import unit
 
@@ -81,7 +82,7 @@ def group(members: Sequence[Member]) -> list[list[Member]]:
     return list(groups.values())
 
 
-def max_unit(config: ConfigDict, example_shape: tuple[int, ...], data_bytes: int) -> int:
+def max_unit(config: ConfigDict, dataset: Dataset) -> int:
     """How many members fit into memory at once.
 
     Half of the free memory is for members, each of which takes three times its state: training,
@@ -89,8 +90,7 @@ def max_unit(config: ConfigDict, example_shape: tuple[int, ...], data_bytes: int
 
     Args:
       config: of a member.
-      example_shape: of the data.
-      data_bytes: size of the device-resident data set.
+      dataset: to train on.
 
     Raises:
       InputError: not even one fits.
@@ -99,22 +99,20 @@ def max_unit(config: ConfigDict, example_shape: tuple[int, ...], data_bytes: int
     free = psutil.virtual_memory().available
     if stats and "bytes_limit" in stats:
         free = (stats["bytes_limit"] - stats["bytes_in_use"]) * jax.device_count()
-    bytes_each = 3 * unit.size(config, example_shape)
+    bytes_each = 3 * unit.size(config, dataset)
     if bytes_each > free:
         raise InputError(
             f"a member needs {bytes_each / 1e9:.3g} GB, but only {free / 1e9:.3g} GB are free: "
             "use smaller networks or a smaller z_dim"
         )
-    return max(1, min(_MAX_UNIT, int((free / 2 - data_bytes) / bytes_each)))
+    return max(1, min(_MAX_UNIT, int((free / 2 - dataset.images.nbytes) / bytes_each)))
 
 
-def units(
-    members: Sequence[Member], example_shape: tuple[int, ...], data_bytes: int
-) -> list[list[Member]]:
+def units(members: Sequence[Member], dataset: Dataset) -> list[list[Member]]:
     """Splits each group into units that fit into memory, as equal in size as possible."""
     found = []
     for alike in group(members):
-        number = -(-len(alike) // max_unit(alike[0].config, example_shape, data_bytes))
+        number = -(-len(alike) // max_unit(alike[0].config, dataset))
         cuts = [len(alike) * i // number for i in range(number + 1)]
         found += [alike[a:b] for a, b in itertools.pairwise(cuts)]
     return found

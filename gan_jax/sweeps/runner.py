@@ -88,7 +88,7 @@ def run(
     if directory is not None:
         directory = merge.shard_directory(directory, spec.shard) if spec.shard else directory
         merge.check(directory, spec)
-    units = plan.units(chosen, dataset.images.shape[1:], dataset.images.nbytes)
+    units = plan.units(chosen, dataset)
     print(f"members: {len(chosen)}, units: {len(units)}")
     if dry_run:
         _describe(units, dataset)
@@ -282,7 +282,7 @@ def _describe(units: Sequence[Sequence[Member]], dataset: Dataset) -> None:
     total = 0.0
     for number, members in enumerate(units):
         c = members[0].config
-        size = unit.size(c, dataset.images.shape[1:])
+        size = unit.size(c, dataset)
         seconds = unit.seconds([member.config for member in members], dataset)
         total += seconds
         print(

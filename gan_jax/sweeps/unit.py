@@ -44,9 +44,10 @@ class Progress(NamedTuple):
     best: float  # of the first of eval_metrics so far, NaN before the first evaluation
 
 
-def size(config: ConfigDict, shape: tuple[int, ...]) -> int:
+def size(config: ConfigDict, dataset: data.Dataset) -> int:
     """Bytes of a member's state."""
-    state = algorithms.shapes(config_lib.spec(config, shape), config_lib.hparams(config))
+    spec = config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
+    state = algorithms.shapes(spec, config_lib.hparams(config))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 

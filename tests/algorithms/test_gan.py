@@ -405,7 +405,7 @@ def test_toy_algorithm(monkeypatch):
         new = state.replace_players(w=w._replace(params=w.params - hparams["rate"] * grad))
         return new._replace(step=state.step + 1), {"loss": jnp.sum(grad**2) / 2}
 
-    def sample(spec, state, z):
+    def sample(spec, state, z, y):
         return z + state.players["w"].params
 
     toy = algorithms.Algorithm(init, step, sample, lambda spec: ("loss", "w_param_norm"), dict)

@@ -43,6 +43,7 @@ def test_spec_fields():
         "pixel_low": 0.0,
         "augment": (),
         "adaptive": False,
+        "classes": 0,
     }
 
 

@@ -63,15 +63,18 @@ def test_initial_distribution(network, shape):
 
 @pytest.mark.parametrize("train", [True, False])
 def test_generator_in_numpy(train):
-    network = DCGANGenerator((4, 3), (8, 12, 2))
+    network = DCGANGenerator((4, 3), (8, 12, 2), hidden=(7,))
     variables, params, stats = randomised(network, 5)
     z = np.random.default_rng(1).normal(size=(6, 5))
-    x = (z @ params["Dense_0.kernel"]).reshape(6, 2, 3, 4)
+    x = (z @ params["Dense_0.kernel"])[:, None, None]
     means = []
-    for i in range(2):
+    for i in range(3):
         means.append(x.mean((0, 1, 2)))
         x = relu(batch_norm(x, params, f"BatchNorm_{i}", None if train else stats))
-        x = upconv(x, params[f"Upconv_{i}.kernel"])
+        if i:
+            x = upconv(x, params[f"Upconv_{i - 1}.kernel"])
+        else:
+            x = (x @ params["Dense_1.kernel"]).reshape(6, 2, 3, 4)
     y, new = apply(network, variables, jnp.float32(z), train=train)
     NEAR(y, np.tanh(x))
     for i, mean in enumerate(means):
@@ -82,7 +85,7 @@ def test_generator_in_numpy(train):
 @pytest.mark.parametrize("batch_norm_", [True, False])
 @pytest.mark.parametrize("train", [True, False])
 def test_discriminator_in_numpy(train, batch_norm_):
-    network = DCGANDiscriminator((3, 4, 5), batch_norm=batch_norm_)
+    network = DCGANDiscriminator((3, 4, 5), hidden=(7,), batch_norm=batch_norm_)
     variables, params, _ = randomised(network, 8, 16, 2)
     x = images = np.random.default_rng(1).normal(size=(6, 8, 16, 2))
     for i in range(3):
@@ -91,5 +94,7 @@ def test_discriminator_in_numpy(train, batch_norm_):
             x = batch_norm(x, params, f"BatchNorm_{i - 1}")  # of the minibatch, in training or not
         x = relu(x, 0.2)
     assert x.shape == (6, 1, 2, 5)
+    x = (x.reshape(6, 10) @ params["Dense_0.kernel"])[:, None, None]
+    x = relu(batch_norm(x, params, "BatchNorm_2") if batch_norm_ else x, 0.2)
     y, _ = apply(network, variables, jnp.float32(images), train=train)
-    NEAR(y, (x.reshape(6, 10) @ params["Dense_0.kernel"])[:, 0])
+    NEAR(y, (x @ params["Dense_1.kernel"]).ravel())

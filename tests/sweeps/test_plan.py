@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from gan_jax import config
+from gan_jax import config, data
 from gan_jax.errors import InputError
 from gan_jax.sweeps import plan, space
 from tests.conftest import tiny_config
 from tests.sweeps.conftest import RATE
 
-SHAPE = (8, 8, 1)
+DATASET = data.from_arrays(np.zeros((20, 8, 8, 1), np.uint8))
 
 
 def test_members_are_settings_times_seeds():
@@ -72,18 +72,18 @@ def test_group_by_static_fields_and_options():
 def test_units_fit_into_memory(monkeypatch):
     members = plan.members(tiny_config(), [{"k": 1}, {"k": 2}], 7)
     monkeypatch.setattr(plan, "max_unit", lambda *_: 3)
-    units = plan.units(members, SHAPE, 0)
+    units = plan.units(members, DATASET)
     assert [len(unit) for unit in units] == [2, 2, 3] * 2
     assert [m for unit in units for m in unit] == members
 
 
 def test_half_of_free_memory_is_for_members(monkeypatch):
-    each = 3 * plan.unit.size(tiny_config(), SHAPE)
-    memory = type("Memory", (), {"available": 2 * (1000 + 9.5 * each)})
+    each = 3 * plan.unit.size(tiny_config(), DATASET)
+    memory = type("Memory", (), {"available": 2 * (DATASET.images.nbytes + 9.5 * each)})
     monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: memory)
-    assert plan.max_unit(tiny_config(), SHAPE, 1000) == 9
+    assert plan.max_unit(tiny_config(), DATASET) == 9
     memory.available = each
-    assert plan.max_unit(tiny_config(), SHAPE, 1000) == 1
+    assert plan.max_unit(tiny_config(), DATASET) == 1
     memory.available = each - 1
     with pytest.raises(InputError, match="a member needs"):
-        plan.max_unit(tiny_config(), SHAPE, 1000)
+        plan.max_unit(tiny_config(), DATASET)

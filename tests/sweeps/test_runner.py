@@ -253,9 +253,9 @@ def test_removed_workdir_is_not_recreated(copied, monkeypatch):
 def test_non_finite_samples_affect_one_member(finished, tmp_path, monkeypatch):
     original = train.evaluation_samples
 
-    def broken(spec, state, num):
+    def broken(spec, state, num, labels):
         ends = int(state.step) == 300 and state.key[1] == 0  # the seed
-        return original(spec, state, num) * (np.nan if ends else 1)
+        return original(spec, state, num, labels) * (np.nan if ends else 1)
 
     monkeypatch.setattr(train, "evaluation_samples", broken)
     assert run(tmp_path, settings=SETTINGS[1:2]) == 0

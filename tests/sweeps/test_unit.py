@@ -1,6 +1,7 @@
 """Tests of gan_jax.sweeps.unit; test_runner tests what a sweep makes of it."""
 
 import jax
+import numpy as np
 import pytest
 
 from gan_jax import algorithms, config, data
@@ -11,7 +12,8 @@ from gan_jax.sweeps import unit
 def test_size_is_that_of_a_state(tiny):
     spec, images = config.spec(tiny, (8, 8, 1)), jax.numpy.zeros((1, 8, 8, 1))
     state = algorithms.init(spec, config.hparams(tiny), 0, Batch(images))
-    assert unit.size(tiny, (8, 8, 1)) == sum(x.nbytes for x in jax.tree.leaves(state))
+    dataset = data.from_arrays(np.zeros((1, 8, 8, 1), np.uint8))
+    assert unit.size(tiny, dataset) == sum(x.nbytes for x in jax.tree.leaves(state))
 
 
 @pytest.mark.slow
