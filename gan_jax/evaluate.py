@@ -120,7 +120,7 @@ def evaluate(
     reference = registry.reference(config, dataset, split, names, num, network)
     asked = train.evaluation_labels(spec, num, dataset)
     samples = train.evaluation_samples(spec, state, num, asked)
-    entries = registry.score(samples, reference, names)
+    entries = registry.score(samples, reference, names, labels=asked)
     others = baselines(reference, num, names)
     evaluator, network = reference.evaluator, reference.network
     result: dict[str, Any] = {

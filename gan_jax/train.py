@@ -175,7 +175,9 @@ def loop(
                 if not np.isfinite(drawn).all():
                     diverged[i] = step
                     continue
-                scores = registry.score(drawn, reference, config.eval_metrics, intervals=False)
+                scores = registry.score(
+                    drawn, reference, config.eval_metrics, intervals=False, labels=asked
+                )
                 for name, entry in scores.items():
                     info[name][i] = entry["value"]
         yield Report(step, states, info, diverged, now)

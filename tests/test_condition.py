@@ -13,6 +13,7 @@ from gan_jax import (
     config,
     data,
     draws,
+    evaluate,
     main,
     networks,
     objectives,
@@ -23,6 +24,8 @@ from gan_jax import (
     workdir,
 )
 from gan_jax.draws import Batch
+from gan_jax.evaluation import registry
+from gan_jax.evaluation.baselines import baselines
 from gan_jax.networks import layers
 from tests.conftest import assert_one_line_error, call, make_hparams, sha, tiny_config
 
@@ -314,3 +317,30 @@ def test_unsuitable_labels(tmp_path, monkeypatch, capsys, finished):
     arguments[0] = f"--workdir={tmp_path / 'plain'}"
     assert call(sample, monkeypatch, *arguments) == 2
     assert_one_line_error(capsys.readouterr().err, "is not conditional")
+
+
+def test_scores_by_label(finished, monkeypatch):
+    """Real images score as the samples of a perfect generator, others at chance."""
+    train_set = data.load("digits")
+    c = conditional()
+    names = ["label_accuracy", "class_fid", "class_diversity", "transfer_accuracy"]
+    reference = registry.reference(c, train_set, "test", names, 500)
+    images, labels = train_set.images[:500], train_set.labels[:500]
+    real = registry.score(images, reference, names, labels=labels)
+    assert real["label_accuracy"]["value"] > 0.95
+    assert real["transfer_accuracy"]["value"] > 0.9
+    assert real["class_diversity"]["value"] == pytest.approx(1, abs=0.3)
+    shuffled = np.random.default_rng(0).permutation(labels)
+    wrong = registry.score(images, reference, names, labels=shuffled)
+    assert wrong["label_accuracy"]["value"] < 0.2
+    assert wrong["transfer_accuracy"]["value"] < 0.3
+    assert wrong["class_fid"]["value"] > 3 * real["class_fid"]["value"]
+    rows = baselines(reference, 200, names)
+    assert rows["real data"]["label_accuracy"]["value"] > 0.95
+    assert rows["k-means"]["label_accuracy"] is None
+    plain = registry.unavailable_metrics(tiny_config(), train_set, train_set, 500)
+    assert plain["label_accuracy"] == "the run is not conditional"
+    assert call(evaluate, monkeypatch, f"--workdir={finished}", "--num=100") == 0
+    result = json.loads((finished / "evaluation.json").read_text())["metrics"]
+    assert result["label_accuracy"]["baselines"]["real data"]["value"] > 0.9
+    assert len(result["class_fid"]["by_class"]) == 10

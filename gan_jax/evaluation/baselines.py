@@ -26,6 +26,13 @@ def real(train: Dataset, num: int) -> np.ndarray:
     return train.images[np.random.default_rng(0).permutation(len(train.images))[:num]]
 
 
+def _labels(row: str, train: Dataset, num: int) -> np.ndarray | None:
+    """Labels of the baseline that has some."""
+    if row != "real data" or train.labels is None:
+        return None
+    return train.labels[np.random.default_rng(0).permutation(len(train.labels))[:num]]
+
+
 def gaussians(train: Dataset, num: int) -> np.ndarray:
     """Samples of a Gaussian fitted to the pixels of each class (of all data, without labels)."""
     x, rng = to_float(train.images).reshape(len(train.images), -1), np.random.default_rng(0)
@@ -86,7 +93,8 @@ def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
       names: keys of METRICS.
 
     Returns:
-      The entry by baseline and metric; None where the baseline has too few samples for the metric.
+      The entry by baseline and metric; None where the baseline has too few samples for the metric,
+      or no labels.
     """
     inputs = [
         VERSION,
@@ -106,8 +114,14 @@ def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
     missing = {row: [n for n in names if n not in found[row]] for row in BASELINES}
     for row in tqdm([r for r in BASELINES if missing[r]], desc="baselines", disable=None):
         images = BASELINES[row](reference.train, num)
-        measurable = [name for name in missing[row] if METRICS[name].min_samples <= len(images)]
-        entries = score(images, reference, measurable)
+        labels = _labels(row, reference.train, num)
+        measurable = [
+            name
+            for name in missing[row]
+            if METRICS[name].min_samples <= len(images)
+            and (METRICS[name].requires != "labels" or labels is not None)
+        ]
+        entries = score(images, reference, measurable, labels=labels)
         found[row] |= dict.fromkeys(missing[row])
         found[row] |= {name: {**entry, "samples": len(images)} for name, entry in entries.items()}
     if any(missing.values()):

@@ -19,7 +19,15 @@ from gan_jax.data.pixels import to_float, to_uint8
 from gan_jax.errors import InputError
 from gan_jax.evaluation import efficientnet, evaluators, inception
 from gan_jax.evaluation.evaluators import Evaluator
-from gan_jax.evaluation.metrics import classifier, frechet, kernel, mixture, neighbours, parzen
+from gan_jax.evaluation.metrics import (
+    classifier,
+    conditional,
+    frechet,
+    kernel,
+    mixture,
+    neighbours,
+    parzen,
+)
 from gan_jax.evaluation.metrics.intervals import Score
 
 NETWORKS = {"efficientnet": "EfficientNet", "inception": "Inception"}
@@ -57,6 +65,7 @@ class Reference(NamedTuple):
     imagenet_features: the network's features of test, (n, 1280 or 2048); empty unless measured.
     digits: classifies each channel of stacked MNIST, or None.
     network: of these features, or None.
+    test_labels: of test, int (n,), or None.
     """
 
     train: Dataset
@@ -69,6 +78,7 @@ class Reference(NamedTuple):
     imagenet_features: np.ndarray = np.empty((0, 0), np.float32)
     digits: Evaluator | None = None
     network: Network | None = None
+    test_labels: np.ndarray | None = None
 
 
 class Sample(NamedTuple):
@@ -78,6 +88,7 @@ class Sample(NamedTuple):
     features: np.ndarray
     probabilities: np.ndarray
     imagenet_features: np.ndarray  # features by Reference.network; empty unless measured
+    labels: np.ndarray | None = None  # that were asked for, int (n,)
 
 
 Entry = dict[str, Any]  # "value", "low", "high", and details of the metric
@@ -174,11 +185,29 @@ def _triples(digits: Evaluator, images: np.ndarray) -> np.ndarray:
     return np.bincount(100 * a + 10 * b + c, minlength=1000)
 
 
+def _conditional(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    assert s.labels is not None  # see `unavailable_metrics`
+    assert r.test_labels is not None
+    assert r.evaluator is not None
+    found = r.evaluator.labels[s.probabilities.argmax(axis=1)]
+    inside = conditional.by_class(
+        s.features, s.labels, r.features, r.test_labels, seed, **{"splits": 20, **split}
+    )
+    fake, real = (to_float(x).reshape(len(x), -1) for x in (s.images, r.test))
+    transfer = conditional.transfer(fake, s.labels, real, r.test_labels)
+    return {
+        "label_accuracy": _entry(conditional.agreement(found, s.labels)),
+        "class_fid": _entry(inside.fid, by_class=list(inside.fids.items())),
+        "class_diversity": _entry(inside.diversity),
+        "transfer_accuracy": _entry(transfer),
+    }
+
+
 class Metric(NamedTuple):
     label: str
     better: str | float  # "lower" or "higher", or the best value
     compute: MetricFn
-    requires: str = "evaluator"  # or a network, "modes", "mixture", or "" for data of any kind
+    requires: str = "evaluator"  # or a network, "labels", "modes", "mixture", or "" for any data
     min_samples: int = 1  # samples
     min_examples: int = 1  # examples to compare with
     interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
@@ -239,6 +268,17 @@ METRICS: dict[str, Metric] = {
 }
 
 
+METRICS |= {
+    name: Metric(label, better, _conditional, requires="labels", min_samples=40, interval=interval)
+    for name, label, better, interval in (
+        ("label_accuracy", "accuracy of labels", "higher", ""),
+        ("class_fid", "FID inside classes, mean", "lower", _NEAR_BIAS),
+        ("class_diversity", "diversity inside classes", 1.0, ""),
+        ("transfer_accuracy", "accuracy of the nearest sample's label", "higher", ""),
+    )
+}
+
+
 METRICS |= {  # of natural images
     f"{name}_{network}": METRICS[name]._replace(
         label=f"{METRICS[name].label} ({title})", requires=network, compute=compute
@@ -296,9 +336,13 @@ def unavailable_metrics(
     chosen = network.name if network else "efficientnet"
 
     def reason(name: str, metric: Metric) -> str:
-        if metric.requires == "evaluator" and stacked:
+        if metric.requires == "labels" and config.condition.on == "none":
+            return "the run is not conditional"
+        if metric.requires == "labels" and test.labels is None:
+            return f"{test_split} has no labels"
+        if metric.requires in ("evaluator", "labels") and stacked:
             return "the classes of stacked_mnist are its modes: see modes_covered"
-        if metric.requires == "evaluator" and (why := evaluators.unavailable(train)):
+        if metric.requires in ("evaluator", "labels") and (why := evaluators.unavailable(train)):
             return why
         if metric.requires == "efficientnet" and (why := efficientnet.unavailable(channels)):
             return why
@@ -372,10 +416,11 @@ def reference(
     Raises:
       InputError: a split does not exist, or a metric is unavailable.
     """
-    test = checked_test(config, train, test_split, names, num, network).images
+    test_set = checked_test(config, train, test_split, names, num, network)
+    test = test_set.images
     validation = _load(config, config.validation_split, "config.validation_split").images
     evaluator, outputs = None, (np.empty((0, 0), np.float32),) * 2
-    if any(METRICS[name].requires == "evaluator" for name in names):
+    if any(METRICS[name].requires in ("evaluator", "labels") for name in names):
         # Of the whole split, so that runs on parts of it are comparable.
         whole = _load(config, config.split.partition("[")[0], "config.split")
         evaluator = evaluators.load(config.dataset, whole)
@@ -391,7 +436,16 @@ def reference(
         imagenet_features = used.features(test)
     mixture = MIXTURES.get(config.dataset)
     return Reference(
-        train, validation, test, evaluator, *outputs, mixture, imagenet_features, digits, used
+        train,
+        validation,
+        test,
+        evaluator,
+        *outputs,
+        mixture,
+        imagenet_features,
+        digits,
+        used,
+        test_set.labels,
     )
 
 
@@ -401,6 +455,7 @@ def score(
     names: Iterable[str] = METRICS,
     seed: int = 0,
     intervals: bool = True,
+    labels: np.ndarray | None = None,
 ) -> dict[str, Entry]:
     """Computes metrics of samples.
 
@@ -411,6 +466,7 @@ def score(
       names: keys of METRICS.
       seed: of random subsets and splits.
       intervals: False skips the expensive ones, whose ends are then NaN.
+      labels: that samples of a conditional run were asked for, int (n,).
 
     Returns:
       For each name its value, the ends of its 95 % interval, "low" and "high", and details.
@@ -422,7 +478,7 @@ def score(
     if images.dtype != np.uint8 and not (images.dtype.kind == "f" and np.isfinite(images).all()):
         raise InputError("samples must be uint8, or finite floats")
     outputs = (np.empty((0, 0)), np.empty((0, 0)))
-    if any(METRICS[name].requires == "evaluator" for name in names):
+    if any(METRICS[name].requires in ("evaluator", "labels") for name in names):
         if reference.evaluator is None:
             raise InputError("the reference has no evaluator")
         outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
@@ -430,7 +486,7 @@ def score(
     if any(METRICS[name].requires in NETWORKS for name in names):
         assert reference.network is not None  # see `unavailable_metrics`
         imagenet_features = reference.network.features(to_uint8(images))
-    sample = Sample(images, *outputs, imagenet_features)
+    sample = Sample(images, *outputs, imagenet_features, labels)
     functions = dict.fromkeys(METRICS[name].compute for name in names)
     entries: dict[str, Entry] = {}
     hidden = None if intervals else True  # training has its own progress bar

@@ -110,10 +110,13 @@ def test_unavailable_metrics_are_explained(home, tmp_path, capsys):
     assert found["unavailable"].keys() == registry.METRICS.keys() - set(PIXELS)
     assert picture(run / "evaluation.png")
     out = capsys.readouterr().out.splitlines()
-    labels, mixtures, colour, file = (line for line in out if line.startswith("unavailable: "))
+    labels, mixtures, conditional, colour, file = (
+        line for line in out if line.startswith("unavailable: ")
+    )
     assert "fid, fid_infinity, kid" in labels
     assert "has no labels" in labels
     assert mixtures.startswith("unavailable: modes_covered, high_quality, reverse_kl: ")
+    assert conditional.endswith("transfer_accuracy: the run is not conditional")
     assert colour.startswith("unavailable: fid_efficientnet, kid_efficientnet, ")
     assert file.endswith("coverage_inception: it needs --features=inception --weights=FILE")
 

@@ -222,7 +222,8 @@ def test_unavailable_metrics(train, num_test, num, split, missing, reason, tiny)
     if num_test == 24:
         assert found.keys() == {*missing, *SPECIAL}
         others = {found[name].partition(" ")[0] for name in SPECIAL}
-        assert others == {config.dataset, "EfficientNet's", "it"}  # no mixture, colour or file
+        # No labels asked for, mixture, colour or file.
+        assert others == {"the", config.dataset, "EfficientNet's", "it"}
 
 
 def test_metrics_at_their_minimum_samples(random, few_splits):

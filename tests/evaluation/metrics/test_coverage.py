@@ -41,7 +41,7 @@ def _parzen(rng, d):
 
 
 def _kid(rng, shift):
-    return {"kid": kernel.kernel(relu(rng, 200, 16, 1, shift), relu(rng, 250, 16))}
+    return {"kid": kernel.kernel(relu(rng, 400, 16, 1, shift), relu(rng, 500, 16))}
 
 
 def _fid(rng, scale):

@@ -1,0 +1,117 @@
+"""Metrics of samples that were asked for by label."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gan_jax.errors import InputError
+from gan_jax.evaluation.metrics import frechet
+from gan_jax.evaluation.metrics.intervals import Score, Z, matrix, normal, proportion
+from gan_jax.evaluation.metrics.neighbours import nearest
+
+
+def _labels(name: str, labels: npt.ArrayLike, num: int) -> np.ndarray:
+    array = np.asarray(labels)
+    if array.shape != (num,) or array.dtype.kind not in "iu":
+        raise InputError(f"{name} must be {num} integers, not {array.dtype} {array.shape}")
+    return array
+
+
+def agreement(found: npt.ArrayLike, asked: npt.ArrayLike) -> Score:
+    """Share of samples whose label is the one asked for, with Wilson's interval.
+
+    Args:
+      found: labels by a classifier, shape (n,).
+      asked: labels, shape (n,).
+
+    Raises:
+      InputError: no integers, or of different shapes.
+    """
+    n = np.size(found)
+    right = _labels("agreement's found", found, n) == _labels("agreement's asked", asked, n)
+    share = float(right.mean())
+    return proportion(share, (share * (1 - share) / n) ** 0.5, n)
+
+
+def transfer(
+    fake: npt.ArrayLike, asked: npt.ArrayLike, real: npt.ArrayLike, real_labels: npt.ArrayLike
+) -> Score:
+    """Accuracy on real examples of the label of the nearest generated one.
+
+    Radford et al. 2016, https://arxiv.org/abs/1511.06434, section 6.4. The interval is Wilson's, of
+    the real examples.
+
+    Args:
+      fake: generated examples, flattened, (n, d).
+      asked: their labels, (n,).
+      real: other examples, (m, d).
+      real_labels: theirs, (m,).
+
+    Raises:
+      InputError: no samples, or shapes that do not match.
+    """
+    fake = matrix("transfer's fake", fake, dtype=np.float32)
+    real = matrix("transfer's real", real, columns=fake.shape[1], dtype=np.float32)
+    index, _ = nearest(real, fake)
+    return agreement(_labels("transfer's asked", asked, len(fake))[index], real_labels)
+
+
+class ByClass(NamedTuple):
+    """Metrics inside classes, averaged over those with at least four samples on both sides."""
+
+    fid: Score
+    diversity: Score
+    fids: dict[int, float]  # of each class
+
+
+def by_class(
+    features: npt.ArrayLike,
+    asked: npt.ArrayLike,
+    real: npt.ArrayLike,
+    real_labels: npt.ArrayLike,
+    seed: int,
+    splits: int = 20,
+) -> ByClass:
+    """FID and diversity inside each class.
+
+    Diversity is the mean squared distance of features to their class's mean, relative to real
+    examples: 1 for them, 0 for a single image. Intervals are normal, with classes independent; that
+    of diversity is by the delta method.
+
+    Args:
+      features: of samples, (n, d).
+      asked: their labels, (n,).
+      real: features of real examples, (m, d).
+      real_labels: theirs, (m,).
+      seed: of FID's random splits.
+      splits: see `frechet.frechet`.
+
+    Raises:
+      InputError: shapes that do not match, or no class with enough samples.
+    """
+    features = matrix("by_class's features", features)
+    real = matrix("by_class's real", real, columns=features.shape[1])
+    asked = _labels("by_class's asked", asked, len(features))
+    real_labels = _labels("by_class's real_labels", real_labels, len(real))
+    fids: dict[int, Score] = {}
+    ratios, variances = [], []
+    for label in np.unique(real_labels).tolist():
+        own = features[asked == label], real[real_labels == label]
+        if min(map(len, own)) < frechet.MIN_SAMPLES:
+            continue
+        fids[label] = frechet.frechet(*own, seed, splits)
+        squares = [np.sum((x - x.mean(axis=0)) ** 2, axis=1) for x in own]
+        means = [max(float(x.mean()), 1e-30) for x in squares]
+        ratios.append(means[0] / means[1])
+        errors = (x.var() / len(x) / m**2 for x, m in zip(squares, means, strict=True))
+        variances.append(ratios[-1] ** 2 * sum(errors))
+    if not fids:
+        raise InputError(f"by_class needs a class with {frechet.MIN_SAMPLES} samples on both sides")
+    half_widths = np.array([(score.high - score.low) / (2 * Z) for score in fids.values()])
+    error = float(np.sqrt(np.sum(half_widths**2)) / len(fids))
+    return ByClass(
+        normal(float(np.mean([score.value for score in fids.values()])), error, lower=0),
+        normal(float(np.mean(ratios)), sum(variances) ** 0.5 / len(ratios), lower=0),
+        {label: score.value for label, score in fids.items()},
+    )
