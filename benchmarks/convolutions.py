@@ -2,8 +2,9 @@
 
     python benchmarks/convolutions.py [--rounds=5] [--out=FILE]
 
-Iterations per second of several sides, interleaved round by round, for configs/dcgan_mnist.py,
-configs/dcgan_cifar10.py and a small R3GAN on CIFAR-10:
+Iterations per second of several sides, interleaved round by round, for configs/dcgan_mnist.py
+with wider maps and without dense hidden layers, configs/dcgan_cifar10.py and a small R3GAN on
+CIFAR-10:
 
   gan_jax        training as gan_jax.main runs it
   data on host   the same with config.data_placement=host
@@ -44,8 +45,14 @@ SMALL_R3GAN = {
     **{f"{player}.widths": (64, 64, 64, 64) for player in ("generator", "discriminator")},
     **{f"{player}.blocks": 1 for player in ("generator", "discriminator")},
 }
+WIDE_DCGAN = {
+    "schedules": (),
+    "generator.widths": (128, 64),
+    "discriminator.widths": (64, 128),
+    **{f"{player}.hidden": () for player in ("generator", "discriminator")},
+}
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dcgan_mnist": ("dcgan_mnist", {}),
+    "dcgan_mnist": ("dcgan_mnist", WIDE_DCGAN),
     "dcgan_cifar10": ("dcgan_cifar10", {}),
     "small r3gan": ("r3gan_cifar10", SMALL_R3GAN),
 }

@@ -18,7 +18,6 @@ def get_config() -> ConfigDict:
             "dataset": "stacked_mnist",
             "split": "train",
             "validation_split": "test",
-            "num_steps": 5_000,
             "z_dim": 64,
             "eval_every": 1_000,
             "eval_num": 26_000,
