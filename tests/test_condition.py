@@ -28,6 +28,7 @@ from gan_jax.evaluation import registry
 from gan_jax.evaluation.baselines import baselines
 from gan_jax.networks import layers
 from tests.conftest import assert_one_line_error, call, make_hparams, sha, tiny_config
+from tests.networks.conftest import apply
 
 RNG = np.random.default_rng(0)
 LABELS = {"condition.on": "label"}
@@ -121,7 +122,7 @@ def test_outputs_depend_on_labels(player, kind, how):
     params, stats = jax.eval_shape(make, jax.random.key(0), x, jnp.zeros(shape), one)
     params = jax.tree.map(lambda p: RNG.normal(size=p.shape).astype(np.float32) / 2, params)
     variables = networks.Variables(params, jax.tree.map(lambda s: np.ones(s.shape), stats))
-    a, b = (networks.apply(network, variables, x, y=y)[0] for y in (one, other))
+    a, b = (apply(network, variables, x, y=y)[0] for y in (one, other))
     assert a.shape == (4, *shape, *([11] if how == "classifier" else []))
     # A classifier is not told.
     assert np.allclose(a, b, atol=1e-6) == (how == "classifier")
