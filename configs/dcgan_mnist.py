@@ -9,10 +9,8 @@ dense hidden layer, and two levels around a map of 7x7. Relativistic pairing wit
 
 from ml_collections import ConfigDict
 
-NUM_STEPS = 14_000
 
-
-def get_config() -> ConfigDict:
+def get_config(num_steps: int = 14_000) -> ConfigDict:
     penalty = {"weight": 0.3, "interval": 4}
     optimizer = {"learning_rate": 2e-3, "b1": 0.0, "b2": 0.99}
     return ConfigDict(
@@ -22,7 +20,7 @@ def get_config() -> ConfigDict:
             "validation_split": "train[50000:]",
             "loss": "relativistic_pairing",
             "penalties": {"r1": penalty, "r2": penalty},
-            "num_steps": NUM_STEPS,
+            "num_steps": num_steps,
             "batch_size": 64,
             "z_dim": 16,
             "prior": {"name": "normal"},
@@ -41,7 +39,7 @@ def get_config() -> ConfigDict:
             "d_optimizer": optimizer,
             "g_optimizer": optimizer,
             "schedules": tuple(
-                f"{player}_optimizer.learning_rate=cosine:1e-5:{NUM_STEPS}" for player in "dg"
+                f"{player}_optimizer.learning_rate=cosine:1e-5:{num_steps}" for player in "dg"
             ),
             "ema": 0.998,
             "eval_every": 1_000,

@@ -25,6 +25,7 @@ from benchmarks import pacgan_table1, table1
 from gan_jax import config, evaluate
 from gan_jax.config import schema
 from gan_jax.evaluation.baselines import BASELINES
+from gan_jax.evaluation.registry import METRICS
 from gan_jax.writers import read_metrics
 from tests.conftest import ROOT
 
@@ -305,6 +306,14 @@ def test_speed():
         for side in ("torch fused Adam", "torch compile", "limit"):
             row = rates["gan_jax"], rates[side], *found["times_as_fast"][side]
             assert_row("speed", f"{name}, {names[side]}", *row)
+
+
+def test_conditional_results():
+    for name, found in read("cdcgan_mnist/evaluation.json")["metrics"].items():
+        if METRICS[name].requires == "labels":
+            real = found["baselines"]["real data"]["value"]
+            row = found["value"], found["low"], found["high"], real
+            assert_row("reproductions", METRICS[name].label, *row)
 
 
 def test_readme_results():
