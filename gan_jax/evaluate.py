@@ -118,9 +118,9 @@ def evaluate(
     unavailable = registry.unavailable_metrics(config, dataset, test, num, split, network)
     names = metrics or [name for name in registry.METRICS if name not in unavailable]
     reference = registry.reference(config, dataset, split, names, num, network)
-    asked = train.evaluation_labels(spec, num, dataset)
-    samples = train.evaluation_samples(spec, state, num, asked)
-    entries = registry.score(samples, reference, names, labels=asked)
+    labels = train.evaluation_labels(spec, num, dataset)
+    samples = train.evaluation_samples(spec, state, num, labels)
+    entries = registry.score(samples, reference, names, labels=labels)
     others = baselines(reference, num, names)
     evaluator, network = reference.evaluator, reference.network
     result: dict[str, Any] = {

@@ -40,9 +40,7 @@ def pack(x: jax.Array, size: int) -> jax.Array:
     return x if size == 1 else x.reshape(-1, size, *x.shape[1:])
 
 
-def critic_input(
-    spec: GANSpec, hparams: HParams, step: jax.Array, batch: Batch, key: jax.Array
-) -> Batch:
+def critic_input(spec: GANSpec, hparams: HParams, batch: Batch, key: jax.Array) -> Batch:
     """Examples as the critic sees them: with instance noise, packed.
 
     Instance noise: Sonderby et al. 2017, https://arxiv.org/abs/1610.04490.
@@ -58,12 +56,12 @@ def augmented(spec: GANSpec, hparams: HParams, critic: Critic) -> Critic:
     if not spec.augment:
         return critic
 
-    def judge(batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+    def of_augmented(batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
         key_augment = jax.random.fold_in(key, _AUGMENT)
         x = augment(spec.augment, hparams["augment_probability"], key_augment, batch.x)
         return critic(batch._replace(x=x), key)
 
-    return judge
+    return of_augmented
 
 
 def _split(output: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -131,8 +129,8 @@ def d_loss(
     """
     critic = augmented(spec, hparams, critic)
     key_real, key_fake = jax.random.split(key)
-    real = critic_input(spec, hparams, step, real, key_real)
-    fake = critic_input(spec, hparams, step, fake, key_fake)
+    real = critic_input(spec, hparams, real, key_real)
+    fake = critic_input(spec, hparams, fake, key_fake)
     (real_output, stats), (fake_output, _) = critic(real, key_real), critic(fake, key_fake)
     (real_logits, real_classes), (fake_logits, fake_classes) = map(
         _split, (real_output, fake_output)
@@ -164,7 +162,7 @@ def g_loss(
     critic = augmented(spec, hparams, critic)
     key_real, key_fake = jax.random.split(key)
     (real_logits, _), (fake_logits, classes) = (
-        _split(critic(critic_input(spec, hparams, step, batch, key), key)[0])
+        _split(critic(critic_input(spec, hparams, batch, key), key)[0])
         for batch, key in ((real, key_real), (fake, key_fake))
     )
     loss = LOSSES[spec.loss].g(real_logits, fake_logits)

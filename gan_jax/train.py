@@ -168,15 +168,15 @@ def loop(
             now.add("eval")
         if "eval" in now and reference:
             info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}
-            asked = evaluation_labels(members.spec, config.eval_num, reference.train)
+            labels = evaluation_labels(members.spec, config.eval_num, reference.train)
             for i in np.flatnonzero(diverged == 0).tolist():
                 state = population.member(states, i)
-                drawn = evaluation_samples(members.spec, state, config.eval_num, asked)
+                drawn = evaluation_samples(members.spec, state, config.eval_num, labels)
                 if not np.isfinite(drawn).all():
                     diverged[i] = step
                     continue
                 scores = registry.score(
-                    drawn, reference, config.eval_metrics, intervals=False, labels=asked
+                    drawn, reference, config.eval_metrics, intervals=False, labels=labels
                 )
                 for name, entry in scores.items():
                     info[name][i] = entry["value"]

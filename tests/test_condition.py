@@ -90,7 +90,7 @@ def test_conditional_batch_norm():
 
 
 @pytest.mark.parametrize("how", HOW["discriminator"])
-def test_judged(how):
+def test_discriminator_output(how):
     features, y = RNG.normal(size=(4, 3)), np.eye(4)[:, :2]
     kernels = []
 
@@ -98,7 +98,7 @@ def test_judged(how):
         kernels.append(RNG.normal(size=(x.shape[-1], width)))
         return x @ kernels[-1]
 
-    found = layers.judged(jnp.asarray(features), jnp.asarray(y), how, dense)
+    found = layers.discriminator_output(jnp.asarray(features), jnp.asarray(y), how, dense)
     if how == "concat":
         expected = np.concatenate([features, y], axis=1) @ kernels[0][:, 0]
     elif how == "projection":
@@ -124,7 +124,7 @@ def test_outputs_depend_on_labels(player, kind, how):
     variables = networks.Variables(params, jax.tree.map(lambda s: np.ones(s.shape), stats))
     a, b = (apply(network, variables, x, y=y)[0] for y in (one, other))
     assert a.shape == (4, *shape, *([11] if how == "classifier" else []))
-    # A classifier is not told.
+    # Labels do not enter a classifier.
     assert np.allclose(a, b, atol=1e-6) == (how == "classifier")
 
 

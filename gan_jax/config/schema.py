@@ -194,17 +194,17 @@ COMMON: dict[str, Field] = {
     "generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network"),
     "discriminator.name": Field("mlp", _choice(NETWORKS["discriminator"]), "kind of network"),
     "condition.on": Field(
-        "none", _choice(("none", "label")), "what both networks are told of an example"
+        "none", _choice(("none", "label")), "what both networks are conditioned on"
     ),
     "condition.generator": Field(
         "concat",
         _choice(("concat", "batch_norm")),
-        "how G is told: appended to its layers' inputs, or conditional batch normalisation",
+        "how labels enter G: appended to inputs of layers, or by conditional batch normalisation",
     ),
     "condition.discriminator": Field(
         "concat",
         _choice(("concat", "projection", "classifier")),
-        "how D is told: appended, projection, or not at all but classifying (AC-GAN)",
+        "how labels enter D: appended, by projection, or as targets of a classifier (AC-GAN)",
     ),
     "condition.weight": _option(
         _NON_NEGATIVE, "classifier: weight of the classification in both losses"
@@ -500,20 +500,20 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
             2 * w % c[player].group_size for w in c[player].widths
         ):
             yield f"{player}.group_size", "a divisor of twice each of widths"
-    told = c.condition
-    if told.on == "none":
+    condition = c.condition
+    if condition.on == "none":
         for field in ("condition.generator", "condition.discriminator"):
-            if (default := COMMON[field].default) != told[field.partition(".")[2]]:
+            if (default := COMMON[field].default) != condition[field.partition(".")[2]]:
                 yield field, f"{default} with condition.on none"
-    if told.on != "none" and c.generator.name == "monotone":
+    if condition.on != "none" and c.generator.name == "monotone":
         yield "condition.on", "none for a monotone generator, whose density is not conditional"
     normalised = c.generator.name in ("dcgan", "resnet") or c.generator.get("batch_norm")
-    if told.generator == "batch_norm" and not normalised:
+    if condition.generator == "batch_norm" and not normalised:
         yield "condition.generator", "concat for a generator without batch normalisation"
-    if (told.discriminator == "classifier") != (told.weight > 0):
-        wanted = "above 0" if told.discriminator == "classifier" else "0"
-        yield "condition.weight", f"{wanted} with condition.discriminator {told.discriminator}"
-    if told.discriminator == "classifier" and c.pack != 1:
+    if (condition.discriminator == "classifier") != (condition.weight > 0):
+        wanted = "above 0" if condition.discriminator == "classifier" else "0"
+        yield "condition.weight", f"{wanted} with condition.discriminator {condition.discriminator}"
+    if condition.discriminator == "classifier" and c.pack != 1:
         yield "condition.discriminator", "concat or projection with pack: it classifies one example"
     if c.discriminator.get("batch_norm") and any(c.penalties[name].weight for name in PENALTIES):
         yield (

@@ -16,8 +16,8 @@ from gan_jax.networks.layers import (
     Upconv,
     batch_norm,
     conditions,
+    discriminator_output,
     joined,
-    judged,
     packed_channels,
 )
 
@@ -116,4 +116,4 @@ class DCGANDiscriminator(nn.Module):
         x = x.reshape(x.shape[0], -1)
         for units in self.hidden:
             x = active(dense(joined(x, concat), units), self.batch_norm)
-        return judged(x, y, self.condition, dense)
+        return discriminator_output(x, y, self.condition, dense)

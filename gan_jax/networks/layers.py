@@ -146,7 +146,7 @@ def batch_norm(
     return nn.BatchNorm(not train, momentum=momentum, dtype=dtype, scale_init=scale_init)(x)
 
 
-def judged(
+def discriminator_output(
     features: jax.Array,
     y: jax.Array | None,
     condition: str,

@@ -12,8 +12,8 @@ from gan_jax.networks.layers import (
     OUTPUTS,
     batch_norm,
     conditions,
+    discriminator_output,
     joined,
-    judged,
 )
 
 
@@ -81,6 +81,8 @@ class MLP(nn.Module):
         if y is not None and self.condition in ("projection", "classifier"):
             names = iter((f"Dense_{len(self.widths)}", self.condition))
             x = dropped(len(self.widths), x)
-            return judged(x, y, self.condition, lambda x, width: affine(next(names), x, width))
+            return discriminator_output(
+                x, y, self.condition, lambda x, width: affine(next(names), x, width)
+            )
         x = dense(len(self.widths), x, math.prod(self.out_shape))
         return OUTPUTS[self.output](x.astype(jnp.float32)).reshape(-1, *self.out_shape)

@@ -10,9 +10,9 @@ from gan_jax.networks.layers import (
     ACTIVATIONS,
     OUTPUTS,
     Conv,
+    discriminator_output,
     downsample,
     joined,
-    judged,
     packed_channels,
     upsample,
 )
@@ -115,4 +115,4 @@ class R3GANDiscriminator(nn.Module):
         def dense(x: jax.Array, width: int) -> jax.Array:
             return nn.Dense(width, use_bias=False, kernel_init=_init(1), dtype=self.dtype)(x)
 
-        return judged(x, y, self.condition, dense)
+        return discriminator_output(x, y, self.condition, dense)

@@ -11,8 +11,8 @@ from gan_jax.networks.layers import (
     Conv,
     batch_norm,
     conditions,
+    discriminator_output,
     joined,
-    judged,
     packed_channels,
 )
 
@@ -118,4 +118,4 @@ class ResNetDiscriminator(nn.Module):
             residual = conv(nn.relu(x), x.shape[-1])
             x = x + conv(nn.relu(residual), x.shape[-1])
         x = jnp.sum(nn.relu(x), axis=(1, 2))
-        return judged(x, y, self.condition, dense)
+        return discriminator_output(x, y, self.condition, dense)
