@@ -341,6 +341,8 @@ def test_scores_by_label(finished, monkeypatch):
     assert rows["k-means"]["label_accuracy"] is None
     plain = registry.unavailable_metrics(tiny_config(), train_set, train_set, 500)
     assert plain["label_accuracy"] == "the run is not conditional"
+    few = registry.unavailable_metrics(c, train_set, train_set, 39)
+    assert few["class_fid"] == "it needs 40 samples and examples, 4 for each class"
     assert call(evaluate, monkeypatch, f"--workdir={finished}", "--num=100") == 0
     result = json.loads((finished / "evaluation.json").read_text())["metrics"]
     assert result["label_accuracy"]["baselines"]["real data"]["value"] > 0.9

@@ -107,6 +107,9 @@ def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
         reference.evaluator and reference.evaluator.name,
         *([reference.network.sha256] if reference.network else []),
     ]
+    if any(METRICS[name].requires == "labels" for name in names):
+        assert reference.test_labels is not None  # see `unavailable_metrics`
+        inputs.append(hashlib.sha256(np.ascontiguousarray(reference.test_labels).data).hexdigest())
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
     file = data.cache_dir() / "baselines" / f"{key}.json"
     found = data.read_cache_file(file, _parse, "measuring the baselines again")

@@ -269,7 +269,7 @@ METRICS: dict[str, Metric] = {
 
 
 METRICS |= {
-    name: Metric(label, better, _conditional, requires="labels", min_samples=40, interval=interval)
+    name: Metric(label, better, _conditional, requires="labels", interval=interval)
     for name, label, better, interval in (
         ("label_accuracy", "accuracy of labels", "higher", ""),
         ("class_fid", "FID inside classes, mean", "lower", _NEAR_BIAS),
@@ -340,6 +340,9 @@ def unavailable_metrics(
             return "the run is not conditional"
         if metric.requires == "labels" and test.labels is None:
             return f"{test_split} has no labels"
+        few = frechet.MIN_SAMPLES * data.num_classes(train)
+        if metric.requires == "labels" and min(num, n) < few:
+            return f"it needs {few} samples and examples, {frechet.MIN_SAMPLES} for each class"
         if metric.requires in ("evaluator", "labels") and stacked:
             return "the classes of stacked_mnist are its modes: see modes_covered"
         if metric.requires in ("evaluator", "labels") and (why := evaluators.unavailable(train)):
