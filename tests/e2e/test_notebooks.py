@@ -28,6 +28,7 @@ def kernel(tmp_path, monkeypatch) -> str:
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # not the user's settings
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # set by every command that ran in this process
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # the committed numbers are from a CPU
     return spec.parent.name
 

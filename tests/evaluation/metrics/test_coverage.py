@@ -45,7 +45,7 @@ def _kid(rng, shift):
 
 
 def _fid(rng, scale):
-    return {"fid": frechet.frechet(relu(rng, 300, 8, scale), relu(rng, 400, 8), 0, splits=30)}
+    return {"fid": frechet.frechet(relu(rng, 300, 8, scale), relu(rng, 400, 8), 0)}
 
 
 def _fid_infinity(rng, scale):
@@ -55,7 +55,7 @@ def _fid_infinity(rng, scale):
 
 def _manifold(rng, n, scale, shift):
     real, fake = relu(rng, n, 16), relu(rng, n, 16, scale, shift)
-    return neighbours.manifold(real=real, fake=fake, seed=0, splits=30)
+    return neighbours.manifold(real=real, fake=fake, seed=0)
 
 
 def coverage(simulate, replications: int, *arguments) -> dict[str, float]:
