@@ -106,7 +106,7 @@ def evaluate(
         if name not in registry.METRICS:
             raise InputError(f"--metrics: {name!r} is not one of {', '.join(registry.METRICS)}")
     config = workdir.read_config(directory)
-    network = registry.load_network(weights) if weights else None
+    extractor = registry.load_extractor(weights) if weights else None
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     spec, state = workdir.load(directory, step)
     device.check_samples(num, spec.z_dim + math.prod(spec.generator.out_shape))
@@ -115,14 +115,14 @@ def evaluate(
     workdir.check_data(directory, dataset.sha256)
     split = config.test_split if split is None else split
     test = registry.load_test(config, split)
-    unavailable = registry.unavailable_metrics(config, dataset, test, num, split, network)
+    unavailable = registry.unavailable_metrics(config, dataset, test, num, split, extractor)
     names = metrics or [name for name in registry.METRICS if name not in unavailable]
-    reference = registry.reference(config, dataset, split, names, num, network)
+    reference = registry.reference(config, dataset, split, names, num, extractor)
     labels = train.evaluation_labels(spec, num, dataset)
     samples = train.evaluation_samples(spec, state, num, labels)
     entries = registry.score(samples, reference, names, labels=labels)
     others = baselines(reference, num, names)
-    evaluator, network = reference.evaluator, reference.network
+    evaluator, extractor = reference.evaluator, reference.extractor
     result: dict[str, Any] = {
         "step": int(state.step),
         "samples": num,
@@ -131,7 +131,7 @@ def evaluate(
         "test_examples": len(reference.test),
         "validation_split": config.validation_split,
         "evaluator": evaluator and {"name": evaluator.name, "accuracy": evaluator.accuracy},
-        "features": network and {"name": network.name, "sha256": network.sha256},
+        "features": extractor and {"name": extractor.name, "sha256": extractor.sha256},
         "preprocessing": "evaluator: rounded to 8 bits, in [0, 1]; other metrics: as generated",
         "metrics": {
             name: {

@@ -188,7 +188,7 @@ def curves(metrics: Sequence[dict[str, Any]], title: str) -> bytes:
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         if quantities is outputs and all(((x >= 0) & (x <= 1)).all() for x in values.values()):
-            axes.axhline(0.5, color="black", lw=0.8, ls=":", label="1/2, where D cannot tell")
+            axes.axhline(0.5, color="black", lw=0.8, ls=":", label="1/2, chance level")
             axes.set_ylim(0, 1)
         if quantities:
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
@@ -235,7 +235,7 @@ def evaluation(
         index, _ = nearest(*(x.astype(np.float32) for x in flat))
         # Five columns of pairs: a sample and, on its right, its neighbour.
         pairs = np.stack([to_uint8(some), train[index]], axis=1).reshape(-1, *train.shape[1:])
-        show_grid(right, pairs, 5, 10, "which training image is nearest? (right of each sample)")
+        show_grid(right, pairs, 5, 10, "nearest training image (right of each sample)")
     else:
         for axes, x, text in ((left, samples, "samples"), (right, train, "data")):
             axes.scatter(x[:, 0], x[:, -1], s=2, color="#0072B2")
@@ -248,10 +248,10 @@ def evaluation(
         ):
             x = np.arange(len(n)) + 0.4 * i - 0.2
             classes.bar(x, np.array(n) / sum(n), 0.4, color=color, label=text)
-        classes.set_title("which classes are there?", loc="left", fontsize=10)
+        classes.set_title("class frequencies", loc="left", fontsize=10)
         if len(n) <= 20:
             classes.set_xticks(range(len(n)))
-        classes.set_xlabel("class, by the evaluator")
+        classes.set_xlabel("class predicted by the evaluator")
         classes.set_ylabel("share")
         classes.legend(frameon=False)
     else:
@@ -269,7 +269,7 @@ def evaluation(
             axes.tick_params(labelbottom=False)
         else:
             axes.set_xlabel("iteration")
-    text = "how did the metrics move while training?"
+    text = "metrics during training"
     curves.set_title(text if evaluated else f"{text} (needs eval_every)", loc="left", fontsize=10)
     return figure_png(figure)
 
@@ -305,13 +305,9 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
         axis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_xlabel("real part: how fast gradient steps contract, or spread")
-    axes.set_ylabel("imaginary part: how fast they rotate")
-    axes.set_title(
-        f"Would plain gradient steps contract here, spread or rotate?\n{of}",
-        loc="left",
-        fontsize=11,
-    )
+    axes.set_xlabel("real part (contraction where positive, divergence where negative)")
+    axes.set_ylabel("imaginary part (rotation)")
+    axes.set_title(f"Eigenvalues of the game's Jacobian\n{of}", loc="left", fontsize=11)
     figure.legend(frameon=False, loc="outside lower left", ncols=3)
     axes.grid(alpha=0.3)
     return figure_png(figure)

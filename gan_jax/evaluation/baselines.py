@@ -105,7 +105,7 @@ def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
             for x in (reference.validation, reference.test)
         ),
         reference.evaluator and reference.evaluator.name,
-        *([reference.network.sha256] if reference.network else []),
+        *([reference.extractor.sha256] if reference.extractor else []),
     ]
     if any(METRICS[name].requires == "labels" for name in names):
         assert reference.test_labels is not None  # see `unavailable_metrics`

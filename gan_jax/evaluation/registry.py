@@ -1,6 +1,7 @@
 """Metrics by name, and the reference data they use.
 
-To add one: a function of arrays in metrics/, a `MetricFn` here that calls it, an entry of METRICS.
+To add a metric: a function of arrays in metrics/, a `MetricFn` here that calls it, and an entry in
+METRICS.
 """
 
 import functools
@@ -30,42 +31,42 @@ from gan_jax.evaluation.metrics import (
 )
 from gan_jax.evaluation.metrics.intervals import Score
 
-NETWORKS = {"efficientnet": "EfficientNet", "inception": "Inception"}
+EXTRACTORS = {"efficientnet": "EfficientNet", "inception": "Inception"}
 
 
-class Network(NamedTuple):
-    """A network whose features of natural images are compared."""
+class Extractor(NamedTuple):
+    """Feature extractor for natural images: a network trained on ImageNet."""
 
-    name: str  # a key of NETWORKS
-    sha256: str  # of its file of weights
-    features: Callable[[np.ndarray], np.ndarray]  # of images (n, height, width, channels)
+    name: str  # key of EXTRACTORS
+    sha256: str  # hash of its weights file
+    features: Callable[[np.ndarray], np.ndarray]  # (n, height, width, channels) -> (n, d)
 
 
-def load_network(weights: pathlib.Path | None = None) -> Network:
-    """Inception with the weights of a file, or without one EfficientNet.
+def load_extractor(weights: pathlib.Path | None = None) -> Extractor:
+    """Inception if given its weights, else EfficientNet.
 
     Raises:
-      InputError: another file than the published one.
+      InputError: the file is not the published one.
     """
     module, name = (inception, "inception") if weights else (efficientnet, "efficientnet")
     loaded = inception.load(weights) if weights else efficientnet.load()
-    return Network(name, module.SHA256, functools.partial(module.features, loaded))
+    return Extractor(name, module.SHA256, functools.partial(module.features, loaded))
 
 
 class Reference(NamedTuple):
     """What samples are compared with.
 
-    train: the training set of the model.
-    validation: examples that choose free parameters of metrics (Parzen's width), (n, ...).
+    train: the model's training set.
+    validation: examples for choosing free parameters of metrics (Parzen's bandwidth), (n, ...).
     test: examples of the target distribution, (n, ...).
-    evaluator: the classifier whose features and probabilities are compared, or None.
-    features: of test, (n, 64); empty without an evaluator.
-    probabilities: of test, (n, classes); empty without an evaluator.
+    evaluator: the classifier for features and class probabilities, or None.
+    features: the evaluator's features of test, (n, 64); empty without an evaluator.
+    probabilities: its class probabilities of test, (n, classes); empty without an evaluator.
     mixture: the data distribution, if it is one of MIXTURES.
-    imagenet_features: the network's features of test, (n, 1280 or 2048); empty unless measured.
-    digits: classifies each channel of stacked MNIST, or None.
-    network: of these features, or None.
-    test_labels: of test, int (n,), or None.
+    imagenet_features: the extractor's features of test, (n, 1280 or 2048); empty without one.
+    digits: the classifier of each channel of stacked MNIST, or None.
+    extractor: the feature extractor for natural images, or None.
+    test_labels: labels of test, int (n,), or None.
     """
 
     train: Dataset
@@ -77,22 +78,22 @@ class Reference(NamedTuple):
     mixture: Mixture | None = None
     imagenet_features: np.ndarray = np.empty((0, 0), np.float32)
     digits: Evaluator | None = None
-    network: Network | None = None
+    extractor: Extractor | None = None
     test_labels: np.ndarray | None = None
 
 
 class Sample(NamedTuple):
-    """Samples, and the evaluators' outputs for them."""
+    """Samples, with the outputs of the evaluator and the extractor on them."""
 
     images: np.ndarray  # (n, ...), uint8 or floats; or points, (n, d)
     features: np.ndarray
     probabilities: np.ndarray
-    imagenet_features: np.ndarray  # features by Reference.network; empty unless measured
-    labels: np.ndarray | None = None  # that were asked for, int (n,)
+    imagenet_features: np.ndarray  # of Reference.extractor; empty without one
+    labels: np.ndarray | None = None  # they were generated for, int (n,)
 
 
 Entry = dict[str, Any]  # "value", "low", "high", and details of the metric
-# Computes related metrics. The last arguments: a seed, and keywords for metrics with random splits.
+# Computes related metrics, given a seed and keyword arguments for metrics with random splits.
 MetricFn = Callable[[Sample, Reference, int, dict[str, int]], dict[str, Entry]]
 
 
@@ -118,13 +119,13 @@ def _manifold(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict
 
 
 def _fid_natural(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
-    return _fid(s, r, seed, {"splits": 5, **split})  # each takes seconds, of so many features
+    return _fid(s, r, seed, {"splits": 5, **split})  # each takes seconds with this many features
 
 
 def _by_network(
     suffix: str, compute: MetricFn, s: Sample, r: Reference, *arguments: Any
 ) -> dict[str, Entry]:
-    """The same metrics, of a network's features."""
+    """The same metrics, but of the features of an extractor."""
     s, r = s._replace(features=s.imagenet_features), r._replace(features=r.imagenet_features)
     real = {"samples_of_data": len(r.imagenet_features)}
     return {f"{name}_{suffix}": e | real for name, e in compute(s, r, *arguments).items()}
@@ -207,7 +208,7 @@ class Metric(NamedTuple):
     label: str
     better: str | float  # "lower" or "higher", or the best value
     compute: MetricFn
-    requires: str = "evaluator"  # or a network, "labels", "modes", "mixture", or "" for any data
+    requires: str = "evaluator"  # or an extractor, "labels", "modes", "mixture", or "" for any data
     min_samples: int = 1  # samples
     min_examples: int = 1  # examples to compare with
     interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
@@ -271,20 +272,20 @@ METRICS: dict[str, Metric] = {
 METRICS |= {
     name: Metric(label, better, _conditional, requires="labels", interval=interval)
     for name, label, better, interval in (
-        ("label_accuracy", "accuracy of labels", "higher", ""),
-        ("class_fid", "FID inside classes, mean", "lower", _NEAR_BIAS),
-        ("class_diversity", "diversity inside classes", 1.0, ""),
-        ("transfer_accuracy", "accuracy of the nearest sample's label", "higher", ""),
+        ("label_accuracy", "label accuracy", "higher", ""),
+        ("class_fid", "intra-class FID", "lower", _NEAR_BIAS),
+        ("class_diversity", "intra-class diversity", 1.0, ""),
+        ("transfer_accuracy", "1-NN transfer accuracy", "higher", ""),
     )
 }
 
 
 METRICS |= {  # of natural images
-    f"{name}_{network}": METRICS[name]._replace(
-        label=f"{METRICS[name].label} ({title})", requires=network, compute=compute
+    f"{name}_{extractor}": METRICS[name]._replace(
+        label=f"{METRICS[name].label} ({title})", requires=extractor, compute=compute
     )
-    for network, title in NETWORKS.items()
-    for name, compute in _natural(network).items()
+    for extractor, title in EXTRACTORS.items()
+    for name, compute in _natural(extractor).items()
 }
 # Those that need no file, for evaluations during training.
 TRAINING = tuple(name for name, metric in METRICS.items() if metric.requires != "inception")
@@ -316,24 +317,24 @@ def unavailable_metrics(
     test: Dataset,
     num: int,
     test_split: str | None = None,
-    network: Network | None = None,
+    extractor: Extractor | None = None,
 ) -> dict[str, str]:
     """Metric -> reason it cannot be computed.
 
     Args:
-      config: of the run.
+      config: the run's config.
       train: its training set.
-      test: what samples are to be compared with.
+      test: the data that samples will be compared with.
       num: number of samples.
-      test_split: the split that test is; None for config.test_split.
-      network: of features of natural images; None for EfficientNet.
+      test_split: the split of `test`; None for config.test_split.
+      extractor: the feature extractor for natural images; None for EfficientNet.
     """
     planar = [name for name, mixture in MIXTURES.items() if mixture.means.shape[1] == 2]
     test_split = config.test_split if test_split is None else test_split
     n = len(test.images)
     stacked = config.dataset == "stacked_mnist"
     channels = train.images.shape[-1] if train.images.ndim == 4 else 0
-    chosen = network.name if network else "efficientnet"
+    chosen = extractor.name if extractor else "efficientnet"
 
     def reason(name: str, metric: Metric) -> str:
         if metric.requires == "labels" and config.condition.on == "none":
@@ -351,7 +352,7 @@ def unavailable_metrics(
             return why
         if metric.requires == "inception" and (why := inception.unavailable(channels)):
             return why
-        if metric.requires in NETWORKS and metric.requires != chosen:
+        if metric.requires in EXTRACTORS and metric.requires != chosen:
             file = " --weights=FILE" if metric.requires == "inception" else ""
             return f"it needs --features={metric.requires}{file}"
         if metric.requires == "modes" and stacked:
@@ -377,7 +378,7 @@ def _load(config: ConfigDict, split: str, role: str) -> Dataset:
 
 
 def load_test(config: ConfigDict, test_split: str) -> Dataset:
-    """A split to compare samples with; an InputError says which setting names it."""
+    """Loads the split to compare samples with; an InputError names its setting."""
     return _load(config, test_split, "the split to compare with (see config.test_split, --split)")
 
 
@@ -387,11 +388,11 @@ def checked_test(
     test_split: str,
     names: Sequence[str],
     num: int,
-    network: Network | None = None,
+    extractor: Extractor | None = None,
 ) -> Dataset:
-    """The split to compare samples with, after the checks of `reference`."""
+    """Loads the split to compare samples with, and checks that metrics can be measured."""
     test = load_test(config, test_split)
-    unavailable = unavailable_metrics(config, train, test, num, test_split, network)
+    unavailable = unavailable_metrics(config, train, test, num, test_split, extractor)
     for name in names:
         if name in unavailable:
             raise InputError(f"{name} cannot be measured: {unavailable[name]}")
@@ -404,27 +405,27 @@ def reference(
     test_split: str,
     names: Sequence[str],
     num: int,
-    network: Network | None = None,
+    extractor: Extractor | None = None,
 ) -> Reference:
-    """What the samples of a run are compared with; trains an evaluator at first use of a data set.
+    """The reference for samples of a run; trains the data set's evaluator on first use.
 
     Args:
-      config: of the run.
+      config: the run's config.
       train: its training set.
-      test_split: the split that becomes `test`.
+      test_split: the split for `test`.
       names: keys of METRICS that will be measured.
       num: number of samples that will be scored.
-      network: of features of natural images; None for EfficientNet.
+      extractor: the feature extractor for natural images; None for EfficientNet.
 
     Raises:
       InputError: a split does not exist, or a metric is unavailable.
     """
-    test_set = checked_test(config, train, test_split, names, num, network)
+    test_set = checked_test(config, train, test_split, names, num, extractor)
     test = test_set.images
     validation = _load(config, config.validation_split, "config.validation_split").images
     evaluator, outputs = None, (np.empty((0, 0), np.float32),) * 2
     if any(METRICS[name].requires in ("evaluator", "labels") for name in names):
-        # Of the whole split, so that runs on parts of it are comparable.
+        # Trained on the whole split, so that runs on parts of it are comparable.
         whole = _load(config, config.split.partition("[")[0], "config.split")
         evaluator = evaluators.load(config.dataset, whole)
         outputs = evaluators.outputs(evaluator, test)
@@ -434,8 +435,8 @@ def reference(
     ):
         digits = evaluators.load("mnist", train._replace(images=train.images[..., :1]))
     imagenet_features, used = np.empty((0, 0), np.float32), None
-    if any(METRICS[name].requires in NETWORKS for name in names):
-        used = network or load_network()
+    if any(METRICS[name].requires in EXTRACTORS for name in names):
+        used = extractor or load_extractor()
         imagenet_features = used.features(test)
     mixture = MIXTURES.get(config.dataset)
     return Reference(
@@ -463,16 +464,16 @@ def score(
     """Computes metrics of samples.
 
     Args:
-      images: samples, shape (n, ...) like the data: uint8, or floats in [0, 1], which the evaluator
-        sees rounded to 8 bits, like the data; or points.
+      images: samples of the shape of the data, (n, ...): uint8, floats in [0, 1], which are rounded
+        to 8 bits for the evaluator, or points.
       reference: what they are compared with.
       names: keys of METRICS.
-      seed: of random subsets and splits.
-      intervals: False skips the expensive ones, whose ends are then NaN.
-      labels: that samples of a conditional run were asked for, int (n,).
+      seed: seed of random subsets and splits.
+      intervals: False skips the expensive intervals, whose ends are then NaN.
+      labels: labels that samples of a conditional run were generated for, int (n,).
 
     Returns:
-      For each name its value, the ends of its 95 % interval, "low" and "high", and details.
+      For each name, "value", the ends of its 95 % interval, "low" and "high", and details.
 
     Raises:
       InputError: too few samples for a metric, samples unlike the data, or no evaluator.
@@ -486,9 +487,9 @@ def score(
             raise InputError("the reference has no evaluator")
         outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
     imagenet_features = np.empty((0, 0))
-    if any(METRICS[name].requires in NETWORKS for name in names):
-        assert reference.network is not None  # see `unavailable_metrics`
-        imagenet_features = reference.network.features(to_uint8(images))
+    if any(METRICS[name].requires in EXTRACTORS for name in names):
+        assert reference.extractor is not None  # see `unavailable_metrics`
+        imagenet_features = reference.extractor.features(to_uint8(images))
     sample = Sample(images, *outputs, imagenet_features, labels)
     functions = dict.fromkeys(METRICS[name].compute for name in names)
     entries: dict[str, Entry] = {}

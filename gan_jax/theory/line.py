@@ -151,8 +151,8 @@ def draw(known: Line, step: int) -> "Figure":
     metrics = measure(known)
     v = f" {metrics['v']:.4f}," if "v" in metrics else ""
     axes.set_title(
-        f"How near is $p_G$ to $p_{{data}}$?\niteration {step}: JSD {metrics['jsd']:.4f} nats, "
-        f"V{v} at D* {metrics['v_best']:.4f}",
+        "$p_{data}$, $p_G$ and D, as in figure 1 of Goodfellow et al. 2014\n"
+        f"iteration {step}: JSD {metrics['jsd']:.4f} nats, V{v} at D* {metrics['v_best']:.4f}",
         loc="left",
         fontsize=10,
     )

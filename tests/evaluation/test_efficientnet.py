@@ -56,7 +56,7 @@ def test_metrics_of_natural_images(monkeypatch):
     reference = untrained_reference()._replace(
         train=data.from_arrays(images),
         imagenet_features=efficientnet.features({}, images),
-        network=registry.load_network(),
+        extractor=registry.load_extractor(),
     )
     names = [name for name in registry.METRICS if name.endswith("_efficientnet")]
     assert len(names) == 6

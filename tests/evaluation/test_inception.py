@@ -186,8 +186,8 @@ def test_baselines_of_other_weights_are_others(cache):
         def flat(images, scale=scale):
             return scale / 255 * images.reshape(len(images), -1)
 
-        network = registry.Network("inception", sha256, flat)
-        reference = reference._replace(imagenet_features=flat(reference.test), network=network)
+        extractor = registry.Extractor("inception", sha256, flat)
+        reference = reference._replace(imagenet_features=flat(reference.test), extractor=extractor)
         found = baselines.baselines(reference, 40, ["kid_inception"])
         values.append(found["Gaussians"]["kid_inception"]["value"])
     assert values[0] == values[2] != values[1]
@@ -220,12 +220,12 @@ def test_mistakes_are_one_line(arguments, words, run, four_pixels, monkeypatch, 
 def test_what_has_no_features_is_told():
     colour = spots(30)._replace(images=np.zeros((30, 8, 8, 3), np.uint8))
     points = spots(30)._replace(images=np.zeros((30, 2), np.float32))
-    network, c = registry.Network("inception", "", np.asarray), spots_config("npz:x.npz")
+    extractor, c = registry.Extractor("inception", "", np.asarray), spots_config("npz:x.npz")
     unavailable = registry.unavailable_metrics
-    assert not unavailable(c, colour, colour, 60, "test", network).keys() & set(NAMES)
-    of_points = unavailable(c, points, points, 60, "test", network)
+    assert not unavailable(c, colour, colour, 60, "test", extractor).keys() & set(NAMES)
+    of_points = unavailable(c, points, points, 60, "test", extractor)
     assert {of_points[name] for name in NAMES} == {inception.unavailable(0)}
     assert (
         "--features=efficientnet"
-        in unavailable(c, colour, colour, 60, "test", network)["kid_efficientnet"]
+        in unavailable(c, colour, colour, 60, "test", extractor)["kid_efficientnet"]
     )
