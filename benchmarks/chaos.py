@@ -1,4 +1,4 @@
-"""Kills a training run again and again, and compares its end with an undisturbed run.
+"""Kills a training run repeatedly, and compares its results with an uninterrupted run.
 
     python benchmarks/chaos.py --kills=100
     python benchmarks/chaos.py --sweep --kills=25
@@ -6,7 +6,7 @@
 Starts a short training process (with --sweep, a small sweep: four units, each with members that
 diverge) and kills it with SIGKILL at random moments: two thirds anywhere from start-up on, one
 third while a checkpoint is being written. The same command resumes it each time, and at the end
-every result is compared with those of a process that was left alone. Prints kills, resumes and
+every result is compared with those of an uninterrupted process. Prints kills, resumes and
 `identical`, or what differs (exit status 1).
 """
 

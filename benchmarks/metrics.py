@@ -1,4 +1,4 @@
-"""How long it takes to score 10,000 samples, and the share of each metric.
+"""Measures the time to score 10,000 samples, in total and by metric.
 
     python benchmarks/metrics.py
 

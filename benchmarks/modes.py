@@ -43,11 +43,11 @@ GAMES: dict[str, dict[str, Any]] = {
 }
 
 
-def shrink(picture: Image.Image) -> Image.Image:
+def shrink(image: Image.Image) -> Image.Image:
     """Three quarters as large, in COLORS only: keeps an animation below 1 MB."""
     palette = Image.new("P", (1, 1))
     palette.putpalette([channel for color in COLORS for channel in color])
-    smaller = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4))
+    smaller = image.resize((image.width * 3 // 4, image.height * 3 // 4))
     return smaller.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
@@ -98,7 +98,7 @@ def main() -> int:
         frame(stop, MIXTURES[args.dataset].means, {name: x[i] for name, x in drawn.items()})
         for i, stop in enumerate(stops)
     ]
-    out.write_bytes(plots.gif([shrink(picture) for picture in frames]))
+    out.write_bytes(plots.gif([shrink(image) for image in frames]))
     print(out)
     return 0
 

@@ -164,7 +164,7 @@ def on_gpu(
     """Rates by members, their share of the limit, and the time of whole trainings.
 
     Args:
-      config: of the members.
+      config: config of the members.
       images: the data set.
       sizes: numbers of members.
       rounds: measurements of each.

@@ -1,9 +1,9 @@
 """Differentiable augmentation of D's input, real and generated alike.
 
 DiffAugment, Zhao et al. 2020, https://arxiv.org/abs/2006.10738: colour, translation and cutout as
-in the authors' code, for pixels from -1 to 1. Each operation draws for each example, and applies
-with a probability, which is fixed, scheduled or adapted to overfitting (ADA, Karras et al. 2020,
-https://arxiv.org/abs/2006.06676).
+in the authors' code, for pixels in [-1, 1]. Each operation is drawn independently for each example,
+and applied with a probability that is fixed, scheduled, or adapted to overfitting (ADA, Karras et
+al. 2020, https://arxiv.org/abs/2006.06676).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 ADA_INTERVAL = 4  # iterations between adjustments of the probability
-_ADA_IMAGES = 500_000  # in which it can rise from 0 to 1
+_ADA_IMAGES = 500_000  # over which the probability can rise from 0 to 1
 
 
 def flip(key: jax.Array, x: jax.Array) -> jax.Array:
-    """Mirrors half of the images left to right."""
+    """Mirrors each image left to right with probability 1/2."""
     mirrored = jax.random.bernoulli(key, shape=(len(x), 1, 1, 1))
     return jnp.where(mirrored, x[:, :, ::-1], x)
 
@@ -34,7 +34,7 @@ def color(key: jax.Array, x: jax.Array) -> jax.Array:
 def _shift(x: jax.Array, by: jax.Array, axis: int) -> jax.Array:
     """Shifts each image by whole pixels, filling with zeros; by is int (n,)."""
     i = jnp.arange(x.shape[axis])
-    # A product with a matrix of zeros and ones, whose gradient is one as well, unlike a gather's.
+    # A product with a 0-1 matrix, whose gradient is another product rather than a scatter.
     select = (i[:, None] - by[:, None, None] == i).astype(x.dtype)
     pattern = {1: "nij,njwc->niwc", 2: "nij,nhjc->nhic"}[axis]
     return jnp.einsum(pattern, select, x, precision="highest")
@@ -72,7 +72,7 @@ AUGMENTATIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 def augment(
     names: Sequence[str], probability: jax.Array | float, key: jax.Array, x: jax.Array
 ) -> jax.Array:
-    """Applies augmentations in turn, each to each image with a probability.
+    """Applies augmentations in turn, to each image independently with a probability.
 
     Args:
       names: keys of AUGMENTATIONS.
@@ -96,7 +96,7 @@ def adapt(
     Args:
       probability: scalar in [0, 1].
       signs: mean of sign(D(x)) over the real examples of these iterations, scalar.
-      target: value of `signs` that is held.
+      target: the value of `signs` to maintain.
       batch_size: examples per iteration.
     """
     change = jnp.sign(signs - target) * (ADA_INTERVAL * batch_size / _ADA_IMAGES)

@@ -77,7 +77,7 @@ def _hash_files(path: pathlib.Path) -> dict[str, str]:
 
 
 class Writer:
-    """Saves in the background, one at a time; keeps the newest few, and the best one."""
+    """Saves checkpoints in the background, one at a time; keeps the newest few and the best."""
 
     def __init__(self, directory: pathlib.Path, keep: int, begin: int):
         """Opens a directory and deletes its checkpoints past step `begin`.
@@ -177,8 +177,8 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
     """Reads one checkpoint.
 
     Args:
-      directory: of the checkpoints.
-      step: which one.
+      directory: directory of checkpoints.
+      step: iteration of the checkpoint.
       like: a pytree with the expected structure, shapes and dtypes; its values are not used.
 
     Raises:
@@ -197,7 +197,7 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
     saved, wanted = json.loads((path / _ARRAYS).read_bytes()), _arrays(like)
     for name in dict.fromkeys([*wanted, *saved]):
         if (found := saved.get(name, "none")) != (want := wanted.get(name, "none")):
-            raise InputError(f"{path} is of another config: {name} is {found}, want {want}")
+            raise InputError(f"{path} is of another config: {name} is {found}, expected {want}")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:

@@ -91,7 +91,7 @@ def check_samples(num: int, values: int) -> None:
     """Raises if `num` samples would exhaust host memory, as Linux would kill the process silently.
 
     Args:
-      num: of samples, --num of a command.
+      num: number of samples, a command's --num.
       values: numbers per sample and its noise.
 
     Raises:

@@ -18,7 +18,7 @@ class Batch(NamedTuple):
 
 
 class Stream(enum.IntEnum):
-    """Purpose of a key. Each draw has a stream and a number, so that no key is used twice."""
+    """Purpose of a key. No two draws share a stream and a number, so no key is reused."""
 
     INIT_D = 0
     INIT_G = 1
@@ -30,7 +30,7 @@ class Stream(enum.IntEnum):
     STEP_G = 7
     EVALUATE = 8
     BATCH_G = 9  # real examples of the generator step
-    STATISTICS = 10  # noise that batch statistics of samples are recomputed from
+    STATISTICS = 10  # noise for recomputing the batch statistics of samples
 
 
 class Window(NamedTuple):
@@ -67,13 +67,13 @@ def minibatch(
     Args:
       batch_size: examples in a minibatch, at most n; static.
       root: root key data, uint32 (2,).
-      data: the data set, n examples, or a window with this minibatch.
+      data: the data set, n examples, or a window that contains this minibatch.
       number: minibatches drawn before.
       stream: BATCH, or BATCH_G for the generator step.
-      low: static.
+      low: lower end of the pixel range, static.
 
     Returns:
-      x as float32, uint8 images scaled to [low, 1], and y as it is.
+      x as float32, with uint8 images scaled to [low, 1], and y unchanged.
     """
     if isinstance(data, Window):
         at = number - data.first[stream]

@@ -41,7 +41,7 @@ def table(
     Args:
       entries: by metric, see registry.score.
       baselines: by baseline and metric, see baselines.baselines.
-      num: number of samples; the column of a baseline with fewer says how many.
+      num: number of samples; the header of a baseline with fewer says how many.
     """
     from gan_jax.evaluation.registry import METRICS
 
@@ -83,12 +83,12 @@ def evaluate(
     """Scores a checkpoint of a run, and writes evaluation.json and evaluation.png beside it.
 
     Args:
-      directory: of the run.
-      step: of the checkpoint; None for the newest.
+      directory: the run's directory.
+      step: iteration of the checkpoint; "best" or None for the newest.
       num: number of samples.
-      split: of the data set, to compare with; None for the config's test_split.
+      split: split to compare with; None for the config's test_split.
       metrics: keys of registry.METRICS; None for all that are available.
-      weights: of Inception, for its features of natural images; None for EfficientNet's.
+      weights: Inception's weights, to use its features; None for EfficientNet's.
 
     Returns:
       The contents of evaluation.json.
@@ -178,8 +178,8 @@ def main() -> int:
         "--features",
         choices=("efficientnet", "inception"),
         default="efficientnet",
-        help="network for images of any kind: of the extra `features` (default), or of published"
-        " FIDs, which needs --weights",
+        help="feature extractor for natural images; inception is that of published FIDs and needs"
+        " --weights; default: efficientnet",
     )
     parser.add_argument(
         "--weights", type=pathlib.Path, help="pytorch-fid's pt_inception-2015-12-05-6726825d.pth"

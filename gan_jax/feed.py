@@ -1,4 +1,4 @@
-"""Data larger than the device: minibatches gathered by the host, ahead of training."""
+"""Prefetching of minibatches from host memory, for data that exceed device memory."""
 
 import contextlib
 import functools
@@ -18,13 +18,13 @@ _MAX_LENGTH = 1000  # iterations in a window
 
 
 class Feed:
-    """Serves the minibatches that training would gather itself, a window of iterations at a time.
+    """Gathers the minibatches of training, a window of iterations at a time.
 
-    While one window is trained on, a thread gathers the next.
+    A thread gathers the next window during training on the current one.
 
     Attributes:
-      example: a minibatch of one example, zero.
-      length: iterations in a window, of which each starts at a multiple.
+      example: a minibatch of a single example of zeros.
+      length: iterations per window; window n starts after n * length iterations.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class Feed:
         batch_size: int,
         sharding: Sharding,
     ):
-        """Starts without a window.
+        """Creates a feed; nothing is gathered yet.
 
         Args:
-          images: of the data set, perhaps memory-mapped.
-          labels: of conditional training, or None.
+          images: all examples, possibly memory-mapped.
+          labels: their labels for conditional training, or None.
           roots: root keys of the members, uint32 (members, 2).
-          counts: minibatches that an iteration draws from each stream.
-          batch_size: examples in a minibatch.
-          sharding: of a window, whose first axis is the members.
+          counts: minibatches per iteration from each stream.
+          batch_size: examples per minibatch.
+          sharding: sharding of a window, whose first axis is the members.
         """
         self._images, self._labels = images, labels
         self._roots, self._counts = roots, counts
@@ -56,7 +56,7 @@ class Feed:
         self._windows: dict[int, Future[Window]] = {}  # by number: the current and the next one
 
     def window(self, step: int) -> Window:
-        """The window of the iteration after `step` completed ones."""
+        """The window that contains the iteration after `step` completed ones."""
         number = step // self.length
         self._windows = {
             n: self._windows.get(n) or self._pool.submit(self._gather, n)
@@ -82,7 +82,7 @@ class Feed:
 def _on_cpu() -> contextlib.AbstractContextManager[None]:
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])
-    except RuntimeError:  # JAX_PLATFORMS leaves it out
+    except RuntimeError:  # excluded by JAX_PLATFORMS
         return contextlib.nullcontext()
 
 
@@ -90,7 +90,7 @@ def _on_cpu() -> contextlib.AbstractContextManager[None]:
 def _indices(
     roots: jax.Array, stream: Stream, begin: int, total: int, batch_size: int, n: int
 ) -> jax.Array:
-    """Of examples, (members, total, batch_size): minibatches from number `begin` on."""
+    """Indices (members, total, batch_size) of the examples in minibatches from `begin` on."""
 
     def one(root: jax.Array, number: jax.Array) -> jax.Array:
         return shuffle.indices(stream_key(root, stream), number, batch_size, n)

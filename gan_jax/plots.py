@@ -46,8 +46,8 @@ def image_grid(images: np.ndarray, rows: int, columns: int) -> Image.Image:
 
     Args:
       images: uint8, or floats in [0, 1]; shape (at most rows * columns, height, width, 1 or 3).
-      rows: of the grid.
-      columns: of the grid.
+      rows: rows of the grid.
+      columns: columns of the grid.
     """
     images = to_uint8(images)
     n, height, width, channels = images.shape
@@ -85,7 +85,7 @@ def _plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[:, 0], x[:, 1] if x.shape[1] > 1 else np.zeros(len(x))
 
 
-def sample_picture(
+def sample_image(
     samples: np.ndarray, rows: int, columns: int, data: np.ndarray | None = None
 ) -> Image.Image:
     """A grid of images, or a scatter plot of points over the data."""
@@ -123,7 +123,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def figure_image(figure: "Figure") -> Image.Image:
-    """A figure as a picture."""
+    """A figure as an image."""
     return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
 
 
@@ -145,9 +145,9 @@ def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = _FI
       OSError: a file cannot be read or written.
     """
     if "samples.gif" in names:
-        pictures = (directory / "samples").glob("step_*.png")
+        images = (directory / "samples").glob("step_*.png")
         # By number, not by name: its 7 digits become 8 in a very long run.
-        paths = {int(p.stem[5:]): p for p in pictures if p.stem[5:].isdecimal()}
+        paths = {int(p.stem[5:]): p for p in images if p.stem[5:].isdecimal()}
         # Decoded one at a time, and no file left open: a long run has thousands.
         frames = [Image.open(io.BytesIO(paths[step].read_bytes())) for step in sorted(paths)]
         if frames:
@@ -169,7 +169,7 @@ def curves(metrics: Sequence[dict[str, Any]], title: str) -> bytes:
 
     Args:
       metrics: lines of metrics.jsonl; columns named *_loss, and d_real and d_fake.
-      title: of the figure.
+      title: figure title.
     """
     columns = dict.fromkeys(name for line in metrics for name in line)
     losses = {name: name.removesuffix("_loss") for name in columns if name.endswith("_loss")}
@@ -280,7 +280,7 @@ def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
 
     Args:
       eigenvalues: complex, shape (n,).
-      of: what they belong to, for the title.
+      of: what was evaluated, for the title.
     """
     figure = new_figure(6, 5)
     axes = figure.subplots()

@@ -44,7 +44,7 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
 
     Args:
       configs: identical except for seed and traced fields.
-      dataset: to train on.
+      dataset: training data.
     """
     mesh = Mesh(np.array(jax.devices()[: len(configs)]), (MEMBERS,))
     hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in configs])
@@ -66,7 +66,7 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
 def _on_host(config: ConfigDict, size: int) -> bool:
     """Whether training data of `size` bytes stay in host memory."""
     if config.data_placement == "auto":
-        # Whose initial bias needs the mean of all examples on the device.
+        # The initial output bias needs the mean of all examples on the device.
         with_mean = config.generator.get("output_bias") == "data_mean"
         return size > device.memory() / 2 and not with_mean
     return config.data_placement == "host"
@@ -114,7 +114,7 @@ def _init(spec: Spec, mesh: Mesh, hparams: HParams, seeds: jax.Array, data: Batc
 
 
 def longest_chunk(population: Population, step: int) -> int:
-    """The most iterations that a chunk may have after `step` completed ones."""
+    """Maximum length of a chunk that starts after `step` completed iterations."""
     if isinstance(population.data, Feed):
         return population.data.length - step % population.data.length
     return 2**31 - 1
@@ -151,7 +151,7 @@ def _train_chunk(
     mesh: Mesh,
     hparams: HParams,
     states: State,
-    data: Batch | None,  # or a window
+    data: Batch | None,  # None with a window
     window: Window | None,
     num_steps: jax.Array | int,
     active: jax.Array,

@@ -1,7 +1,7 @@
-"""Threefry-2x32 with its rounds written out: the bits of `jax.random`, faster on CPU.
+"""Threefry-2x32 with unrolled rounds: the same bits as `jax.random`, faster on CPU.
 
-XLA:CPU compiles JAX's own Threefry as a rolled loop of 20 rounds, which does not fuse. Written out,
-it fuses with what uses the bits. Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405.
+XLA:CPU compiles JAX's own Threefry as a rolled loop of 20 rounds, which does not fuse. Unrolled,
+it fuses with the operations that use the bits. Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405.
 """
 
 import math

@@ -73,13 +73,13 @@ def reproduce(directory: pathlib.Path) -> int:
         ]
         difference = first_difference(lines, new_lines)
         compared = 0
-        for picture in sorted((directory / "samples").glob("step_*.png")):
-            new = again / "samples" / picture.name
+        for image in sorted((directory / "samples").glob("step_*.png")):
+            new = again / "samples" / image.name
             if not new.exists():  # sample_every changed on the way
                 continue
             compared += 1
-            if not difference and new.read_bytes() != picture.read_bytes():
-                difference = f"samples/{picture.name}"
+            if not difference and new.read_bytes() != image.read_bytes():
+                difference = f"samples/{image.name}"
     sha = "params_sha256"
     if not difference and sha in recorded and recorded[sha] != repeated[sha]:
         difference = f"{sha}: {recorded[sha]} recorded, {repeated[sha]} now"

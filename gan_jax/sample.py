@@ -104,7 +104,7 @@ def draw(
         if samples.ndim == 2:
             config = workdir.read_config(directory)
             real = data.load(config.dataset, config.split).images
-        write_whole(out, png(plots.sample_picture(samples, rows, columns, real)))
+        write_whole(out, png(plots.sample_image(samples, rows, columns, real)))
     else:
         write_whole(out, plots.npz(samples, labels if condition is labels else None))
     print(f"{out}: {num} samples of iteration {int(state.step)}")

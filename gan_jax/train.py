@@ -79,7 +79,7 @@ def next_length(longest: int, length: int, seconds: float) -> int:
 
 
 def samples(config: ConfigDict, spec: Spec, state: State) -> np.ndarray:
-    """The sample grid of a state, from the same noise at every step; a row per class, if any."""
+    """The sample grid of a state: fixed noise, and a row per class if conditional."""
     rows, columns = config.sample_grid
     z = draws.noise(spec, stream_key(state.key, Stream.NOISE_SAMPLE), rows * columns)
     return algorithms.generate(spec, state, z, grid_labels(spec, rows * columns, columns))
@@ -90,13 +90,13 @@ def grid_labels(spec: Spec, num: int, columns: int) -> np.ndarray | None:
     return np.arange(num) // columns % spec.classes if spec.classes else None
 
 
-def sample_picture(config: ConfigDict, spec: Spec, state: State, images: np.ndarray) -> Image.Image:
-    """The sample grid as a picture; for a known density, figure 1 of the 2014 paper."""
+def sample_image(config: ConfigDict, spec: Spec, state: State, images: np.ndarray) -> Image.Image:
+    """The sample grid as an image; for a known density, figure 1 of the 2014 paper."""
     if mixture := line.known_mixture(config.dataset, spec):
         known = line.curves(spec, config_lib.hparams(config), state, mixture)
-        return line.picture(known, int(state.step))
+        return line.image(known, int(state.step))
     rows, columns = config.sample_grid
-    return plots.sample_picture(samples(config, spec, state), rows, columns, images)
+    return plots.sample_image(samples(config, spec, state), rows, columns, images)
 
 
 def evaluation_samples(
@@ -140,7 +140,7 @@ def loop(
     """Trains to the end of a run or of a whole population.
 
     Args:
-      config: of any member; members differ only in seed and traced fields.
+      config: config of any member; members differ only in seed and traced fields.
       members: the population.
       states: its states, stacked and padded.
       diverged: int32 (members,); nonzero members are skipped.
@@ -160,7 +160,7 @@ def loop(
         longest = next_length(longest, length, time.perf_counter() - begun)
         step += length
         now = due(step, config)
-        # Norms only at scheduled outputs: where other chunks end depends on the clock.
+        # Norms are checked only at scheduled outputs: other chunks end by the clock.
         checked = [x for name, x in info.items() if now or not name.endswith("_norm")]
         finite = np.all(np.isfinite(np.stack(checked)), axis=0)
         diverged = np.where((diverged == 0) & ~finite, info["step"], diverged).astype(np.int32)
@@ -210,8 +210,8 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
 
     Args:
       config: validated.
-      directory: of the run; None makes runs/<name>/<n>.
-      name: of the config.
+      directory: the run's directory; None makes runs/<name>/<n>.
+      name: name of the config.
 
     Returns:
       Exit status: 0 finished, 1 diverged, 128 + signal interrupted.
@@ -254,7 +254,7 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
     if config.condition.on == "label" and dataset.labels is not None and dataset.labels.min() < 0:
         raise InputError(
             f"config.condition.on is 'label', but {config.dataset} has the label "
-            f"{dataset.labels.min()}: want classes numbered from 0"
+            f"{dataset.labels.min()}: expected classes numbered from 0"
         )
     output = config.generator.get("output")
     if dataset.images.dtype != np.uint8 and output in OUTPUT_RANGES:
@@ -268,20 +268,20 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             )
 
 
-def _picture_file(directory: pathlib.Path, step: int) -> pathlib.Path:
+def _image_file(directory: pathlib.Path, step: int) -> pathlib.Path:
     return directory / "samples" / f"step_{step:07}.png"
 
 
 def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
-    """Recreates missing pictures of a finished run, as far as its checkpoints are kept."""
+    """Recreates missing images of a finished run, as far as its checkpoints are kept."""
     for step in checkpoint.steps(directory / "checkpoints"):
-        file = _picture_file(directory, step)
+        file = _image_file(directory, step)
         if "sample" in due(step, config) and not file.exists():
             device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
             spec, state = workdir.load(directory, step)
             dataset = data.load(config.dataset, config.split, config.image_size)
             workdir.check_data(directory, dataset.sha256)
-            write_whole(file, png(sample_picture(config, spec, state, dataset.images)))
+            write_whole(file, png(sample_image(config, spec, state, dataset.images)))
     plots.draw_missing(directory, config)
     print(f"{directory}: already finished")
     return 0
@@ -325,7 +325,7 @@ def _train(
     with contextlib.ExitStack() as stack:
         files = Files(directory, begin, keep_begin="metrics" in due(begin, config))
         if begin and "sample" not in due(begin, config):  # the end of a shorter run
-            _picture_file(directory, begin).unlink(missing_ok=True)
+            _image_file(directory, begin).unlink(missing_ok=True)
         writers: list[Files | TensorBoard] = [stack.enter_context(contextlib.closing(files))]
         if config.tensorboard:
             board = TensorBoard(directory / "tensorboard", begin)
@@ -337,9 +337,9 @@ def _train(
         )
         stack.enter_context(contextlib.closing(bar))
         if begin == 0:
-            picture = sample_picture(config, spec, population.member(states, 0), dataset.images)
+            image = sample_image(config, spec, population.member(states, 0), dataset.images)
             for writer in writers:
-                writer.picture(0, picture)
+                writer.image(0, image)
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
         for report in loop(config, members, states, np.zeros(1, np.int32), begin, reference):
             states, step, now = report.states, report.step, report.due
@@ -366,7 +366,7 @@ def _train(
                 if "metrics" in now:
                     writer.scalars(step, info)
                 if "sample" in now:
-                    writer.picture(step, sample_picture(config, spec, state, dataset.images))
+                    writer.image(step, sample_image(config, spec, state, dataset.images))
             stop = bool(pending_signals)  # once: a signal may arrive during the save
             if stop or "checkpoint" in now:
                 files.flush()

@@ -86,9 +86,9 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
 
     Args:
       workdir: the directory.
-      config: of the run; its `dataset` may name a new path of the same files.
-      sha256: of the training data; None before they are loaded, when a run whose data have moved
-        does not count as finished yet.
+      config: the run's config; its `dataset` may be a new path of the same files.
+      sha256: hash of the training data; None before they are loaded, when a run whose data have
+        moved does not count as finished yet.
 
     Raises:
       InputError: it cannot be written, or holds something else, a run with another config or, by
@@ -141,8 +141,8 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
     """A run's spec, and its state at a checkpoint.
 
     Args:
-      workdir: of the run.
-      step: of the checkpoint; "best" is by config.keep_best, None the newest intact one.
+      workdir: the run's directory.
+      step: iteration of the checkpoint; "best" by config.keep_best, None for the newest intact one.
 
     Raises:
       InputError: not a run, or no such checkpoint.
@@ -167,7 +167,7 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
 
 
 def class_number(workdir: pathlib.Path, spec: Spec, label: str) -> int:
-    """The class of a conditional run that a number or a name means.
+    """The class of a conditional run given by number or name.
 
     Raises:
       InputError: the run is not conditional, or has no such class.
@@ -180,9 +180,9 @@ def class_number(workdir: pathlib.Path, spec: Spec, label: str) -> int:
     if label.isdecimal() and int(label) < spec.classes:
         return int(label)
     near = difflib.get_close_matches(label, names, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f"did you mean {near[0]}? " if near else ""
     listed = f" or one of {textwrap.shorten(', '.join(names), 300)}" if names else ""
-    raise InputError(f"--label={label}{hint} Want 0 to {spec.classes - 1}{listed}")
+    raise InputError(f"--label={label}: {hint}expected 0 to {spec.classes - 1}{listed}")
 
 
 def _is_count(value: Any) -> bool:

@@ -63,7 +63,7 @@ class Files:
         """Opens metrics.jsonl to append after its lines up to step `begin`.
 
         Args:
-          directory: of the run.
+          directory: the run's directory.
           begin: the step to resume from.
           keep_begin: whether to keep the line of that step, present if a run ended there.
 
@@ -83,8 +83,8 @@ class Files:
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
         self._file.write(_line(metrics))
 
-    def picture(self, step: int, picture: Image.Image) -> None:
-        write_whole(self._samples / f"step_{step:07}.png", png(picture))
+    def image(self, step: int, image: Image.Image) -> None:
+        write_whole(self._samples / f"step_{step:07}.png", png(image))
 
     def flush(self) -> None:
         """Makes the lines written so far durable; call it before a checkpoint is saved.
@@ -101,7 +101,7 @@ class Files:
 
 
 class TensorBoard:
-    """Scalars and pictures for TensorBoard, through tensorboardX."""
+    """Scalars and images for TensorBoard, through tensorboardX."""
 
     def __init__(self, directory: pathlib.Path, step: int):
         """Opens the log and hides what it has past `step`."""
@@ -113,10 +113,8 @@ class TensorBoard:
         for name in metrics.keys() - {"step"}:
             self._writer.add_scalar(name, metrics[name], step)
 
-    def picture(self, step: int, picture: Image.Image) -> None:
-        self._writer.add_image(
-            "samples", np.asarray(picture.convert("RGB")), step, dataformats="HWC"
-        )
+    def image(self, step: int, image: Image.Image) -> None:
+        self._writer.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
         self._writer.close()

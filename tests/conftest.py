@@ -36,8 +36,8 @@ def mnist_dir() -> str:
     return str(pathlib.Path(_DATA_DIR).resolve())
 
 
-def picture(path: pathlib.Path) -> Image.Image:
-    """Opens a picture without keeping a file handle."""
+def open_image(path: pathlib.Path) -> Image.Image:
+    """Opens an image without keeping a file handle."""
     return Image.open(io.BytesIO(path.read_bytes()))
 
 

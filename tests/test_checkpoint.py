@@ -81,10 +81,13 @@ def test_sha256_of_values_and_structure():
 @pytest.mark.parametrize(
     ("like", "words"),
     [
-        (state(width=5), r"kernel'\] is float32 \(2, 4\), want float32 \(2, 5\)"),
-        (state()._replace(step=np.int64(3)), r"step is int32 \(\), want int64"),
-        (state()._replace(averages={"ema": np.zeros(2)}), r"ema'\] is none, want float64 \(2,\)"),
-        (state()._replace(players={}), r"kernel'\] is float32 \(2, 4\), want none"),
+        (state(width=5), r"kernel'\] is float32 \(2, 4\), expected float32 \(2, 5\)"),
+        (state()._replace(step=np.int64(3)), r"step is int32 \(\), expected int64"),
+        (
+            state()._replace(averages={"ema": np.zeros(2)}),
+            r"ema'\] is none, expected float64",
+        ),
+        (state()._replace(players={}), r"kernel'\] is float32 \(2, 4\), expected none"),
     ],
 )
 def test_structure_mismatch(like, words, saved, caplog):

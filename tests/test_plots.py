@@ -9,7 +9,7 @@ from gan_jax import plots
 from gan_jax.data.pixels import to_uint8
 from gan_jax.errors import InputError
 from gan_jax.writers import png
-from tests.conftest import figure_of, picture
+from tests.conftest import figure_of, open_image
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -142,11 +142,11 @@ def test_draw_replaces_figures(tmp_path, tiny):
     (tmp_path / "samples/step_mine.png").touch()
     for _ in range(2):
         plots.draw(tmp_path, tiny)
-        frames = picture(tmp_path / "samples.gif")
+        frames = open_image(tmp_path / "samples.gif")
         assert frames.n_frames == 3
         frames.seek(2)
         assert frames.convert("L").getpixel((0, 0)) == 160  # in the order of the steps
-        assert picture(tmp_path / "curves.png").size[0] > 500
+        assert open_image(tmp_path / "curves.png").size[0] > 500
         for name in ("samples.gif", "curves.png"):
             (tmp_path / name).write_bytes(b"")
     (tmp_path / "metrics.jsonl").unlink()

@@ -58,7 +58,7 @@ def test_first_difference_and_environment(copy, capsys, monkeypatch):
     assert "the environment differs in versions.jax 0.0.1 ->" in out
 
 
-def test_changed_parameters_and_pictures(copy, capsys):
+def test_changed_parameters_and_images(copy, capsys):
     record = workdir.read_json(copy / "run.json")
     write_json(copy / "run.json", record | {"params_sha256": 64 * "0"})
     assert reproduce.reproduce(copy) == 1

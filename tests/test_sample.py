@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from gan_jax import sample
-from tests.conftest import assert_one_line_error, call, picture
+from tests.conftest import assert_one_line_error, call, open_image
 
 
 def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, monkeypatch, capsys):
@@ -18,7 +18,7 @@ def test_samples_depend_on_seed_and_checkpoint(finished, tmp_path, monkeypatch, 
     assert np.array_equal(a, np.load(draw("b.npz", "--num=10"))["images"])
     assert not np.array_equal(a, np.load(draw("c.npz", "--num=10", "--seed=1"))["images"])
     assert not np.array_equal(a, np.load(draw("d.npz", "--num=10", "--step=4"))["images"])
-    assert picture(draw("e.png", "--num=10")).size[0] >= 240
+    assert open_image(draw("e.png", "--num=10")).size[0] >= 240
     assert len(np.load(draw("g.npz", "--num=10", "--interpolate"))["images"]) == 10
     walk = np.load(draw("f.npz", "--num=9", "--interpolate"))["images"].astype(int)
     steps = np.abs(np.diff(walk.reshape(3, 3, -1), axis=1)).sum()

@@ -17,7 +17,7 @@ from tests.conftest import (
     linear,
     make_hparams,
     make_spec,
-    picture,
+    open_image,
 )
 
 
@@ -73,7 +73,7 @@ def test_command(finished, tmp_path, monkeypatch, capfd):
     arguments = [f"--workdir={finished}", f"--out={out}", "--num=20"]
     assert call(spectrum, monkeypatch, *arguments) == 0
     assert "eigenvalues, largest modulus" in capfd.readouterr().out
-    assert picture(out).size[0] > 500
+    assert open_image(out).size[0] > 500
     assert call(spectrum, monkeypatch, *arguments) == 2
     assert_one_line_error(capfd.readouterr().err, "exists: remove it or choose another file")
     out.unlink()

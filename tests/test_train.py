@@ -16,7 +16,7 @@ from gan_jax import algorithms, checkpoint, config, draws, plots, population, tr
 from gan_jax.draws import Stream
 from gan_jax.errors import InputError
 from gan_jax.writers import png, read_metrics
-from tests.conftest import contents, files, picture, sha
+from tests.conftest import contents, files, open_image, sha
 
 
 def steps_of(directory: pathlib.Path) -> list[int]:
@@ -73,8 +73,8 @@ def test_files_of_a_run(tiny, finished):
     assert set(line) == {"step", *algorithms.ALGORITHMS["gan"].info_names(spec)}
     names = [p.name for p in sorted((finished / "samples").iterdir())]
     assert names == ["step_0000000.png", "step_0000006.png", "step_0000012.png"]
-    assert picture(finished / "samples.gif").n_frames == 3
-    assert picture(finished / "curves.png").size[0] > 500
+    assert open_image(finished / "samples.gif").n_frames == 3
+    assert open_image(finished / "curves.png").size[0] > 500
     assert checkpoint.steps(finished / "checkpoints") == [4, 8, 12]
 
 
@@ -84,7 +84,7 @@ def test_sample_grids_share_one_noise(tiny, finished):
         z = draws.noise(spec, draws.stream_key(state.key, Stream.NOISE_SAMPLE), 6)
         images = algorithms.generate(spec, state, z)
         expected = png(plots.image_grid(images, 2, 3))
-        assert png(train.sample_picture(tiny, spec, state, images)) == expected
+        assert png(train.sample_image(tiny, spec, state, images)) == expected
     assert (finished / "samples/step_0000012.png").read_bytes() == expected
     other = train.evaluation_samples(spec, state, 6)
     assert other.shape == images.shape
@@ -109,7 +109,7 @@ def test_bytes_depend_on_seed_only(tiny, finished, tmp_path, monkeypatch, capsys
     assert sha(tmp_path / "other") != sha(finished)
 
 
-def test_missing_pictures_are_redrawn(tiny, finished, tmp_path):
+def test_missing_images_are_redrawn(tiny, finished, tmp_path):
     directory = shutil.copytree(finished, tmp_path / "run")
     before = contents(directory)
     for name in ("samples/step_0000012.png", "samples.gif", "curves.png"):
@@ -128,12 +128,12 @@ def test_changed_data_prevent_redrawing(tiny, tmp_path):
     )
     np.save(tmp_path / "points.npy", rng.normal(size=(20, 2)))
     train.run(c, tmp_path / "run", "points")
-    picture = tmp_path / "run/samples/step_0000012.png"
-    picture.unlink()
+    image = tmp_path / "run/samples/step_0000012.png"
+    image.unlink()
     np.save(tmp_path / "points.npy", rng.normal(size=(20, 2)))
     with pytest.raises(InputError, match="has changed since"):
         train.run(c, tmp_path / "run", "points")
-    assert not picture.exists()
+    assert not image.exists()
 
 
 @pytest.mark.parametrize("step", [3, 4])  # nothing else is due at 3

@@ -23,10 +23,10 @@ class Algorithm(NamedTuple):
 
     init: Callable[[Any, HParams, jax.Array | int, Batch], State]
     step: Callable[[Any, HParams, State, Batch | Window], tuple[State, Info]]  # one iteration
-    # Examples from latent z, of labels if conditional.
+    # Examples from latent z, and labels if conditional.
     sample: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array]
     info_names: Callable[[Any], tuple[str, ...]]  # what `train_chunk` measures, besides the step
-    minibatches: Callable[[Any], dict[Stream, int]]  # that an iteration draws from each stream
+    minibatches: Callable[[Any], dict[Stream, int]]  # per iteration from each stream
 
 
 ALGORITHMS = {"gan": Algorithm(gan.init, gan.step, gan.sample, gan.info_names, gan.minibatches)}
@@ -98,9 +98,9 @@ def generate(
 
     Args:
       spec: static structure.
-      state: of the run.
-      z: noise.
-      labels: of a conditional run: int (num,), from 0 to spec.classes - 1, or mixtures of classes,
+      state: training state.
+      z: latent points.
+      labels: labels for a conditional run: int (num,) in [0, spec.classes), or mixtures of classes,
         float (num, spec.classes).
     """
     blocks = [slice(i, i + _BLOCK) for i in range(0, len(z), _BLOCK)]

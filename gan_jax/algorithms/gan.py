@@ -30,12 +30,12 @@ from gan_jax.updates import UPDATES, Gradient, Gradients
 # Streams of each player's step: its minibatch, its noise and its own key.
 D_STREAMS = (Stream.BATCH, Stream.NOISE_D, Stream.STEP_D)
 G_STREAMS = (Stream.BATCH_G, Stream.NOISE_G, Stream.STEP_G)
-_STATISTICS_BATCH = 1000  # noise vectors whose statistics samples are normalised by
+_STATISTICS_BATCH = 1000  # noise vectors for recomputed batch statistics
 STEP_INFO = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
 
 
 def info_names(spec: GANSpec) -> tuple[str, ...]:
-    """Names of what `step` measures, and of the players' parameter norms."""
+    """Names of the quantities measured by `step`, and of the players' parameter norms."""
     options = ["d_penalty"] * bool(spec.penalties) + ["augment_probability"] * spec.adaptive
     return (*STEP_INFO, *options, "d_param_norm", "g_param_norm")
 
@@ -53,8 +53,8 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
     Args:
       spec: static structure.
       hparams: traced numbers.
-      seed: of every random draw of the run.
-      data: the data set; its mean sets the output bias of networks that ask for it.
+      seed: determines every random draw of the run.
+      data: the data set; its mean sets the output bias of networks with output_bias "data_mean".
     """
     key = jax.random.key_data(jax.random.key(seed))
     mean = jnp.mean(to_float(data.x, spec.pixel_low), axis=0)
@@ -230,7 +230,7 @@ def d_step(
       spec: static structure.
       hparams: traced numbers.
       state: the state before; G is unchanged.
-      real: minibatch of data, x of shape (batch, *example shape); fakes take its labels.
+      real: minibatch of data, x of shape (batch, *example shape), whose labels fakes share.
       z: noise, shape (batch, z_dim).
       key: for dropout, instance noise and penalties.
 

@@ -22,7 +22,7 @@ def _network(config: ConfigDict, player: str, **given: Any) -> Network:
 
 
 def _shape_conflicts(config: ConfigDict, shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
-    """Fields that do not fit examples of a shape, each with the wanted examples."""
+    """Fields that do not fit examples of a shape, each with the examples it needs."""
     if config.generator.name == "monotone" and shape not in ((), (1,)):
         yield "generator.name", "single numbers"
     if config.augment and len(shape) != 3:
@@ -53,9 +53,9 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
     """The static half of a validated config, for examples of a shape.
 
     Args:
-      config: of the run.
-      example_shape: of the data.
-      classes: of the data's labels, 0 without; only conditional networks depend on it.
+      config: a validated config.
+      example_shape: shape of an example.
+      classes: number of classes in the data, 0 without labels; for conditional networks.
 
     Raises:
       InputError: a network does not take such examples, or needs labels that they lack.
@@ -70,13 +70,13 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
     elif classes > _MAX_CLASSES:
         raise InputError(
             f"config.condition.on is 'label', but {config.dataset} has labels up to {classes - 1}: "
-            f"want at most {_MAX_CLASSES} classes, numbered from 0"
+            f"expected at most {_MAX_CLASSES} classes, numbered from 0"
         )
     if conflict := next(_shape_conflicts(config, example_shape), None):
         name, wanted = conflict
         raise InputError(
             f"config.{name} is {flatten(config)[name]!r}, but {config.dataset} has examples of "
-            f"shape {example_shape}: want {wanted}"
+            f"shape {example_shape}: expected {wanted}"
         )
     dtype = {"dtype": config.precision, "condition": config.condition.generator}
     if config.generator.name == "monotone":

@@ -173,7 +173,7 @@ def load(name: str, settings: Sequence[str] = ()) -> ConfigDict:
     Args:
       name: a .py file that defines get_config() (code that is executed), a run's config.json, or
         the name of a config of this package, such as mnist.
-      settings: of the form --config.FIELD=VALUE.
+      settings: overrides of the form --config.FIELD=VALUE.
 
     Raises:
       InputError: no such file, one that cannot be read, or a field that is refused.
@@ -190,7 +190,7 @@ def call(flag: str, name: str, function: str) -> Any:
     """Executes a .py file and calls one of its functions without arguments.
 
     Args:
-      flag: of the command line, for the message.
+      flag: command-line flag, for error messages.
       name: a path, or the name of a config (--config) or sweep (--sweep) of this package.
       function: get_config or get_sweep.
 
@@ -231,7 +231,7 @@ def _call(file: pathlib.Path, function: str) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # `from configs import mnist` finds this package's configs first, so that a user's own mnist.py
-    # can import ours, then files beside the user's.
+    # can import ours, and then files next to the user's.
     configs = types.ModuleType("configs")
     configs.__path__ = [str(_CONFIGS), str(file.resolve().parent)]
     before = {name: m for name, m in sys.modules.items() if name.partition(".")[0] == "configs"}

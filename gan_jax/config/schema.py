@@ -1,4 +1,4 @@
-"""Every config field in one place: default, allowed values, meaning, and how it may be used.
+"""Every config field: default, allowed values, documentation, and how it may be used.
 
     python -m gan_jax.config
 
@@ -141,7 +141,7 @@ COMMON: dict[str, Field] = {
     "precision": Field(
         "float32",
         _choice(("float32", "bfloat16")),
-        "of activations; parameters and losses are float32",
+        "dtype of activations; parameters and losses stay float32",
     ),
     "dataset": _fixed(
         "mnist",
@@ -164,8 +164,8 @@ COMMON: dict[str, Field] = {
     "data_placement": _output(
         "auto",
         _choice(("auto", "device", "host")),
-        "memory of the training data: host gathers minibatches ahead of training, to the same "
-        "bits; auto: device, unless they fill more than half of it",
+        "memory of the training data: device, or host, which prefetches minibatches, with the same "
+        "bits; auto: device, unless they would fill more than half of it",
     ),
     "algorithm": Field("gan", _choice(ALGORITHMS), "training algorithm"),
     "loss": Field("non_saturating", _choice(LOSSES), "adversarial loss"),
@@ -173,10 +173,10 @@ COMMON: dict[str, Field] = {
     "update": Field(
         "alternating",
         _choice(("alternating", "unrolled", *UPDATES)),
-        "alternating: Algorithm 1; unrolled: with lookahead; others: both players jointly",
+        "alternating: Algorithm 1; unrolled: with lookahead; others: both players at once",
     ),
     "unrolled_steps": Field(
-        0, _integer(0, 100), "unrolled: discriminator steps that a generator step looks ahead"
+        0, _integer(0, 100), "unrolled: discriminator steps of lookahead per generator step"
     ),
     "consensus": _option(_NON_NEGATIVE, "consensus: weight of the gradient-norm term"),
     "num_steps": Field(
@@ -223,21 +223,21 @@ COMMON: dict[str, Field] = {
     "augment": Field(
         (),
         _choices(AUGMENTATIONS, empty=True),
-        "augmentations of D's input, real and generated alike (DiffAugment)",
+        "augmentations of D's inputs, real and generated (DiffAugment)",
     ),
     "augment_probability": _traced(
         1.0,
         _real("a number from 0 to 1", lambda v: 0 <= v <= 1),
-        "probability of each augmentation, for each example",
+        "probability of applying each augmentation to an example",
     ),
     "ada_target": _option(
         _real("a number from 0 to below 1", lambda v: 0 <= v < 1),
-        "adapts augment_probability, from 0 on, to hold the mean sign of D on real examples here "
-        "(ADA: 0.6)",
+        "adapts augment_probability, starting at 0, to keep the mean sign of D on real examples "
+        "at this value (ADA: 0.6)",
     ),
     "weight_clip": _option(_NON_NEGATIVE, "wasserstein: bound on D's parameters"),
     "ema": _option(_FRACTION, "decay of the averaged generator, used for samples and scores"),
-    "ema_half_life": _option(_NON_NEGATIVE, "the same by half-life in images, in place of ema"),
+    "ema_half_life": _option(_NON_NEGATIVE, "alternative to ema: its half-life in images"),
     "schedules": Field(
         (),
         Rule(
@@ -247,8 +247,8 @@ COMMON: dict[str, Field] = {
             "FIELD=exponential:FLOOR:STEPS:RATE",
             lambda v: _are_schedules(v),
         ),
-        "moves traced fields from their value to END in STEPS iterations; exponential: by a factor "
-        "of RATE per STEPS",
+        "schedules of traced fields, from their value to END in STEPS iterations; exponential: by "
+        "a factor of RATE per STEPS",
     ),
     "log_every": _output(2_000, _integer(1), "iterations between printed lines"),
     "metrics_every": _output(100, _integer(1), "iterations between lines of metrics.jsonl"),
@@ -260,11 +260,11 @@ COMMON: dict[str, Field] = {
         0, _integer(0), "iterations between evaluations, each with a checkpoint; 0: none"
     ),
     "eval_num": _fixed(10_000, _integer(1), "samples per evaluation"),
-    "eval_metrics": _fixed(("fid",), _choices(TRAINING), "metrics of an evaluation"),
+    "eval_metrics": _fixed(("fid",), _choices(TRAINING), "metrics per evaluation"),
     "keep_best": _output(
         "none",
         _choice(("none", *STEP_INFO, *TRAINING)),
-        "metric or loss whose best checkpoint is kept as well",
+        "metric or loss by which the best checkpoint is also kept",
     ),
     "tensorboard": _output(False, _FLAG, "also write TensorBoard files (extra: tensorboard)"),
 }
@@ -274,7 +274,7 @@ _MLP = {
         (128,), _integers("(128,), (256,256) or ()", None, 2**16), "units of each hidden layer"
     ),
     "activation": Field("relu", _choice(ACTIVATIONS), "of hidden layers; leaky_relu: slope 0.2"),
-    "initializer": Field("he_normal", _choice(INITIALIZERS), "of weight matrices"),
+    "initializer": Field("he_normal", _choice(INITIALIZERS), "initializer of weight matrices"),
     "init_scale": Field(
         1.0,
         _real("a number above 0, at most 1000", lambda v: 0 < v <= 1000),
@@ -285,7 +285,7 @@ _MLP = {
 _SAMPLE_STATISTICS = Field(
     "running",
     _choice(("running", "recomputed")),
-    "batch statistics of samples: averages of training, or of fresh noise",
+    "batch statistics for samples: running averages, or recomputed from fresh noise",
 )
 _SPECTRAL_NORM = "spectral normalisation of weight matrices"
 
@@ -316,11 +316,11 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
             "sample_statistics": _SAMPLE_STATISTICS,
         },
         "monotone": {
-            "units": Field(16, _integer(1, 2**16), "tanh units; an increasing map of one number"),
+            "units": Field(16, _integer(1, 2**16), "tanh units of an increasing map of one number"),
         },
         "dcgan": {
             "widths": _widths(
-                (256, 128, 64), "channels of each level, smallest map first; a level doubles it"
+                (256, 128, 64), "channels of each level, smallest map first; levels double the map"
             ),
             "hidden": Field(
                 (),
@@ -353,7 +353,7 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
         },
         "dcgan": {
             "widths": _widths(
-                (64, 128, 256), "channels of each level, largest map first; a level halves it"
+                (64, 128, 256), "channels of each level, largest map first; levels halve the map"
             ),
             "hidden": Field(
                 (),
@@ -361,13 +361,13 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
                 "units of dense layers after the last map",
             ),
             "batch_norm": Field(
-                True, _FLAG, "batch normalisation, of real and generated minibatches apart"
+                True, _FLAG, "batch normalisation, separate for real and generated minibatches"
             ),
             "spectral_norm": Field(False, _FLAG, _SPECTRAL_NORM),
         },
         "resnet": {
             "widths": _widths((128, 128), "channels of each downsampling block, largest map first"),
-            "blocks": Field(2, _integer(0, 100), "residual blocks without downsampling after them"),
+            "blocks": Field(2, _integer(0, 100), "residual blocks without downsampling, last"),
             "spectral_norm": Field(True, _FLAG, _SPECTRAL_NORM),
         },
         "r3gan": {
@@ -518,7 +518,7 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     if c.discriminator.get("batch_norm") and any(c.penalties[name].weight for name in PENALTIES):
         yield (
             "discriminator.batch_norm",
-            "False with a gradient penalty, which is defined for each example on its own",
+            "False with a gradient penalty, which is defined for single examples",
         )
     if update in UPDATES and c.k != 1:
         yield "k", f"1 with update {update}, which takes both gradients at the same state"

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Raise when any source decodes to something else than before: old entries are then ignored.
+# Increment when the decoding of any source changes: older entries are then ignored.
 DECODING_VERSION = 3
 
 
@@ -44,9 +44,9 @@ def cache_dir() -> pathlib.Path:
 
 
 def entries_dir() -> pathlib.Path:
-    """The directory of the data sets decoded by this version.
+    """The directory of data sets decoded by this version.
 
-    Each split and size has a .npz file, and beside it the images as .npy, to be memory-mapped.
+    Each split and size has an .npz file, with its images next to it as a memory-mapped .npy.
     """
     return cache_dir() / "data" / f"v{DECODING_VERSION}"
 
@@ -96,7 +96,7 @@ def write(entry: pathlib.Path, dataset: Dataset) -> None:
 
 
 def write_cache_file(entry: pathlib.Path, *content: bytes | memoryview) -> bool:
-    """Writes a cache file atomically, or warns if it cannot be written; whether it was."""
+    """Writes a cache file atomically and returns True, or warns and returns False."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
@@ -113,7 +113,7 @@ def write_cache_file(entry: pathlib.Path, *content: bytes | memoryview) -> bool:
 
 
 def read_cache_file(entry: pathlib.Path, parse: Callable[[bytes], T], otherwise: str) -> T | None:
-    """The parsed contents of a cache file, or None; warns of `otherwise` if it is unreadable."""
+    """Parses a cache file; None if it is missing, or unreadable (with a warning)."""
     try:
         return parse(entry.read_bytes())
     except (FileNotFoundError, NotADirectoryError):

@@ -47,7 +47,7 @@ def from_arrays(
 def check_split(name: str, split: str, splits: Iterable[str]) -> None:
     """Raises an InputError that lists the splits unless `split` is one of them."""
     if split not in splits:
-        raise InputError(f"{name} has no split {split!r}: want one of {', '.join(splits)}")
+        raise InputError(f"{name} has no split {split!r}: expected one of {', '.join(splits)}")
 
 
 def to_int32(name: str, labels: np.ndarray) -> np.ndarray:
@@ -55,6 +55,6 @@ def to_int32(name: str, labels: np.ndarray) -> np.ndarray:
     limits = np.iinfo(np.int32)
     if labels.min() < limits.min or labels.max() > limits.max:
         raise InputError(
-            f"{name}: want labels that fit in 32 bits, found {labels.min()} to {labels.max()}"
+            f"{name}: expected labels that fit in 32 bits, found {labels.min()} to {labels.max()}"
         )
     return labels.astype(np.int32)

@@ -1,4 +1,4 @@
-"""Decoding of many image files: on all cores, into mapped memory, resumable."""
+"""Resumable decoding of many image files on all cores, into memory-mapped arrays."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from gan_jax.data import pixels
 
-_BLOCK = 1024  # images between two records of progress
+_BLOCK = 1024  # images decoded between updates of channels.npy
 
 
 def decode(
@@ -19,14 +19,14 @@ def decode(
     image_size: pixels.Size,
     partial: pathlib.Path,
 ) -> np.ndarray:
-    """Decodes images of one size, or resizes them to one.
+    """Decodes images, resized to a common size if one is given.
 
     Args:
       files: at least one.
-      read: decodes one, to uint8 (height, width, 1 or 3); called from several threads.
+      read: decodes a file to uint8 (height, width, 1 or 3); called from several threads.
       image_size: see `pixels.resize`.
-      partial: directory for the images, from where an interrupted call is resumed; in memory
-        instead if it cannot be written. For one process at a time; the caller deletes it.
+      partial: directory for decoded images, from which an interrupted call resumes. If it cannot
+        be written, images stay in memory. Not shared between processes; deleted by the caller.
 
     Returns:
       uint8 (n, height, width, channels): RGB unless all are grey.
@@ -58,20 +58,20 @@ def decode(
                 found.append(number)
                 bar.update()
             if isinstance(images, np.memmap):
-                images.flush()  # before what says that they are there
+                images.flush()  # before channels.npy marks them as decoded
             channels[block] = found
     return images if channels.max() == 3 else np.ascontiguousarray(images[..., :1])
 
 
 def _arrays(directory: pathlib.Path, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Images and the channels of each, 0 where it is still to be decoded."""
+    """Images, and the number of channels of each, 0 until it is decoded."""
     sizes = {"images.npy": shape, "channels.npy": shape[:1]}
     try:
         if not directory.is_dir():
             directory.mkdir(parents=True)
             for name, size in sizes.items():
                 np.lib.format.open_memmap(directory / name, "w+", np.uint8, size)
-                if hasattr(os, "posix_fallocate"):  # a full disk is an error here, a signal later
+                if hasattr(os, "posix_fallocate"):  # a full disk is an error here, but SIGBUS later
                     with (directory / name).open("r+b") as file:
                         os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         images, channels = (np.load(directory / name, mmap_mode="r+") for name in sizes)

@@ -39,11 +39,11 @@ _MAX_LISTED = 20  # classes, or kinds of skipped files, that the summary lists o
 def load(path: str, image_size: pixels.Size) -> Dataset:
     """Reads the images below a folder; its subfolders, if any, are the classes.
 
-    Skips hidden files and folders, files without an image's suffix, and a minority of images
-    beside the class folders. Logs one line about what was found and skipped.
+    Skips hidden files and folders, files without an image suffix, and images outside the class
+    folders if these are a minority. Logs one line about what was found and skipped.
 
-    The order is pseudorandom, so that any part of the split can have every class, and depends only
-    on the relative paths, so that the folder may move.
+    The order is pseudorandom, so that slices of the split contain all classes, and depends only on
+    relative paths, so that the folder may move.
 
     Returns:
       Grey images if all are, else RGB.
@@ -61,8 +61,8 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
         if nested and (stray := len(files) - len(nested)):
             if stray >= len(nested):
                 raise InputError(
-                    f"folder:{path}: {stray} images lie beside the subfolders and {len(nested)} in"
-                    " them: move all into subfolders (the classes), or none"
+                    f"folder:{path}: {stray} images are outside of the subfolders and {len(nested)}"
+                    " inside: move all into subfolders (the classes), or none"
                 )
             skipped["outside the class folders"] = stray
             files = nested
@@ -94,7 +94,7 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
                 stack.enter_context(filelock.FileLock(entry.with_suffix(".lock")))
             try:
                 dataset = cached(entry, decode)
-            except InputError:  # mending a file changes the listing, and so the entry
+            except InputError:  # repairing a file changes the listing, and so the entry
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
             shutil.rmtree(partial, ignore_errors=True)

@@ -21,7 +21,7 @@ def load(name: str, split: str = "train", image_size: pixels.Size = 0) -> Datase
           as test;
         - `ring`, `grid`, `gaussian1d`: 100,000 points of a mixture of Gaussians
           (gan_jax/data/mixtures.py), 10,000 others as test; the labels are the modes;
-        - `stacked_mnist`: 128,000 triples of MNIST's digits, a channel each, and 26,000 of its test
+        - `stacked_mnist`: 128,000 triples of MNIST digits, one per channel, and 26,000 of its test
           digits (Lin et al. 2018, "PacGAN", https://arxiv.org/abs/1712.04086, section 4.2); the
           labels are the three digits as a number, the 1,000 modes;
         - `folder:DIR`: image files, whose subfolders are the classes (gan_jax/data/folders.py);
@@ -37,7 +37,7 @@ def load(name: str, split: str = "train", image_size: pixels.Size = 0) -> Datase
         raise InputError(f"split {split!r} must be NAME or NAME[a:b], such as train[:50000]")
     sides = (image_size,) if isinstance(image_size, int) else image_size
     if min(sides) < (1 if len(sides) == 2 else 0):
-        raise InputError(f"image_size {image_size}: want pixels, or 0 for images as they are")
+        raise InputError(f"image_size {image_size}: expected pixels, or 0 for no resizing")
     try:
         dataset = _load_whole(name, match[1], image_size)
     except MemoryError as error:
@@ -45,7 +45,7 @@ def load(name: str, split: str = "train", image_size: pixels.Size = 0) -> Datase
     n = len(dataset.images)
     start, stop = int(match[2] or 0), int(match[3] or n)
     if not start < stop <= n:
-        raise InputError(f"split {split!r}: {name} has {n} examples: want 0 <= a < b <= {n}")
+        raise InputError(f"split {split!r}: {name} has {n} examples: expected 0 <= a < b <= {n}")
     if (start, stop) == (0, n):
         return dataset
     labels = None if dataset.labels is None else dataset.labels[start:stop]

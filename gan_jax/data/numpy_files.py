@@ -25,13 +25,13 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
         raise InputError(f"there is no file {path}") from error
     except Exception as error:  # damage surfaces as the exceptions of every layer below
         raise InputError(
-            f"{path}: want NumPy arrays without pickled objects, found {brief(error)}"
+            f"{path}: expected NumPy arrays without pickled objects, found {brief(error)}"
         ) from error
     if "images" not in arrays and len(arrays) != 1:
-        raise InputError(f"{path}: want `images` or a single array, found {', '.join(arrays)}")
+        raise InputError(f"{path}: expected `images` or a single array, found {', '.join(arrays)}")
     images = arrays["images"] if "images" in arrays else next(iter(arrays.values()))
     if 0 in images.shape:
-        raise InputError(f"{path}: want at least one example, found shape {images.shape}")
+        raise InputError(f"{path}: expected at least one example, found shape {images.shape}")
     if images.dtype == np.uint8 and (images.ndim == 3 or images.shape[3:] in ((1,), (3,))):
         images = images.reshape(*images.shape[:3], -1)
         if image_size:
@@ -40,15 +40,15 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
         with np.errstate(over="ignore"):
             images = images.astype(np.float32)
         if not np.isfinite(images).all():
-            raise InputError(f"{path}: want finite points, found inf or nan (as float32)")
+            raise InputError(f"{path}: expected finite points, found inf or nan (as float32)")
     else:
         wanted = "uint8 (n, h, w) or (n, h, w, 1 or 3) images"
         wanted += " to resize" if image_size else ", or float (n, d) points"
-        raise InputError(f"{path}: want {wanted}, found {images.dtype} {images.shape}")
+        raise InputError(f"{path}: expected {wanted}, found {images.dtype} {images.shape}")
     labels = arrays.get("labels")
     if labels is not None:
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
             found = f"{labels.dtype} {labels.shape}"
-            raise InputError(f"{path}: want integer labels ({len(images)},), found {found}")
+            raise InputError(f"{path}: expected integer labels ({len(images)},), found {found}")
         labels = to_int32(path, labels)
     return from_arrays(images, labels)

@@ -31,7 +31,7 @@ def to_uint8(x: Pixels) -> Pixels:
     return x if x.dtype == np.uint8 else (x.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-Size = int | tuple[int, int]  # of a square, or (height, width); 0: images as they are
+Size = int | tuple[int, int]  # of a square, or (height, width); 0: no resizing
 
 
 def resize(image: np.ndarray, size: Size) -> np.ndarray:

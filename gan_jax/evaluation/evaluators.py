@@ -36,7 +36,7 @@ from gan_jax.errors import InputError, brief
 Params = dict[str, jax.Array]  # {conv0, conv1, ..., features, logits} x {kernel, bias}
 
 FEATURES = 64
-RECIPE = 1  # raise with any change of the network or its training
+RECIPE = 1  # increment when the network or its training changes
 MNIST_SHA256 = "4fece66d1a9b6dd30909e2204d3fd044c31a88614c9f92f5a7eff82bd5e156b6"
 
 _FINE, _COARSE, _LAST = 24, 32, 64  # channels of the first convolution, the others and the last
@@ -50,11 +50,11 @@ _BLOCK = 250  # images evaluated at a time, to bound memory
 class Evaluator(NamedTuple):
     """A trained classifier.
 
-    name: identifies it; metrics compare only if they have evaluators of the same name.
-    params: of the network.
-    shape: of its input images, (height, width, channels).
+    name: metrics are comparable only between evaluators of the same name.
+    params: network parameters.
+    shape: shape of an input image, (height, width, channels).
     labels: the data set's label of each class, in the order of the probabilities, int32 (classes,).
-    accuracy: on held-out images.
+    accuracy: accuracy on held-out images.
     """
 
     name: str
@@ -163,7 +163,7 @@ def outputs(evaluator: Evaluator, images: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def accuracy(evaluator: Evaluator, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images (see `outputs`) whose most probable class is their label, (n,)."""
+    """Fraction of images (see `outputs`) whose most probable class is their label, (n,)."""
     _, probabilities = outputs(evaluator, images)
     return float(np.mean(evaluator.labels[probabilities.argmax(axis=1)] == labels))
 
@@ -218,7 +218,7 @@ def train(images: np.ndarray, classes: np.ndarray, num_classes: int, seed: int =
       images: uint8 (n, height, width, channels).
       classes: integers in [0, num_classes), shape (n,).
       num_classes: at least 2.
-      seed: of weights, order and shifts.
+      seed: seed of weights, order and shifts.
     """
     steps = min(max(_EPOCHS * len(images) // _BATCH, _MIN_STEPS), _MAX_STEPS)
     key_init, key_steps = jax.random.split(jax.random.key(seed))
@@ -250,7 +250,7 @@ def _normalize_features(evaluator: Evaluator, images: np.ndarray) -> Params:
 def _fit(dataset_name: str, train_set: Dataset) -> Evaluator:
     """Trains a data set's evaluator and measures its accuracy.
 
-    On the test split for mnist-v1; others, which may have none, hold out a tenth.
+    For mnist-v1, that is on the test split; other data, which may have none, hold out a tenth.
     """
     images, labels = train_set.images, _labels(dataset_name, train_set)
     values, classes = np.unique(labels, return_inverse=True)
@@ -316,8 +316,8 @@ def load(dataset_name: str, train_set: Dataset) -> Evaluator:
     """The evaluator of a data set.
 
     Args:
-      dataset_name: see gan_jax.data.load. For mnist at 28x28 pixels, the evaluator is the one in
-        this package, whatever part of the training split is given.
+      dataset_name: see gan_jax.data.load. For mnist at 28x28 pixels, always the evaluator in this
+        package.
       train_set: trains any other evaluator, unless it is cached.
 
     Raises:
@@ -337,7 +337,7 @@ def load(dataset_name: str, train_set: Dataset) -> Evaluator:
 
 
 def _name_by_content(evaluator: Evaluator) -> Evaluator:
-    """Named by its parameters: other machines may train other ones from the same data."""
+    """Names an evaluator by its parameters, as training may differ between machines."""
     kind, _, _ = evaluator.name.rpartition("-")
     digest = hashlib.sha256(_pack(evaluator)).hexdigest()
     return evaluator._replace(name=f"{kind}-{digest[:8]}")

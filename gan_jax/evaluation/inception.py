@@ -1,8 +1,8 @@
-"""Features of published FIDs: Inception-v3 with the weights of pytorch-fid, from a user's file.
+"""Inception-v3 features, as in published FIDs, with pytorch-fid's weights from a user's file.
 
 The network of Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, as TensorFlow's graph of
-2015-12-05 has it, which Heusel et al. 2017 used for FID: average pools leave padding out, and the
-last block pools by the maximum.
+2015-12-05 has it, which Heusel et al. 2017 used for FID: average pooling excludes padding, and the
+last block uses max pooling.
 """
 
 import pathlib
@@ -26,7 +26,7 @@ _BLOCK = 32  # images at a time, which bounds memory
 
 
 def unavailable(channels: int) -> str:
-    """Why images of this many channels have no such features, or an empty string."""
+    """Reason these features are unavailable for this many channels; empty if they are available."""
     return "" if channels in (1, 3) else "Inception's features are of images, grey or colour"
 
 
@@ -122,9 +122,9 @@ def apply(weights: Weights, x: jax.Array) -> jax.Array:
 
 @jax.jit
 def prepare(images: jax.Array) -> jax.Array:
-    """Images (n, height, width, 1 or 3) in [0, 1] as the network takes them, as in pytorch-fid.
+    """Preprocesses images (n, height, width, 1 or 3) in [0, 1] as pytorch-fid does.
 
-    Bilinear without antialiasing, also where the image shrinks; grey as three equal channels.
+    Bilinear resizing without antialiasing; grey images are replicated to three channels.
     """
     n, *_, channels = images.shape
     resized = jax.image.resize(images, (n, SIZE, SIZE, channels), "bilinear", antialias=False)

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Params = Any  # pytree of float32 arrays
-Stats = Any  # likewise: batch statistics and the like, {} for most networks
+Stats = Any  # pytree of arrays such as batch statistics; {} for most networks
 Network = (
     MLP
     | Monotone
@@ -72,7 +72,7 @@ def init(
 
     Args:
       network: the module.
-      key: for the weights; biases start at zero.
+      key: PRNG key of the weights; biases start at zero.
       x: an input, shape (batch, ...).
       data_mean: shape `out_shape`. With output_bias "data_mean" the output bias is set so that the
         network outputs this mean when its last hidden layer is zero.
@@ -82,7 +82,7 @@ def init(
     given = () if y is None else (None, False, y)
     variables = network.init(key, x, *given)
     params = variables["params"]
-    if spectral_norm and not isinstance(network, MLP):  # whose published results have it
+    if spectral_norm and not isinstance(network, MLP):  # whose published results have flax's
         # flax divides initial kernels by its first estimate of their norms; Miyato et al. do not.
         params = network.clone(spectral_norm=False).init(key, x, *given)["params"]
     if isinstance(network, MLP) and network.output_bias == "data_mean":
@@ -113,9 +113,9 @@ def apply(
       network: the module.
       variables: its parameters and statistics.
       x: inputs, shape (batch, ...).
-      key: for dropout; None disables dropout.
-      train: normalise by minibatch statistics and update the running ones, otherwise use those.
-      y: conditions, (batch, d), one-hot for labels; None for a network without.
+      key: PRNG key of dropout; None disables it.
+      train: normalise by minibatch statistics and update the running ones, instead of using these.
+      y: conditions, (batch, d), one-hot for labels; None if unconditional.
 
     Returns:
       Outputs (batch, *out_shape), or (batch, 1 + classes) of a discriminator that classifies, and
@@ -127,7 +127,7 @@ def apply(
         key,
         train,
         *(() if y is None else (y,)),
-        mutable=["batch_stats"],  # some normalise by the minibatch whatever `train` is
+        mutable=["batch_stats"],  # some networks always normalise by the minibatch
     )
     return y, updated.get("batch_stats", variables.stats) if train else variables.stats
 
@@ -137,8 +137,8 @@ def sample_stats(
 ) -> Stats:
     """Statistics to sample with: running ones, or recomputed from noise z and conditions y.
 
-    Running averages of batch normalisation lag behind the parameters, and are not those of an
-    averaged generator.
+    Running averages of batch normalisation lag behind the parameters, and do not
+    match an averaged generator.
     """
     if getattr(network, "sample_statistics", "running") == "running":
         return variables.stats

@@ -57,14 +57,14 @@ def convolution(
     padding: Padding = ((0, 0), (0, 0)),
     groups: int = 1,
 ) -> jax.Array:
-    """Two-dimensional convolution (cross-correlation, as everywhere in the field).
+    """Two-dimensional convolution (cross-correlation).
 
     Differentiable in reverse mode any number of times; `custom_vjp` has no forward mode.
 
     Args:
       x: shape (batch, height, width, channels).
       kernel: shape (window height, window width, channels / groups, features).
-      strides: of the window.
+      strides: window strides.
       padding: zeros added on each side.
       groups: blocks of channels convolved separately.
 
@@ -93,10 +93,10 @@ def transposed_convolution(
 
     Args:
       y: shape (batch, height, width, features).
-      kernel: as of the convolution, (window height, window width, channels / groups, features).
-      strides: of the convolution, factors of upsampling here.
-      padding: of the convolution, cropped from the output here.
-      groups: of the convolution.
+      kernel: kernel of the convolution, (window height, window width, channels / groups, features).
+      strides: its strides, here the factors of upsampling.
+      padding: its padding, here cropped from the output.
+      groups: its groups.
 
     Returns:
       Shape (batch, (height - 1) * stride + window - padding, ..., channels).
@@ -110,7 +110,7 @@ def transposed_convolution(
     return _transpose(_geometry(size, kernel, strides, padding, groups), y, kernel)
 
 
-# XLA's own forms
+# Native convolutions
 
 
 def _native(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -135,7 +135,7 @@ def _native_kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Arra
     return jax.linear_transpose(lambda kernel: _native(g, x, kernel), kernel)(y)[0]
 
 
-# The same as forward convolutions in the layout of the CPU's fast kernel
+# The same as forward convolutions, in the layout of the CPU's fast kernel
 
 
 def _split(x: jax.Array, groups: int) -> jax.Array:
@@ -143,7 +143,7 @@ def _split(x: jax.Array, groups: int) -> jax.Array:
 
 
 def _by_group(form: _Form, g: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
-    """A form of one group, applied to each: a fifth of the time of a block-diagonal kernel."""
+    """Applies a form to each group; takes a fifth of the time of a block-diagonal kernel."""
     if g.groups == 1:
         return form(g, a, b)
     parts = jax.lax.map(lambda ab: form(g, *ab), (_split(a, g.groups), _split(b, g.groups)))

@@ -1,8 +1,8 @@
-"""DCGAN, Radford et al. 2016, https://arxiv.org/abs/1511.06434, without biases, as usual.
+"""DCGAN, Radford et al. 2016, https://arxiv.org/abs/1511.06434, without biases.
 
-A level halves or doubles the map: 64x64 pixels have four levels around a map of 4x4, 28x28 two
-around 7x7, for which InfoGAN (Chen et al. 2016, https://arxiv.org/abs/1606.03657, appendix C) has
-dense hidden layers as well.
+Each level halves or doubles the feature map: four levels for 64x64 pixels and a 4x4 map, two for
+28x28 pixels and a 7x7 map. The dense hidden layers are as in InfoGAN (Chen et al. 2016,
+https://arxiv.org/abs/1606.03657, appendix C).
 """
 
 import flax.linen as nn
@@ -71,9 +71,9 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """4x4 convolutions of stride 2 with batch normalisation, but for the first, and LeakyReLU.
+    """4x4 convolutions of stride 2 with LeakyReLU and, after the first, batch normalisation.
 
-    Always normalises by the statistics of the minibatch, real and generated ones apart.
+    Always normalises by minibatch statistics, separately for real and generated examples.
     """
 
     widths: tuple[int, ...]  # channels of the map at each level, largest map first

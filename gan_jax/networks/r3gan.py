@@ -24,7 +24,7 @@ def _init(gain: float) -> nn.initializers.Initializer:
 
 
 def _stage(x: jax.Array, blocks: int, total: int, group_size: int, dtype: str) -> jax.Array:
-    """Residual blocks: 1x1 to twice the channels, grouped 3x3, 1x1 back, which starts at 0."""
+    """Residual blocks: 1x1 to twice the channels, grouped 3x3, zero-initialised 1x1 back."""
     channels = x.shape[-1]
     gain = math.sqrt(2 / 1.04) * total**-0.25  # of LeakyReLU, over `total` residual blocks
     for _ in range(blocks):

@@ -62,14 +62,14 @@ class ResNetGenerator(nn.Module):
             residual = doubled(active(x))
             residual = Conv(features, kernel_init=_RESIDUAL, dtype=self.dtype)(residual)
             residual = Conv(features, kernel_init=_RESIDUAL, dtype=self.dtype)(active(residual))
-            # 1x1, so that it commutes with the upsampling and costs a quarter before it.
+            # A 1x1 convolution commutes with upsampling, and costs a quarter before it.
             x = residual + doubled(Conv(features, 1, kernel_init=_PLAIN, dtype=self.dtype)(x))
         x = Conv(channels, kernel_init=_PLAIN, dtype=self.dtype)(active(x))
         return OUTPUTS[self.output](x.astype(jnp.float32))
 
 
 class ResNetDiscriminator(nn.Module):
-    """Downsampling residual blocks, plain ones, and a linear map of the sum over space."""
+    """Downsampling residual blocks, plain ones, global sum pooling and a linear layer."""
 
     widths: tuple[int, ...]  # channels of each downsampling block, largest map first
     blocks: int  # plain blocks after them
@@ -112,7 +112,7 @@ class ResNetDiscriminator(nn.Module):
             hidden = x.shape[-1] if level else features
             residual = conv(nn.relu(x) if level else x, hidden)
             residual = halved(conv(nn.relu(residual), features))
-            # The 1x1 shortcut commutes with the average.
+            # The 1x1 shortcut commutes with average pooling.
             x = residual + conv(halved(x), features, 1, _PLAIN)
         for _ in range(self.blocks):
             residual = conv(nn.relu(x), x.shape[-1])

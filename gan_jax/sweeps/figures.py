@@ -130,7 +130,7 @@ def _panel(
 
     Args:
       axes: to draw in.
-      metric: of the scores.
+      metric: metric of the scores.
       values: distinct values of the field, by their text.
       texts: each member's value as text, shape (N,).
       scores: shape (N,), unscored members filled.

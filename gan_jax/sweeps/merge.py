@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 SPEC = "sweep.json"
 SHARDS = "shard-*-of-*"
-_MUTABLE = set(RESUME_MUTABLE) - {"metrics_every"}  # which decides the rows of the curves
+_MUTABLE = set(RESUME_MUTABLE) - {"metrics_every"}  # which determines the rows of the curves
 
 
 class SweepSpec(NamedTuple):
@@ -188,9 +188,9 @@ def summarize(
     """Joins the results of all units and writes sweep.json and the report.
 
     Args:
-      directory: of the sweep.
-      spec: of the whole sweep.
-      parts: the directories that hold its units, with their specs.
+      directory: the sweep's directory.
+      spec: spec of the whole sweep.
+      parts: directories that hold its units, with their specs.
     """
     units = {
         unit_directory(path, number): numbers

@@ -83,14 +83,14 @@ def group(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def max_unit(config: ConfigDict, dataset: Dataset) -> int:
-    """How many members fit into memory at once.
+    """Number of members that fit into memory at once.
 
-    Half of the free memory is for members, each of which takes three times its state: training,
-    a copy on the host and a checkpoint that is being written.
+    Members may use half of the free memory. Each takes three times the size of its state: in
+    training, as a copy on the host and in a checkpoint being written.
 
     Args:
-      config: of a member.
-      dataset: to train on.
+      config: config of a member.
+      dataset: training data.
 
     Raises:
       InputError: not even one fits.

@@ -50,8 +50,8 @@ def run(
       base: config that the settings modify.
       settings: what get_sweep() returned.
       seeds: per setting.
-      directory: of the sweep; None makes runs/<name>/<n>.
-      name: of the sweep.
+      directory: the sweep's directory; None makes runs/<name>/<n>.
+      name: name of the sweep.
       shard: (i, n) trains only every n-th member from i on.
       dry_run: prints what would be trained, with time estimates, and writes nothing.
 
@@ -142,7 +142,7 @@ def train_unit(sweep: Sweep, number: int, pending_signals: Sequence[int], bar: A
 
     Args:
       sweep: from `load`.
-      number: of the unit.
+      number: number of the unit.
       pending_signals: received signals; if there is one, saves a checkpoint and returns.
       bar: tqdm bar that counts iterations of members.
 

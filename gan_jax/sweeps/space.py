@@ -33,7 +33,7 @@ def random(fields: Mapping[str, Sampler], draws: int, seed: int) -> list[Setting
     Args:
       fields: dotted config field -> sampler, such as `log_uniform(1e-4, 1e-2)`.
       draws: number of settings.
-      seed: of NumPy's default generator.
+      seed: seed of NumPy's default generator.
 
     Raises:
       InputError: a value is not a sampler, or there are fewer than `draws` distinct settings.

@@ -227,9 +227,9 @@ def write(directory: pathlib.Path, results: Results, metric: str, command: str, 
     """Writes FILES, the summary.md that links to the others last. Deterministic.
 
     Args:
-      directory: files of the same names are replaced.
-      results: of at least one member.
-      metric: that ranks the settings.
+      directory: where existing files of these names are replaced.
+      results: results of at least one member.
+      metric: ranks the settings.
       command: reproduces the sweep.
       note: how members were scored.
     """

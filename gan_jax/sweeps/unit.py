@@ -21,11 +21,11 @@ class Result(NamedTuple):
     """Trained members.
 
     steps: (T,), the iterations at which something was measured.
-    names: of Q quantities, as in metrics.jsonl.
+    names: names of Q quantities, as in metrics.jsonl.
     curves: float32 (members, T, Q); NaN where nothing was measured or a member had diverged.
     diverged: int32 (members,), the iteration at which a member diverged, or 0.
     samples: the sample grid of each member, (members, n, *example shape).
-    params_sha256: as in run.json; empty for a member that diverged.
+    params_sha256: as in run.json; empty for members that diverged.
     """
 
     steps: np.ndarray
@@ -80,12 +80,12 @@ def run(
     """Trains members to the end, from the start or from the directory's last checkpoint.
 
     Args:
-      configs: of the members, identical except for seed and traced fields.
-      dataset: to train on.
-      reference: to evaluate by.
-      directory: of the checkpoints.
-      pending_signals: on the first signal the state is saved.
-      on_progress: progress callback, called after every chunk.
+      configs: the members' configs, identical except for seed and traced fields.
+      dataset: training data.
+      reference: what samples are compared with.
+      directory: directory of checkpoints.
+      pending_signals: received signals; after the first, saves and returns.
+      on_progress: called after every chunk.
 
     Returns:
       The trained members, or None after a signal.

@@ -148,8 +148,8 @@ def best_response_round(
     Args:
       p_data: data distribution.
       g_logits: G's logits, same shape; p_g = softmax(g_logits).
-      learning_rate: of G's gradient descent.
-      steps: of G against the same D*.
+      learning_rate: learning rate of G's gradient descent.
+      steps: gradient steps of G against the same D*.
 
     Returns:
       G's new logits.

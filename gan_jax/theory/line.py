@@ -119,7 +119,7 @@ def measure(known: Line) -> dict[str, float]:
 
 
 @plots.style()
-def picture(known: Line, step: int) -> Image.Image:
+def image(known: Line, step: int) -> Image.Image:
     """`draw` as an image."""
     import matplotlib
 

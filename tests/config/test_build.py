@@ -115,12 +115,16 @@ def test_precision_of_networks(generator, discriminator):
 @pytest.mark.parametrize(
     ("changes", "shape", "words"),
     [
-        ({"generator.name": "dcgan"}, (28, 28, 1), "(28, 28, 1): want sides divisible by 8, for 3"),
-        ({"discriminator.name": "resnet"}, (32, 30, 3), "want sides divisible by 4"),
-        ({"augment": ("color",)}, SHAPE, "(8, 8, 1): want 3 channels"),
+        (
+            {"generator.name": "dcgan"},
+            (28, 28, 1),
+            "expected sides divisible by 8, for 3",
+        ),
+        ({"discriminator.name": "resnet"}, (32, 30, 3), "expected sides divisible by 4"),
+        ({"augment": ("color",)}, SHAPE, "(8, 8, 1): expected 3 channels"),
         ({"augment": ("color",)}, (2,), "augment is ('color',), but mnist has examples of shape"),
         (MONOTONE, SHAPE, "generator.name is 'monotone', but mnist has e"),
-        (R3GAN | {"generator.group_size": 8}, (30, 32, 3), "want sides divisible by 4"),
+        (R3GAN | {"generator.group_size": 8}, (30, 32, 3), "expected sides divisible by 4"),
         ({"discriminator.name": "r3gan"}, (2,), "discriminator.name is 'r3gan', but mnist has e"),
     ],
 )

@@ -119,7 +119,7 @@ def test_images_beside_class_folders(folder, caplog):
     assert summary(folder, caplog).endswith("(cat 1, dog 1); skipped: 1 outside the class folders")
     assert set(data.load(f"folder:{folder}").images[:, 0, 0, 0].tolist()) == {1, 2}
     save(folder / "more.png")
-    assert "2 images lie beside the subfolders and 2 in them" in load_error(f"folder:{folder}")
+    assert "2 images are outside of the subfolders and 2 inside" in load_error(f"folder:{folder}")
 
 
 def test_names_that_are_not_utf8(folder, caplog):

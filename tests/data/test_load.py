@@ -32,7 +32,7 @@ def test_slices():
         ("NAME[a:b]", ["", "train[", "train[5]", "train[-5:]", "train[:10%]", "train[:2][:1]"]),
         ("NAME[a:b]", ["../train", "x" * 5000, f"train[:{'9' * 5000}]"]),
         ("<= 1500", ["train[5:5]", "train[7:3]", "train[:0]", "train[:1501]"]),
-        ("want one of train, test", ["validation"]),
+        ("expected one of train, test", ["validation"]),
     ],
 )
 def test_invalid_splits(message, splits):
@@ -92,7 +92,7 @@ def test_mixture(cache_dir):
     train, test = data.load("ring"), data.load("ring", "test")
     assert (train.images.shape, test.images.shape) == ((100_000, 2), (10_000, 2))
     assert not np.array_equal(test.labels, train.labels[:10_000])  # another seed
-    assert "want one of train, test" in load_error("ring", "validation")
+    assert "expected one of train, test" in load_error("ring", "validation")
     assert "points" in load_error("ring", image_size=8)
     assert not cache_dir.exists()
 
@@ -110,7 +110,7 @@ def test_stacked_mnist(monkeypatch):
     hundreds, tens, ones = train.labels // 100, train.labels // 10 % 10, train.labels % 10
     for channel, digit in zip(train.images[:100, 0, 0].T, (hundreds, tens, ones), strict=True):
         assert set(zip(channel.tolist(), digit[:100].tolist(), strict=True)) <= pairs
-    assert "want one of train, test" in load_error("stacked_mnist", "validation")
+    assert "expected one of train, test" in load_error("stacked_mnist", "validation")
 
 
 def test_sha256_covers_dtype_shape_and_labels():
@@ -144,7 +144,7 @@ def test_npz_with_labels(tmp_path, cache_dir):
     assert d.labels.dtype == np.int32
     assert not entries(cache_dir)
     assert data.load(f"npz:{path}", "train[1:]").labels.tolist() == [limits.max]
-    assert "want one of train" in load_error(f"npz:{path}", "test")
+    assert "expected one of train" in load_error(f"npz:{path}", "test")
 
 
 def test_npz_with_a_single_array(tmp_path):
@@ -177,9 +177,9 @@ def test_npy_points(tmp_path, dtype):
         ("int64 (2, 3)", {"images": np.zeros((2, 3), np.int64)}),
         ("(0, 3, 3)", {"images": np.zeros((0, 3, 3), np.uint8)}),
         ("float32 ()", {"images": np.float32(1.0)}),
-        ("want integer labels (2,)", {"images": IMAGES, "labels": np.zeros(3, np.int32)}),
-        ("want integer labels (2,)", {"images": IMAGES, "labels": np.zeros(2)}),
-        ("want integer labels (2,)", {"images": IMAGES, "labels": np.zeros((2, 1), np.int32)}),
+        ("expected integer labels (2,)", {"images": IMAGES, "labels": np.zeros(3, np.int32)}),
+        ("expected integer labels (2,)", {"images": IMAGES, "labels": np.zeros(2)}),
+        ("expected integer labels (2,)", {"images": IMAGES, "labels": np.zeros((2, 1), np.int32)}),
         ("found 0 to 2147483648", {"images": IMAGES, "labels": np.array([0, 2**31])}),
         ("found -2147483649 to 0", {"images": IMAGES, "labels": np.array([-(2**31) - 1, 0])}),
         ("fit in 32 bits", {"images": IMAGES, "labels": np.array([0, 2**63], np.uint64)}),

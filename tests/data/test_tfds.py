@@ -70,7 +70,7 @@ def test_preparing_without_tensorflow(manual, capfd, cache_dir, name):
     assert train.class_names == test.class_names == tuple(plain.info.features["label"].names)
 
     assert data.load(name, "test", image_size=32).images.shape == (3, 32, 32, 1)
-    assert "want one of train, test" in load_error(name, "validation")
+    assert "expected one of train, test" in load_error(name, "validation")
 
 
 def test_cache_prefers_newest_version(manual):

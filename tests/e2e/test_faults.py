@@ -100,13 +100,13 @@ def test_unusable_checkpoints_are_kept(tiny, halfway):
 
 # If the disk fills up during a save, Orbax never awaits some of its writes.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("what", ["checkpoint", "metrics", "picture", "figures"])
+@pytest.mark.parametrize("what", ["checkpoint", "metrics", "image", "figures"])
 def test_full_disk(what, tiny, small_disk, finished, monkeypatch, capsys):
     ballast = small_disk / "ballast"
     owner, name = {
         "checkpoint": (checkpoint.Writer, "_save"),
         "metrics": (writers.Files, "flush"),
-        "picture": (writers, "write_whole"),
+        "image": (writers, "write_whole"),
         "figures": (plots, "write_whole"),
     }[what]
     original = getattr(owner, name)

@@ -11,7 +11,7 @@ import pytest
 from gan_jax import checkpoint, config, evaluate, train, workdir, writers
 from gan_jax.errors import InputError
 from gan_jax.evaluation import registry
-from tests.conftest import assert_one_line_error, call, contents, picture
+from tests.conftest import assert_one_line_error, call, contents, open_image
 from tests.evaluation.conftest import PIXELS, SPECIAL, shorten, spots, spots_config, write
 
 MEASURED = ("precision", "parzen")
@@ -79,7 +79,7 @@ def test_command_scores_a_run_reproducibly(copy, home, monkeypatch, capsys):
         assert entry["interval"] == registry.METRICS[name].interval
         assert list(entry["baselines"]) == ["real data", "Gaussians", "k-means"]
     assert found["metrics"]["precision"]["baselines"]["real data"]["value"] > 0.8
-    assert picture(new[1]).size[0] > 500
+    assert open_image(new[1]).size[0] > 500
     head, *rows = printed.splitlines()
     assert head.startswith(f"{copy}, iteration 12: 60 samples against 100 examples of npz:")
     assert [row.split("  ")[0] for row in rows[1:4]] == [
@@ -108,7 +108,7 @@ def test_unavailable_metrics_are_explained(home, tmp_path, capsys):
     assert found["evaluator"] is None
     assert list(found["metrics"]) == PIXELS
     assert found["unavailable"].keys() == registry.METRICS.keys() - set(PIXELS)
-    assert picture(run / "evaluation.png")
+    assert open_image(run / "evaluation.png")
     out = capsys.readouterr().out.splitlines()
     labels, mixtures, conditional, colour, file = (
         line for line in out if line.startswith("unavailable: ")
@@ -182,7 +182,7 @@ def test_mistakes_are_one_line(arguments, words, home, tmp_path, monkeypatch, ca
         ("checkpoints", "no checkpoint yet"),
         ("metrics.jsonl", "metrics.jsonl cannot be read"),
         ({"test_split": "test"}, "has no split 'test'"),
-        ({"validation_split": "train[500:]"}, "want 0 <= a < b <= 500"),
+        ({"validation_split": "train[500:]"}, "expected 0 <= a < b <= 500"),
         ({"dataset": "npz:z.npz"}, "has changed since"),
         ({"dataset": "npz:gone.npz"}, "gone.npz"),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gan_jax.sweeps import ranking, summary
-from tests.conftest import picture
+from tests.conftest import open_image
 from tests.sweeps.conftest import make_results
 
 NAN, INF = float("nan"), float("inf")
@@ -140,7 +140,7 @@ def test_files_are_complete(case, tmp_path):
     summary.write(tmp_path, CASES[case], "fid", "python -m gan_jax.sweep", "")
     assert {file.name for file in tmp_path.iterdir()} == set(summary.FILES)
     for file in tmp_path.glob("*.png"):
-        assert picture(file).size > (100, 100)
+        assert open_image(file).size > (100, 100)
     text = (tmp_path / "summary.md").read_text()
     assert {name for name in summary.FILES if f"({name})" in text} == {*summary.FILES[:-1]}
 

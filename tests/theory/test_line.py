@@ -153,7 +153,7 @@ def test_logit_losses(name):
     assert (is_optimal(best) and not is_optimal(best + 1)) == (name in line._LOGIT_LOSSES)
 
 
-def test_picture_shows_the_curves():
+def test_image_shows_the_curves():
     known = curves()
     narrow = known.p_data**2
     known = known._replace(p_g=narrow / narrow.sum())  # with p_data, almost 0 at the ends
@@ -174,13 +174,13 @@ def test_picture_shows_the_curves():
     assert [label.get_text() for label in noise.get_yticklabels()] == ["z", "x"]
 
 
-def test_picture_ignores_user_rcparams():
+def test_image_ignores_user_rcparams():
     known = curves()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # which typeset math
         expected = plots.figure_image(line.draw(known, 7)).tobytes()
     with matplotlib.rc_context({"font.size": 30, "text.usetex": True}):
-        assert line.picture(known, 7).tobytes() == expected
+        assert line.image(known, 7).tobytes() == expected
 
 
 def test_known_mixture():

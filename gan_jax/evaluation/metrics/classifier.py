@@ -23,10 +23,10 @@ def _log(p: np.ndarray) -> np.ndarray:
 def classifier_score(probabilities: npt.ArrayLike) -> Score:
     """exp(E KL(p(y|x) || p(y))), the formula of the Inception Score, over all samples at once.
 
-    Salimans et al. 2016, https://arxiv.org/abs/1606.03498, section 4. From 1, if the classifier
-    says the same of every sample, to the number of classes, if it is certain of every sample and
-    classes are equally frequent. Values depend on the classifier: they do not compare with
-    Inception Scores. The interval is normal, by the delta method.
+    Salimans et al. 2016, https://arxiv.org/abs/1606.03498, section 4. Ranges from 1, if the
+    classifier predicts the same for every sample, to the number of classes, if every prediction is
+    certain and classes are equally frequent. Values depend on the classifier and are not comparable
+    with Inception Scores. The interval is normal, by the delta method.
 
     Args:
       probabilities: p(y|x) of each sample, shape (n, classes), rows that sum to 1.

@@ -1,4 +1,4 @@
-"""Metrics of samples that were asked for by label."""
+"""Metrics of samples that were generated for given labels."""
 
 from typing import NamedTuple
 
@@ -19,14 +19,14 @@ def _labels(name: str, labels: npt.ArrayLike, num: int) -> np.ndarray:
 
 
 def agreement(found: npt.ArrayLike, asked: npt.ArrayLike) -> Score:
-    """Share of samples whose label is the one asked for, with Wilson's interval.
+    """Fraction of samples classified as the label they were generated for; Wilson's interval.
 
     Args:
-      found: labels by a classifier, shape (n,).
-      asked: labels, shape (n,).
+      found: predicted labels, shape (n,).
+      asked: requested labels, shape (n,).
 
     Raises:
-      InputError: no integers, or of different shapes.
+      InputError: labels are not integers, or differ in shape.
     """
     n = np.size(found)
     right = _labels("agreement's found", found, n) == _labels("agreement's asked", asked, n)
@@ -37,16 +37,16 @@ def agreement(found: npt.ArrayLike, asked: npt.ArrayLike) -> Score:
 def transfer(
     fake: npt.ArrayLike, asked: npt.ArrayLike, real: npt.ArrayLike, real_labels: npt.ArrayLike
 ) -> Score:
-    """Accuracy on real examples of the label of the nearest generated one.
+    """Accuracy on real examples of the label of the nearest generated example (1-NN).
 
-    Radford et al. 2016, https://arxiv.org/abs/1511.06434, section 6.4. The interval is Wilson's, of
+    Radford et al. 2016, https://arxiv.org/abs/1511.06434, section 6.4. Wilson's interval over
     the real examples.
 
     Args:
       fake: generated examples, flattened, (n, d).
       asked: their labels, (n,).
-      real: other examples, (m, d).
-      real_labels: theirs, (m,).
+      real: real examples, (m, d).
+      real_labels: their labels, (m,).
 
     Raises:
       InputError: no samples, or shapes that do not match.
@@ -58,11 +58,11 @@ def transfer(
 
 
 class ByClass(NamedTuple):
-    """Metrics inside classes, averaged over those with at least four samples on both sides."""
+    """Intra-class metrics, averaged over classes with at least four samples on both sides."""
 
     fid: Score
     diversity: Score
-    fids: dict[int, float]  # of each class
+    fids: dict[int, float]  # by class
 
 
 def by_class(
@@ -73,18 +73,19 @@ def by_class(
     seed: int,
     splits: int = 20,
 ) -> ByClass:
-    """FID and diversity inside each class.
+    """Intra-class FID and diversity.
 
-    Diversity is the mean squared distance of features to their class's mean, relative to real
-    examples: 1 for them, 0 for a single image. Intervals are normal, with classes independent; that
-    of diversity is by the delta method.
+    Intra-FID: Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637. Diversity is the mean
+    squared distance of features to their class's mean, relative to that of real examples: 1 for
+    real data, 0 for a single image per class. Intervals are normal and treat classes as
+    independent; that of diversity is by the delta method.
 
     Args:
-      features: of samples, (n, d).
+      features: features of samples, (n, d).
       asked: their labels, (n,).
       real: features of real examples, (m, d).
-      real_labels: theirs, (m,).
-      seed: of FID's random splits.
+      real_labels: their labels, (m,).
+      seed: seed of FID's random splits.
       splits: see `frechet.frechet`.
 
     Raises:

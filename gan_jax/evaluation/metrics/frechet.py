@@ -1,7 +1,7 @@
 """Fréchet distance between feature sets (FID), and its extrapolation to infinitely many samples.
 
 Heusel et al. 2017, "GANs trained by a two time-scale update rule", https://arxiv.org/abs/1706.08500.
-Values depend on the features: they do not compare with FIDs of Inception features.
+Values depend on the features and are not comparable with FIDs of other features.
 """
 
 import functools
@@ -98,7 +98,7 @@ def frechet(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 100) ->
     Args:
       x: features, shape (n, d), n >= 4.
       y: features, shape (m, d), m >= 4.
-      seed: of the splits.
+      seed: seed of the splits.
       splits: number of random splits; 0 for no interval.
 
     Raises:
@@ -111,7 +111,7 @@ def frechet(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 100) ->
 
 
 def min_samples(d: int) -> int:
-    """The fewest samples of d features that `extrapolated` takes."""
+    """Minimum number of samples of d features for `extrapolated`."""
     return 2 * _PARTS * d
 
 
@@ -119,8 +119,8 @@ def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 25
     """FID_infinity: FID for infinitely many x, by a line through FID against 1 / sample size.
 
     After Chong and Forsyth 2020, "Effectively unbiased FID and Inception Score",
-    https://arxiv.org/abs/1911.07023, section 3. Each of the sizes n, n / 2, ..., n / 10 takes the
-    mean FID of as many disjoint random subsets of x as there are, against all of y; the value is
+    https://arxiv.org/abs/1911.07023, section 3. For each of the sizes n, n / 2, ..., n / 10, the
+    FID against all of y is averaged over disjoint random subsets of x of that size; the value is
     the line's intercept, which may be negative. As in the paper, the bias from the size of y
     remains, so y should be large (all of the data).
 
@@ -132,7 +132,7 @@ def extrapolated(x: npt.ArrayLike, y: npt.ArrayLike, seed: int, splits: int = 25
       x: features of generated samples, shape (n, d), n >= 20 d: 1 / n extrapolates only from
         subsets of clearly more samples than features.
       y: features of data, shape (m, d), m >= 4.
-      seed: of the subsets and the splits.
+      seed: seed of the subsets and splits.
       splits: number of random splits; 0 for no interval.
 
     Raises:

@@ -33,7 +33,7 @@ def matrix(
       x: numbers, shape (n, d).
       rows: minimum n.
       columns: required d; None accepts any.
-      dtype: of the result.
+      dtype: dtype of the result.
 
     Raises:
       InputError: wrong shape, too few samples, or non-finite values.

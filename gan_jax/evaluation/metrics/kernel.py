@@ -1,7 +1,7 @@
 """Kernel distance between feature sets (KID): an MMD, unbiased at every sample size.
 
 Binkowski et al. 2018, "Demystifying MMD GANs", https://arxiv.org/abs/1801.01401. Values depend on
-the features: they do not compare with KIDs of Inception features.
+the features and are not comparable with KIDs of other features.
 """
 
 import functools

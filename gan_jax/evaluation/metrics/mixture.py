@@ -26,7 +26,7 @@ def mixture(points: npt.ArrayLike, means: npt.ArrayLike, sigma: float) -> dict[s
 
     Args:
       points: samples, shape (n, d).
-      means: of the mixture's equally likely components, shape (modes, d).
+      means: means of the equally likely components, shape (modes, d).
       sigma: standard deviation of every component in each direction.
 
     Returns:

@@ -19,11 +19,11 @@ from gan_jax.evaluation.metrics.intervals import (
 
 K, K_DENSITY = 3, 5  # neighbour that sets a ball's radius: precision, recall; density, coverage
 _BLOCK = 512  # rows of the distance matrix in memory
-_KEPT = 64  # nearest neighbours kept: with virtual certainty, 5 of them are in any quarter
+_KEPT = 64  # nearest neighbours kept: almost surely, 5 of them are in any quarter
 
 
 def min_samples(k: int) -> int:
-    """The fewest samples whose quarters have balls that reach to the k-th neighbour."""
+    """Minimum number of samples of which every quarter has k-th neighbours."""
     return 4 * (k + 1)
 
 
@@ -35,13 +35,13 @@ def _squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _radii(
     squared: np.ndarray, start: int, ks: tuple[int, ...], groups: np.ndarray
 ) -> list[np.ndarray]:
-    """Squared distances to the k-th nearest other sample of the same group, for each k and split.
+    """Squared distances to the k-th nearest other sample of the same group, by k and split.
 
     Args:
-      squared: of some samples, from number `start` on, to all samples, (block, n).
-      start: see above.
+      squared: squared distances of samples `start`, `start` + 1, ... to all samples, (block, n).
+      start: index of the first of these samples.
       ks: which neighbours.
-      groups: of all samples, for each split, (n, splits).
+      groups: group of each sample in each split, (n, splits).
 
     Returns:
       For each k, shape (block, splits).
@@ -71,8 +71,8 @@ def _members(
       centres: (n, d).
       points: (m, d).
       ks: which neighbours.
-      groups: of the centres, for each split, (n, splits).
-      point_groups: of the points, (m, splits).
+      groups: group of each centre in each split, (n, splits).
+      point_groups: group of each point, (m, splits).
 
     Returns:
       For each k, the number of points in each ball, (n, splits), and of balls around each point,
@@ -129,7 +129,7 @@ def manifold(
     Args:
       real: features of data, shape (n, d).
       fake: features of generated samples, shape (m, d).
-      seed: of the splits.
+      seed: seed of the splits.
       k: neighbour that bounds a ball, for precision and recall.
       k_density: the same for density and coverage.
       splits: number of random splits; 0 for no intervals.

@@ -99,7 +99,7 @@ def parzen(
       samples: generated, 10,000 in the paper, shape (m, ...), uint8 images or floats.
       validation: its first 1,000 choose the width among `SIGMAS`, shape (n, ...).
       test: where the log-likelihood is reported, shape (n, ...).
-      seed: of the splits.
+      seed: seed of the splits.
       splits: number of random splits; 0 for no interval.
 
     Raises:
