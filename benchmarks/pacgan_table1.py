@@ -44,7 +44,7 @@ def measure(dataset: str, steps: int, seeds: int, directory: pathlib.Path) -> Sc
     """Trains the sweep of a data set, or resumes it."""
     base = config.load(dataset)
     base = config.replace(base, {"num_steps": steps, "eval_every": steps})
-    # 100 packs per minibatch, whatever their size.
+    # 100 packs per minibatch for any pack size.
     settings = [{"pack": pack, "batch_size": base.batch_size * pack} for pack in PACKS]
     if status := runner.run(base, settings, seeds, directory, dataset):
         raise SystemExit(status)

@@ -114,7 +114,7 @@ def on_cpu(
         ratios = (common.ratios(rates[size], rates[other]) for other in others)
         cells = ("{:5.2f} ({:.2f} to {:.2f})".format(*ratio) for ratio in ratios)
         print(f"{size:>8} {statistics.median(rates[size]):15.0f} {peaks[size]:8.0f}", *cells)
-    state = sweep.size(config, images.shape[1:]) / 1e6
+    state = sweep.size(config, data.from_arrays(images)) / 1e6
     beyond = constant({n: peaks[str(n)] for n in sizes}, state)
     print(f"memory of N members: at most 1.2 * N * {state:.2f} MB + {beyond:.0f} MB")
     return {"rates": rates, "peak_memory_mb": peaks, "state_mb": state, "constant_mb": beyond}

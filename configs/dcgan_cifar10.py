@@ -2,7 +2,7 @@
 
 python -m gan_jax.main --config=configs/dcgan_cifar10.py
 
-The usual 32x32 form and its rates, with an averaged generator. An hour on two cores.
+The usual variant for 32x32 pixels, with its learning rates and an EMA of G. An hour on two cores.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
     python -m gan_jax.main --config=configs/dcgan_flowers.py --config.dataset=folder:DIR
 
-Made for the 8,189 images of Oxford-102 flowers; any folder will do. Half the usual widths.
-DiffAugment (Zhao et al. 2020, https://arxiv.org/abs/2006.10738) keeps D from memorising them.
+For the 8,189 images of Oxford-102 flowers; any folder works. Half the usual widths. DiffAugment
+(Zhao et al. 2020, https://arxiv.org/abs/2006.10738) reduces overfitting of D.
 """
 
 from ml_collections import ConfigDict

@@ -2,10 +2,10 @@
 
     python -m gan_jax.main --config=configs/dcgan_mnist.py
 
-InfoGAN's form of the networks for MNIST (Chen et al. 2016, https://arxiv.org/abs/1606.03657): a
-dense hidden layer, and two levels around a map of 7x7. Relativistic pairing with lazy R1 and R2
-(Huang et al. 2024, https://arxiv.org/abs/2501.05441), so D has no batch normalisation. One
-seed, stopped after 9,000 iterations: FID 0.139 on test images at iteration 8,000.
+Networks as in InfoGAN for MNIST (Chen et al. 2016, https://arxiv.org/abs/1606.03657): a dense
+hidden layer and two levels from a 7x7 map. Relativistic pairing with lazy R1 and R2 (Huang et al.
+2024, https://arxiv.org/abs/2501.05441), so D has no batch normalisation. One seed, stopped after
+9,000 iterations: FID 0.139 on test images at iteration 8,000.
 """
 
 from ml_collections import ConfigDict

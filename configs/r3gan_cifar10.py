@@ -2,8 +2,9 @@
 
 python -m gan_jax.main --config=configs/r3gan_cifar10.py
 
-Unconditional, and with the augmentations of `gan_jax.augment` in place of ADA's. Every number moves
-along a cosine over 20 million images. For accelerators: the authors trained for 32 GPU-days.
+Unconditional, and with the augmentations of `gan_jax.augment` instead of ADA's. Hyperparameters
+follow cosine schedules over 20 million images. Needs accelerators: the
+authors trained for 32 GPU-days.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
 python -m gan_jax.main --config=configs/sngan_cifar10.py
 
-Hinge loss, five D steps, spectral normalisation. For an accelerator: 100,000 iterations are days on
-two cores.
+Hinge loss, five D steps, spectral normalisation. Needs an accelerator: 100,000 iterations take
+days on two cores.
 """
 
 from ml_collections import ConfigDict

@@ -3,9 +3,9 @@
 python -m gan_jax.evaluate --workdir=DIR [--step=N|best] [--num=10000] [--split=SPLIT]
                            [--metrics=fid,kid,...] [--features=inception --weights=FILE]
 
-Compares samples with SPLIT of the data set, by default the config's test_split. Prints a table,
-with the values of real data and of trivial models beside them, and writes evaluation.json and
-evaluation.png into DIR.
+Compares samples with SPLIT of the data set, by default the config's test_split. Prints a table of
+scores and those of real data and trivial models, and writes evaluation.json and evaluation.png to
+DIR.
 """
 
 import math
@@ -80,7 +80,7 @@ def evaluate(
     metrics: list[str] | None,
     weights: pathlib.Path | None = None,
 ) -> dict[str, Any]:
-    """Scores a checkpoint of a run, and writes evaluation.json and evaluation.png beside it.
+    """Scores a checkpoint of a run, and writes evaluation.json and evaluation.png.
 
     Args:
       directory: the run's directory.

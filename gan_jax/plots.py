@@ -29,8 +29,8 @@ _LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":
 def style() -> Iterator[None]:
     """Draws with matplotlib's defaults and literal text; also a decorator, `@plots.style()`.
 
-    Figures then look the same whatever the user's matplotlibrc and rcParams, and a `$` or `_` in
-    the name of a data set is not taken for LaTeX.
+    Figures then do not depend on the user's matplotlibrc and rcParams, and a `$` or `_` in the name
+    of a data set is not parsed as LaTeX.
     """
     import matplotlib  # takes a second to import; training does not wait for it
 
@@ -93,7 +93,7 @@ def sample_image(
 
 
 def npz(samples: np.ndarray, labels: np.ndarray | None = None) -> bytes:
-    """An .npz file of `images`, uint8 for images, points as they are, and perhaps `labels`."""
+    """An .npz file with `images`, as uint8 unless they are points, and `labels` if given."""
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"images": to_uint8(samples) if samples.ndim == 4 else samples}
     np.savez(buffer, **arrays | ({} if labels is None else {"labels": labels}))
@@ -134,10 +134,10 @@ def figure_png(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-_FIGURES = ("samples.gif", "curves.png")
+FIGURES = ("samples.gif", "curves.png")
 
 
-def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = _FIGURES) -> None:
+def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = FIGURES) -> None:
     """Writes a run's samples.gif and curves.png, from its samples/ and metrics.jsonl.
 
     Raises:
@@ -156,11 +156,6 @@ def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = _FI
         title = f"{config.dataset}, {config.get('loss', config.algorithm)}"
         lines = read_metrics(directory / "metrics.jsonl")
         write_whole(directory / "curves.png", curves(lines, title))
-
-
-def draw_missing(directory: pathlib.Path, config: ConfigDict) -> None:
-    """`draw`, except for figures that exist."""
-    draw(directory, config, [name for name in _FIGURES if not (directory / name).exists()])
 
 
 @style()

@@ -1,4 +1,4 @@
-"""Provenance in run.json: what determines the bytes of a run besides config and data."""
+"""Provenance in run.json: everything but config and data that determines a run's bytes."""
 
 import hashlib
 import importlib.metadata

@@ -75,7 +75,7 @@ def reproduce(directory: pathlib.Path) -> int:
         compared = 0
         for image in sorted((directory / "samples").glob("step_*.png")):
             new = again / "samples" / image.name
-            if not new.exists():  # sample_every changed on the way
+            if not new.exists():  # sample_every changed during the run
                 continue
             compared += 1
             if not difference and new.read_bytes() != image.read_bytes():

@@ -282,7 +282,7 @@ def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
             dataset = data.load(config.dataset, config.split, config.image_size)
             workdir.check_data(directory, dataset.sha256)
             write_whole(file, png(sample_image(config, spec, state, dataset.images)))
-    plots.draw_missing(directory, config)
+    plots.draw(directory, config, [x for x in plots.FIGURES if not (directory / x).exists()])
     print(f"{directory}: already finished")
     return 0
 

@@ -104,7 +104,7 @@ class TensorBoard:
     """Scalars and images for TensorBoard, through tensorboardX."""
 
     def __init__(self, directory: pathlib.Path, step: int):
-        """Opens the log and hides what it has past `step`."""
+        """Opens the log and hides its entries past `step`."""
         from tensorboardX import SummaryWriter
 
         self._writer = SummaryWriter(str(directory), purge_step=step + 1)

@@ -25,7 +25,7 @@ class Algorithm(NamedTuple):
     step: Callable[[Any, HParams, State, Batch | Window], tuple[State, Info]]  # one iteration
     # Examples from latent z, and labels if conditional.
     sample: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array]
-    info_names: Callable[[Any], tuple[str, ...]]  # what `train_chunk` measures, besides the step
+    info_names: Callable[[Any], tuple[str, ...]]  # measured by `train_chunk`, besides the step
     minibatches: Callable[[Any], dict[Stream, int]]  # per iteration from each stream
 
 

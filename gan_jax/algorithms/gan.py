@@ -60,18 +60,10 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
     mean = jnp.mean(to_float(data.x, spec.pixel_low), axis=0)
 
     def player(
-        network: Network,
-        stream: Stream,
-        x: jax.Array,
-        y: jax.Array | None,
-        optimizer: str,
-        name: str,
+        name: str, network: Network, stream: Stream, x: jax.Array, y: jax.Array | None
     ) -> Player:
         variables = networks.init(network, stream_key(key, stream), x, mean, y)
-        update = transformation(
-            optimizer, OptimizerHParams(**hparams[name]), spec.update == "optimistic"
-        )
-        return Player(*variables, update.init(variables.params))
+        return Player(*variables, _optimizer(spec, hparams, name).init(variables.params))
 
     x = objectives.pack(jnp.stack([mean] * spec.pack), spec.pack)
     z = jnp.zeros((1, spec.z_dim))
@@ -79,12 +71,21 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
     if spec.classes:
         label = jnp.zeros((1, spec.pack), jnp.int32)
         y_d, y_g = condition(spec, label), condition(spec, label[:, :1])
-    d = player(spec.discriminator, Stream.INIT_D, x, y_d, spec.d_optimizer, "d_optimizer")
-    g = player(spec.generator, Stream.INIT_G, z, y_g, spec.g_optimizer, "g_optimizer")
+    d = player("d", spec.discriminator, Stream.INIT_D, x, y_d)
+    g = player("g", spec.generator, Stream.INIT_G, z, y_g)
     averages: dict[str, Any] = {"ema": g.variables} if _averaged(hparams) else {}
     if spec.adaptive:
         averages["augmentation"] = {"probability": jnp.float32(0), "signs": jnp.float32(0)}
     return State(jnp.int32(0), key, {"d": d, "g": g}, averages)
+
+
+def _optimizer(spec: GANSpec, hparams: HParams, player: str) -> optax.GradientTransformation:
+    return transformation(
+        {"d": spec.d_optimizer, "g": spec.g_optimizer}[player],
+        OptimizerHParams(**hparams[f"{player}_optimizer"]),
+        spec.update == "optimistic",
+        spec.update == "unrolled",
+    )
 
 
 def condition(spec: GANSpec, y: jax.Array | None) -> jax.Array | None:
@@ -160,24 +161,15 @@ def _g_gradient(
 
 
 def _descend(
-    spec: GANSpec,
-    hparams: HParams,
-    player: Player,
-    gradient: Gradient,
-    optimizer: str,
+    spec: GANSpec, hparams: HParams, state: State, name: str, gradient: Gradient
 ) -> Player:
-    update = transformation(
-        optimizer,
-        OptimizerHParams(**hparams),
-        spec.update == "optimistic",
-        spec.update == "unrolled",
-    )
-    updates, opt_state = update.update(gradient.params, player.opt_state, player.params)
+    player, optimizer = state.players[name], _optimizer(spec, hparams, name)
+    updates, opt_state = optimizer.update(gradient.params, player.opt_state, player.params)
     return Player(optax.apply_updates(player.params, updates), gradient.stats, opt_state)
 
 
 def _move_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
-    d = _descend(spec, hparams["d_optimizer"], state.players["d"], gradient, spec.d_optimizer)
+    d = _descend(spec, hparams, state, "d", gradient)
     bound = hparams["weight_clip"]
     if bound is not None:  # Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875
         d = d._replace(params=jax.tree.map(lambda x: jnp.clip(x, -bound, bound), d.params))
@@ -185,7 +177,7 @@ def _move_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -
 
 
 def _move_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
-    g = _descend(spec, hparams["g_optimizer"], state.players["g"], gradient, spec.g_optimizer)
+    g = _descend(spec, hparams, state, "g", gradient)
     state = state.replace_players(g=g)
     if not _averaged(hparams):
         return state

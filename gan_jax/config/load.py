@@ -85,7 +85,7 @@ def _short(number: float) -> str:
 
 
 def _upgrade_schedules(flat: dict[str, Any]) -> dict[str, Any]:
-    """Turns the fields that schedules had of their own into `schedules`."""
+    """Converts the separate schedule fields of earlier versions to `schedules`."""
     found = list(flat.get("schedules", ()))
     for name in ("d_optimizer", "g_optimizer"):
         own = {
@@ -195,7 +195,7 @@ def call(flag: str, name: str, function: str) -> Any:
       function: get_config or get_sweep.
 
     Raises:
-      InputError: no such file or function, or whatever it raises.
+      InputError: no such file or function, or any exception that it raises.
     """
     path = name
     if name.isidentifier():

@@ -460,7 +460,7 @@ def coerce(name: str, value: Any, field: Field) -> Any:
 
 
 def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
-    """Fields that are incompatible with others, each with what it must be."""
+    """Fields that are incompatible with others, each with its allowed value."""
     c, update = config, config["update"]  # ConfigDict has a method of this name
     if not np.float32(c.prior.low) < np.float32(c.prior.high):
         yield "prior.low", f"below prior.high, {c.prior.high}"

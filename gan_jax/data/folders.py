@@ -105,7 +105,7 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
 def _walk(
     folder: pathlib.Path, ancestors: tuple[str, ...], skipped: Counter[str]
 ) -> Iterator[pathlib.Path]:
-    """Yields the image files below a folder, following links, and counts what it skips."""
+    """Yields the image files below a folder, following links, and counts skipped files."""
     real = os.path.realpath(folder)
     if real in ancestors:
         skipped["circular links"] += 1

@@ -211,17 +211,16 @@ def _step(
     return _State(optax.apply_updates(state.params, updates), opt_state)
 
 
-def train(images: np.ndarray, classes: np.ndarray, num_classes: int, seed: int = 0) -> Params:
+def train(images: np.ndarray, classes: np.ndarray, num_classes: int) -> Params:
     """Trains a classifier from scratch.
 
     Args:
       images: uint8 (n, height, width, channels).
       classes: integers in [0, num_classes), shape (n,).
       num_classes: at least 2.
-      seed: seed of weights, order and shifts.
     """
     steps = min(max(_EPOCHS * len(images) // _BATCH, _MIN_STEPS), _MAX_STEPS)
-    key_init, key_steps = jax.random.split(jax.random.key(seed))
+    key_init, key_steps = jax.random.split(jax.random.key(0))
     params = init(key_init, images.shape[1:], num_classes)
     state = _State(params, _optimizer(steps).init(params))
     x, y = jnp.asarray(images), jnp.asarray(classes, jnp.int32)

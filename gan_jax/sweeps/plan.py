@@ -15,7 +15,7 @@ from gan_jax.data import Dataset
 from gan_jax.errors import InputError
 from gan_jax.sweeps import unit
 
-_MAX_UNIT = 1024  # members, whatever the memory
+_MAX_UNIT = 1024  # members, however much memory there is
 _MAX_MEMBERS = 100_000
 
 

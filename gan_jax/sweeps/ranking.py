@@ -198,7 +198,7 @@ def variance_components(results: Results, metric: str) -> tuple[float, float]:
 
 
 def extremes(results: Results, metric: str) -> dict[str, int]:
-    """The best, median and worst scored members, as far as they are distinct.
+    """The best, median and worst scored members, without repetition.
 
     The first member if none is scored.
     """

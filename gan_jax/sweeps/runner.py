@@ -125,23 +125,11 @@ def run(
     return 0
 
 
-def load(directory: pathlib.Path) -> Sweep:
-    """Reads a sweep, or a shard, that `run` has started, so that any process can train its units.
-
-    Raises:
-      InputError: not a sweep, a merged one, or its data have changed.
-    """
-    spec = merge.read_spec(directory)
-    base, members, dataset = _read(directory, spec)
-    _setup(base)
-    return Sweep(directory, _units(spec, members), dataset, _reference(base, dataset))
-
-
 def train_unit(sweep: Sweep, number: int, pending_signals: Sequence[int], bar: Any) -> bool:
     """Trains a unit from its last checkpoint and writes its result; nothing if it is finished.
 
     Args:
-      sweep: from `load`.
+      sweep: the sweep.
       number: number of the unit.
       pending_signals: received signals; if there is one, saves a checkpoint and returns.
       bar: tqdm bar that counts iterations of members.

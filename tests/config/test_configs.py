@@ -1,4 +1,4 @@
-"""Tests of configs/: that they are the settings which they reproduce."""
+"""Tests of configs/: reproduced settings match their sources."""
 
 import math
 

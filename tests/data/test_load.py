@@ -1,4 +1,4 @@
-"""Splits, the built-in data sets and NumPy files."""
+"""Tests of gan_jax.data.load: splits, built-in data sets and NumPy files."""
 
 import pathlib
 import pickle

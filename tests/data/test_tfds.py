@@ -1,4 +1,4 @@
-"""TensorFlow Datasets, with archives made here in place of the published ones; the real MNIST."""
+"""Tests of gan_jax.data.tfds, with generated archives; the real MNIST."""
 
 import gzip
 import os

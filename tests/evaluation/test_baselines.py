@@ -1,4 +1,4 @@
-"""Tests of gan_jax.evaluation.baselines: what they are made of, and their cache."""
+"""Tests of gan_jax.evaluation.baselines: their samples, and the cache."""
 
 import json
 

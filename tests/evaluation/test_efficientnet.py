@@ -1,4 +1,4 @@
-"""efficientnet: the package's own network on three images."""
+"""Tests of gan_jax.evaluation.efficientnet: against the package's own network."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def waves() -> np.ndarray:
     return np.moveaxis(np.float32(channels), 1, -1)
 
 
-def test_features_are_those_of_the_packages_network():
+def test_features_match_the_package():
     # PyTorch, efficientnet_lite_pytorch 0.1.0: extract_features(x).mean((2, 3)) of these images.
     found = np.asarray(efficientnet.apply(efficientnet.load(), waves()))
     assert found.shape == (3, 1280)
@@ -38,7 +38,7 @@ def test_images_are_resized_and_scaled(monkeypatch):
         np.testing.assert_allclose(efficientnet.features({}, images), expected, atol=1e-4)
 
 
-def test_what_has_no_features_is_told(monkeypatch):
+def test_unavailable_features(monkeypatch):
     assert efficientnet.unavailable(3) == ""
     assert "colour" in efficientnet.unavailable(1)
     monkeypatch.setattr(efficientnet, "_PACKAGE", "no_such_package")

@@ -169,7 +169,7 @@ def test_table_is_aligned():
         ("--workdir=UNLABELLED --metrics=parzen,kid", "has no labels"),
     ],
 )
-def test_mistakes_are_one_line(arguments, words, home, tmp_path, monkeypatch, capfd):
+def test_one_line_errors(arguments, words, home, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     arguments = arguments.replace("RUN", f"{home}/run").replace("UNLABELLED", f"{home}/unlabelled")
     assert_refused(home, words, monkeypatch, capfd, *arguments.split())
@@ -255,22 +255,6 @@ def test_resumed_runs_have_same_metrics(stop, home, tmp_path, monkeypatch):
     resumed = workdir.read_json(tmp_path / "run.json")["resumed_from"]
     assert resumed == (7 if stop == "shorter" else stop)
     assert (home / "run/metrics.jsonl").read_bytes() == (tmp_path / "metrics.jsonl").read_bytes()
-
-
-def test_killed_run_resumes_with_the_same_best(home, tmp_path, monkeypatch):
-    fields = {"eval_every": 5, "eval_metrics": ("parzen",), "keep_best": "parzen"}
-    c = config.replace(spots_config(f"npz:{home}/y.npz"), fields | {"keep_checkpoints": 1})
-    scripted(monkeypatch, "parzen", [9.0, 2.0])
-    train.run(c, tmp_path, "spots")
-    assert checkpoint.steps(tmp_path / "checkpoints") == [5, 12]
-    before = (tmp_path / "metrics.jsonl").read_bytes()
-    shutil.rmtree(tmp_path / "checkpoints/step_0000012")  # as if killed during the last save
-    (tmp_path / "run.json").unlink()
-    scripted(monkeypatch, "parzen", [2.0])
-    train.run(c, tmp_path, "spots")
-    assert workdir.read_json(tmp_path / "run.json")["resumed_from"] == 5
-    assert (tmp_path / "metrics.jsonl").read_bytes() == before
-    assert workdir.load(tmp_path, "best")[1].step == 5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""inception: its network against NumPy, with random weights, and the command that uses it."""
+"""Tests of gan_jax.evaluation.inception: against NumPy with random weights, and the command."""
 
 import hashlib
 import json
@@ -101,7 +101,7 @@ class Net:
         return x.mean((1, 2))
 
 
-def test_features_are_those_of_pytorch_fid():
+def test_features_match_pytorch_fid():
     """On 139x139 pixels, which leave 3x3 to the last blocks."""
     net, images = Net(), np.random.default_rng(1).uniform(-1, 1, (1, 139, 139, 3))
     expected = net(images)
@@ -112,7 +112,7 @@ def test_features_are_those_of_pytorch_fid():
 
 
 @pytest.mark.parametrize("size", [(2, 5), (400, 299)])  # larger and smaller; no antialiasing
-def test_images_are_resized_as_by_pytorch(size):
+def test_resizing_matches_pytorch(size):
     images = np.random.default_rng(0).uniform(0, 1, (2, *size, 3))
     expected = images
     for axis, n in ((1, size[0]), (2, size[1])):  # align_corners=False
@@ -154,7 +154,7 @@ def four_pixels(run, monkeypatch):
     monkeypatch.chdir(run)
 
 
-def test_scores_have_both_n_and_the_hash(run, cache, four_pixels, monkeypatch, capsys):
+def test_scores_state_sample_sizes_and_hash(run, cache, four_pixels, monkeypatch, capsys):
     arguments = ["--workdir=run", "--num=60", "--features=inception", "--weights=w.pth"]
     assert call(evaluate, monkeypatch, *arguments) == 0
     out = capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_scores_have_both_n_and_the_hash(run, cache, four_pixels, monkeypatch, c
     assert "fid_efficientnet" in found["unavailable"]
 
 
-def test_grey_images_are_taken_as_colour(four_pixels):
+def test_grey_images_are_replicated(four_pixels):
     weights, images = inception.load(pathlib.Path("w.pth")), spots(40).images  # two blocks
     found = inception.features(weights, images)
     assert found.shape == (40, 6)
@@ -178,7 +178,7 @@ def test_grey_images_are_taken_as_colour(four_pixels):
     np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
-def test_baselines_of_other_weights_are_others(cache):
+def test_baselines_depend_on_weights(cache):
     reference = untrained_reference(spots(60))
     values = []
     for sha256, scale in (("a", 1), ("b", 2), ("a", 3)):  # the last is cached
@@ -210,14 +210,14 @@ def test_baselines_of_other_weights_are_others(cache):
         ),
     ],
 )
-def test_mistakes_are_one_line(arguments, words, run, four_pixels, monkeypatch, capfd):
+def test_one_line_errors(arguments, words, run, four_pixels, monkeypatch, capfd):
     assert call(evaluate, monkeypatch, "--workdir=run", "--num=60", *arguments.split()) == 2
     out, err = capfd.readouterr()
     assert out == ""
     assert_one_line_error(err, words)
 
 
-def test_what_has_no_features_is_told():
+def test_unavailable_features():
     colour = spots(30)._replace(images=np.zeros((30, 8, 8, 3), np.uint8))
     points = spots(30)._replace(images=np.zeros((30, 2), np.float32))
     extractor, c = registry.Extractor("inception", "", np.asarray), spots_config("npz:x.npz")

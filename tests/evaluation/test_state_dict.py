@@ -1,4 +1,4 @@
-"""state_dict: files of PyTorch, read as data."""
+"""Tests of gan_jax.evaluation.state_dict."""
 
 import pickle
 
@@ -10,7 +10,7 @@ from gan_jax.evaluation import state_dict
 from tests.evaluation.conftest import torch_file
 
 
-def test_tensors_are_those_of_the_file():
+def test_tensors_match_the_file():
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     tensors = {"a.weight": x, "a.transposed": x.T, "a.count": np.array(7)}
     found = state_dict.parse(torch_file(tensors))
@@ -33,7 +33,7 @@ def test_pickles_are_not_executed(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
-def test_another_file_is_refused():
+def test_other_files_are_refused():
     found = "d9298a10d1b0735837dc4bd85dac641b0f3cef27"
     with pytest.raises(InputError, match=f"x has sha256 {found}.* pinned to 000"):
         state_dict.load(b"other", "x", "0" * 64)

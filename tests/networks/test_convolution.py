@@ -1,4 +1,4 @@
-"""convolution: the values and derivatives of XLA's, in loops and under vmap."""
+"""Tests of gan_jax.networks.convolution: against XLA's own, in loops and under vmap."""
 
 import functools
 
@@ -52,7 +52,7 @@ def derivatives(f, x, kernel):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_values_and_two_derivatives_are_those_of_xla(seed):
+def test_values_and_two_derivatives_match_xla(seed):
     (x, kernel), (strides, padding, groups) = random_case(seed)
     named = {"strides": strides, "padding": padding, "groups": groups}
     ours, theirs = (

@@ -1,4 +1,4 @@
-"""DCGAN: parameters of the published networks, their initial distribution, passes in NumPy."""
+"""Tests of DCGAN: published parameter shapes, initialisation, forward passes in NumPy."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Tests of convolutional layers, and of what all convolutional networks share."""
+"""Tests of convolutional layers, and common tests of convolutional networks."""
 
 import functools
 import shutil

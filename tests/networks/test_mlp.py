@@ -1,4 +1,4 @@
-"""MLPs: passes in NumPy, dropout, initial distributions and normalisation."""
+"""Tests of MLPs: forward passes in NumPy, dropout, initialisation and normalisation."""
 
 import itertools
 import math

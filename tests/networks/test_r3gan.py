@@ -1,4 +1,4 @@
-"""R3GAN: parameters of the CIFAR-10 networks, their initial distribution, passes in NumPy."""
+"""Tests of R3GAN: published parameter shapes, initialisation, forward passes in NumPy."""
 
 import math
 

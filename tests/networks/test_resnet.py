@@ -1,4 +1,4 @@
-"""SNGAN's ResNet: parameters of the CIFAR-10 networks, initial distribution, passes in NumPy."""
+"""Tests of SNGAN's ResNet: published parameter shapes, initialisation, passes in NumPy."""
 
 import math
 

@@ -114,7 +114,7 @@ def test_summary_of_a_grid():
 
 
 @pytest.mark.parametrize(("metric", "scores"), [("recall", [3, 1]), ("density", [1.25, 0.5])])
-def test_improvement_heeds_the_direction(metric, scores):
+def test_improvement_respects_direction(metric, scores):
     text = report(make_results(np.repeat(scores, 2).reshape(2, 2), metric=metric), metric)
     assert rows_of(text, "Probability of improvement") == [["2: 2", "1.00", "1 to 1"]]
 

@@ -1,4 +1,4 @@
-"""Tests of gan_jax.sweeps.unit; test_runner tests what a sweep makes of it."""
+"""Tests of gan_jax.sweeps.unit; see also test_runner."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from gan_jax.draws import Batch
 from gan_jax.sweeps import unit
 
 
-def test_size_is_that_of_a_state(tiny):
+def test_size_of_a_state(tiny):
     spec, images = config.spec(tiny, (8, 8, 1)), jax.numpy.zeros((1, 8, 8, 1))
     state = algorithms.init(spec, config.hparams(tiny), 0, Batch(images))
     dataset = data.from_arrays(np.zeros((1, 8, 8, 1), np.uint8))

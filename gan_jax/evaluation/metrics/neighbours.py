@@ -87,7 +87,7 @@ def _members(
         radii = _radii(_squared(centres[block], centres), start, ks, groups)
         squared = _squared(centres[block], points)
         for (inside, around), radius in zip(found, radii, strict=True):
-            # Few pairs are so close, whatever the split.
+            # Few pairs are this close in any split.
             i, j = np.nonzero(squared <= radius.max(axis=1, keepdims=True) + slack)
             near = squared[i, j] - slack
             for s in range(splits):

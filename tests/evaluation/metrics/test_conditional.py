@@ -1,4 +1,4 @@
-"""Tests of metrics of samples of given labels."""
+"""Tests of gan_jax.evaluation.metrics.conditional."""
 
 import numpy as np
 import pytest

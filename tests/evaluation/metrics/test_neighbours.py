@@ -68,7 +68,7 @@ def test_copies_score_best_at_any_offset():
     assert scores == pytest.approx({"precision": 1, "recall": 1, "density": 6 / 5, "coverage": 1})
 
 
-def test_each_failure_has_its_metric():
+def test_each_metric_detects_its_failure():
     real, good, k = gaussian(0, 400, 3), gaussian(1, 400, 3), {"seed": 0}
     right = neighbours.manifold(real=real, fake=good, **k)
     assert right["precision"].low > 0.8
