@@ -1,6 +1,6 @@
 """Measures populations against standalone runs and the machine's limit, and their memory.
 
-    python benchmarks/population.py [--rounds=5] [--whole]
+    python benchmarks/population.py [--rounds=5]
 
 On a CPU: 1, 2, 8, 32 and 128 members of configs/mnist.py as one program; a standalone run; the
 limit (only the matrix products of an iteration, in one process per core at once); and PyTorch's
@@ -9,7 +9,7 @@ processes, as a population splits the CPU into one device per core and a standal
 
 On a GPU: 1 to 1024 members in one process, against the limit of memory bandwidth: the bytes that an
 iteration must move, over the bandwidth of a copy. A state that fits into the GPU's cache can exceed
-it. --whole also trains 512 members to the end.
+it.
 
 Writes benchmarks/results/population-DEVICE.json.
 """
@@ -43,7 +43,6 @@ CONFIG = "mnist"
 TORCH = "torch fused Adam"
 MEMBERS = (1, 2, 8, 32, 128)
 GPU_MEMBERS = (1, 8, 64, 256, 512, 1024)
-WHOLE = 512  # members of whole trainings on a GPU
 SECONDS = 4.0  # per measurement
 
 
@@ -157,20 +156,16 @@ def on_gpu(
     images: np.ndarray,
     sizes: Sequence[int],
     rounds: int,
-    whole: int,
-    train_whole: bool,
     copied: int = 2**32,
 ) -> dict[str, Any]:
-    """Rates by members, their share of the limit, and the time of whole trainings.
+    """Rates by number of members, and their share of the limit.
 
     Args:
       config: config of the members.
       images: the data set.
       sizes: numbers of members.
       rounds: measurements of each.
-      whole: one of sizes, whose time to train to the end is estimated.
-      train_whole: also measure that time.
-      copied: bytes, to measure the bandwidth.
+      copied: bytes copied to measure the bandwidth.
     """
     needed = moved(config, images)
     most = bandwidth(copied) / needed
@@ -184,25 +179,18 @@ def on_gpu(
     print(f"{'members':>8} {'member-steps/s':>15} {'of the limit':>13}")
     for name, rate in median.items():
         print(f"{name:>8} {rate:15.0f} {rate / most:13.3f}")
-    times = {"whole_estimated_s": whole * config.num_steps / median[str(whole)]}
-    if train_whole:  # compiled by now
-        steps = jax_sides.population(config, images, whole)
-        times["whole_s"] = common.seconds(steps, config.num_steps)
-    for name, value in times.items():
-        print(f"{name}, {whole} trainings of {config.num_steps} iterations: {value:.1f}")
-    return {"rates": rates, "bytes": needed, "limit": most, **times}
+    return {"rates": rates, "bytes": needed, "limit": most}
 
 
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--rounds", type=cli.at_least(1), default=5)
-    parser.add_argument("--whole", action="store_true", help="on a GPU, whole trainings too")
     args = parser.parse_args()
     config, images = common.setup(CONFIG)
     if jax.default_backend() == "cpu":
         result = on_cpu(config, images, MEMBERS, args.rounds)
     else:
-        result = on_gpu(config, images, GPU_MEMBERS, args.rounds, WHOLE, args.whole)
+        result = on_gpu(config, images, GPU_MEMBERS, args.rounds)
     out = common.RESULTS / f"population-{common.device_name()}.json"
     write_json(out, common.origin() | result)
     print(out)

@@ -18,7 +18,9 @@ from gan_jax.spec import GANSpec, HParams
 # (batch, 1 + classes), and its updated statistics.
 Critic = Callable[[Batch, jax.Array], tuple[jax.Array, Any]]
 
-_OWN = 2**31  # fold_in data of this module's draws, above those of dropout layers
+# Data for fold_in, above those of dropout layers; penalty i folds in _PENALTIES + i.
+_INSTANCE_NOISE = 2**31
+_PENALTIES = 2**31 + 1
 _AUGMENT = 2**31 + 2**30
 
 
@@ -47,7 +49,7 @@ def critic_input(spec: GANSpec, hparams: HParams, batch: Batch, key: jax.Array) 
     """
     x, std = batch.x, hparams["instance_noise"]["std"]
     if std is not None:
-        x = x + std * jax.random.normal(jax.random.fold_in(key, _OWN), x.shape)
+        x = x + std * jax.random.normal(jax.random.fold_in(key, _INSTANCE_NOISE), x.shape)
     return Batch(pack(x, spec.pack), None if batch.y is None else pack(batch.y, spec.pack))
 
 
@@ -56,12 +58,12 @@ def augmented(spec: GANSpec, hparams: HParams, critic: Critic) -> Critic:
     if not spec.augment:
         return critic
 
-    def of_augmented(batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+    def augmented_critic(batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
         key_augment = jax.random.fold_in(key, _AUGMENT)
         x = augment(spec.augment, hparams["augment_probability"], key_augment, batch.x)
         return critic(batch._replace(x=x), key)
 
-    return of_augmented
+    return augmented_critic
 
 
 def _split(output: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -90,7 +92,7 @@ def _penalty(
     """Weighted sum of the penalties on the critic's gradient with respect to x."""
     total = jnp.float32(0)
     for i, (name, interval) in enumerate(spec.penalties):
-        key_points, key_dropout = jax.random.split(jax.random.fold_in(key, _OWN + 1 + i))
+        key_points, key_dropout = jax.random.split(jax.random.fold_in(key, _PENALTIES + i))
 
         def logits(x: jax.Array, key: jax.Array = key_dropout) -> jax.Array:
             return _split(critic(Batch(x, real.y), key)[0])[0]

@@ -1,10 +1,10 @@
-"""Joint updates: all players move at once, from gradients taken at the same state.
+"""Joint updates of all players, from gradients taken at the same state.
 
 With v(w) the concatenated gradients of all players at parameters w, each update steps along -v or
 a correction of it. Arguments:
 
   game_gradient: maps a state to v and the info measured there.
-  move: moves each player along its gradient by its own optimizer.
+  apply: applies gradients, by each player's own optimizer.
   state: the state before.
   weight: strength of the consensus term, None for other updates.
 
@@ -30,23 +30,23 @@ class Gradient(NamedTuple):
 
 Gradients = dict[str, Gradient]  # by player
 GameGradient = Callable[[State], tuple[Gradients, Info]]
-Move = Callable[[State, Gradients], State]
-Update = Callable[[GameGradient, Move, State, jax.Array | None], tuple[State, Info]]
+Apply = Callable[[State, Gradients], State]
+Update = Callable[[GameGradient, Apply, State, jax.Array | None], tuple[State, Info]]
 
 
 def simultaneous(
-    game_gradient: GameGradient, move: Move, state: State, weight: jax.Array | None
+    game_gradient: GameGradient, apply: Apply, state: State, weight: jax.Array | None
 ) -> tuple[State, Info]:
     """Steps to w - rate v(w).
 
     As in the code of Goodfellow et al. 2014, https://github.com/goodfeli/adversarial.
     """
     gradients, info = game_gradient(state)
-    return move(state, gradients), info
+    return apply(state, gradients), info
 
 
 def extragradient(
-    game_gradient: GameGradient, move: Move, state: State, weight: jax.Array | None
+    game_gradient: GameGradient, apply: Apply, state: State, weight: jax.Array | None
 ) -> tuple[State, Info]:
     """Steps to w - rate v(w - rate v(w)), by the gradient at an extrapolated point.
 
@@ -54,7 +54,7 @@ def extragradient(
     optimizers also accumulate both gradients. Both gradients use the same minibatch.
     """
     gradients, info = game_gradient(state)
-    extrapolated = move(state, gradients)
+    extrapolated = apply(state, gradients)
     gradients, _ = game_gradient(extrapolated)
     origin = state.replace_players(
         **{
@@ -62,11 +62,11 @@ def extragradient(
             for name, player in state.players.items()
         }
     )
-    return move(origin, gradients), info
+    return apply(origin, gradients), info
 
 
 def consensus(
-    game_gradient: GameGradient, move: Move, state: State, weight: jax.Array | None
+    game_gradient: GameGradient, apply: Apply, state: State, weight: jax.Array | None
 ) -> tuple[State, Info]:
     """Steps to w - rate (v(w) + weight grad |v(w)|^2 / 2): also descends the gradient norm.
 
@@ -87,7 +87,7 @@ def consensus(
         )
         for name, gradient in gradients.items()
     }
-    return move(state, corrected), info
+    return apply(state, corrected), info
 
 
 UPDATES: dict[str, Update] = {

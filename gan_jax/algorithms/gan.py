@@ -168,7 +168,7 @@ def _descend(
     return Player(optax.apply_updates(player.params, updates), gradient.stats, opt_state)
 
 
-def _move_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
+def _apply_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
     d = _descend(spec, hparams, state, "d", gradient)
     bound = hparams["weight_clip"]
     if bound is not None:  # Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875
@@ -176,7 +176,7 @@ def _move_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -
     return state.replace_players(d=d)
 
 
-def _move_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
+def _apply_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
     g = _descend(spec, hparams, state, "g", gradient)
     state = state.replace_players(g=g)
     if not _averaged(hparams):
@@ -231,7 +231,7 @@ def d_step(
       (mean D(x)), d_fake (mean D(G(z))) and d_grad_norm (global l2 norm), all pre-update.
     """
     gradient, info = _d_gradient(spec, hparams, state, real, z, key)
-    return _move_d(spec, hparams, state, gradient), info
+    return _apply_d(spec, hparams, state, gradient), info
 
 
 @functools.partial(jax.jit, static_argnames="spec")
@@ -252,7 +252,7 @@ def g_step(
       The new state; g_loss and g_grad_norm (global l2 norm), both pre-update.
     """
     gradient, info = _g_gradient(spec, hparams, state, real, z, key)
-    return _move_g(spec, hparams, state, gradient), info
+    return _apply_g(spec, hparams, state, gradient), info
 
 
 def game_gradient(
@@ -286,14 +286,14 @@ def _joint_step(
     """Both players at once, on the same data, fakes and dropout masks."""
     draws = _draw(spec, state, data, D_STREAMS, state.step)
 
-    def move(state: State, gradients: Gradients) -> State:
-        state = _move_d(spec, hparams, state, gradients["d"])
-        return _move_g(spec, hparams, state, gradients["g"])
+    def apply(state: State, gradients: Gradients) -> State:
+        state = _apply_d(spec, hparams, state, gradients["d"])
+        return _apply_g(spec, hparams, state, gradients["g"])
 
     def gradient(state: State) -> tuple[Gradients, Info]:
         return game_gradient(spec, hparams, state, *draws)
 
-    return UPDATES[spec.update](gradient, move, state, hparams["consensus"])
+    return UPDATES[spec.update](gradient, apply, state, hparams["consensus"])
 
 
 def step(spec: GANSpec, hparams: HParams, state: State, data: Batch | Window) -> tuple[State, Info]:
