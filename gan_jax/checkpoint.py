@@ -191,13 +191,13 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
         raise InputError(f"{directory} has no checkpoint of step {step}; it has: {found}")
     manifest = _manifest(path)
     if manifest["step"] != step or manifest["sha256"] != _hash_files(path):
-        raise DamagedError(f"{path} is damaged: its files are not as they were written")
+        raise DamagedError(f"{path} is damaged: its files do not match their hashes")
     if not (path / _ARRAYS).exists():
         raise InputError(f"{path} was written by an earlier version of gan_jax: use that version")
     saved, wanted = json.loads((path / _ARRAYS).read_bytes()), _arrays(like)
     for name in dict.fromkeys([*wanted, *saved]):
         if (found := saved.get(name, "none")) != (want := wanted.get(name, "none")):
-            raise InputError(f"{path} is of another config: {name} is {found}, expected {want}")
+            raise InputError(f"{path} is from another config: {name} is {found}, expected {want}")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:

@@ -33,7 +33,7 @@ def at_least(low: int) -> Callable[[str], int]:
         except ValueError:
             value = low - 1
         if not low <= value < 2**32:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} up")
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {low}")
         return value
 
     return integer

@@ -186,7 +186,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     if (args.features == "inception") != (args.weights is not None):
-        raise InputError("--features=inception and --weights=FILE need each other (see --help)")
+        raise InputError("--features=inception and --weights=FILE go together (see --help)")
     evaluate(
         args.workdir,
         step=args.step,

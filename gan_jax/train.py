@@ -399,7 +399,7 @@ def _finish(
     step = record["step"]
     if record["status"] == "interrupted":
         write_json(directory / "run.json", record)
-        print(f"Interrupted after iteration {step}, saved; resume with the same --workdir")
+        print(f"Interrupted after iteration {step} and saved; resume with the same --workdir")
         return 128 + pending_signals[0]
     plots.draw(directory, config)
     write_json(directory / "run.json", record)
@@ -407,12 +407,12 @@ def _finish(
         saved = max(checkpoint.steps(directory / "checkpoints"), default=0)
         print(
             f"error: {record['diverged']['in']} is not finite at iteration {step}; "
-            + (f"the last checkpoint is of iteration {saved}" if saved else "nothing was saved"),
+            + (f"the last checkpoint is from iteration {saved}" if saved else "nothing was saved"),
             file=sys.stderr,
         )
         return 1
     speed = record.get("steps_per_second")
-    print(f"Finished {step} iterations" + (f" at {speed} a second" if speed else ""))
+    print(f"Finished {step} iterations" + (f" at {speed} per second" if speed else ""))
     for name, file in (
         ("samples", f"samples/step_{step:07}.png"),
         ("animation", "samples.gif"),

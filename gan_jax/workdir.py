@@ -107,8 +107,8 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
     refused = [f"{name} ({text})" for name, text in changed.items() if name not in RESUME_MUTABLE]
     if refused:
         raise InputError(
-            f"--workdir={workdir} holds a run with another config: {', '.join(refused)}; only "
-            "num_steps may be raised"
+            f"--workdir={workdir} holds a run with another config: {', '.join(refused)}; "
+            "num_steps may only be increased"
         )
     path = workdir / "run.json"
     record = read_json(path) if path.exists() else {}

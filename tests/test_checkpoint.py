@@ -91,7 +91,7 @@ def test_sha256_of_values_and_structure():
     ],
 )
 def test_structure_mismatch(like, words, saved, caplog):
-    with pytest.raises(InputError, match=f"step_0000003 is of another config: .*{words}"):
+    with pytest.raises(InputError, match=f"step_0000003 is from another config: .*{words}"):
         checkpoint.restore_newest(saved, like)
     assert not caplog.text  # nothing was called damaged, and the one before not tried
 

@@ -40,7 +40,7 @@ def test_dry_run_writes_nothing(files, monkeypatch, capsys):
         ([], "--config and --sweep are required"),
         (["--config=config.json", "--sweep=none.py"], "--sweep=none.py: no such file"),
         (["--config=config.json", "--sweep=config.json"], "neither a .py nor a .json"),
-        ([*SWEEP, "--seeds=0"], "from 1 up"),
+        ([*SWEEP, "--seeds=0"], "integer of at least 1"),
         ([*SWEEP, "--seed=3"], "unknown argument '--seed=3'"),
         ([*SWEEP, "--shard=0/2"], "--shard needs --workdir"),
         ([*SWEEP, "--workdir=x", "--shard=2/2"], "must be I/N with I from 0"),

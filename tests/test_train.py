@@ -150,7 +150,7 @@ def test_signal_saves_current_state(step, tiny, finished, tmp_path, monkeypatch,
         assert train.run(tiny, tmp_path, "digits") == 128 + signal.SIGTERM
     record = workdir.read_json(tmp_path / "run.json")
     assert (record["status"], record["step"]) == ("interrupted", step)
-    assert f"Interrupted after iteration {step}, saved" in capsys.readouterr().out
+    assert f"Interrupted after iteration {step} and saved" in capsys.readouterr().out
     assert int(workdir.load(tmp_path)[1].step) == step
     assert train.run(tiny, tmp_path, "digits") == 0
     assert workdir.read_json(tmp_path / "run.json")["resumed_from"] == step
@@ -164,7 +164,7 @@ def test_speed_excludes_first_chunk(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "time", clock)
     train.run(tiny, tmp_path, "digits")
     assert workdir.read_json(tmp_path / "run.json")["steps_per_second"] == 2.0
-    assert "Finished 12 iterations at 2.0 a second" in capsys.readouterr().out
+    assert "Finished 12 iterations at 2.0 per second" in capsys.readouterr().out
 
 
 # Divergence

@@ -115,7 +115,7 @@ def run(
             for number in range(len(units)):
                 if not train_unit(sweep, number, pending_signals, bar):
                     write_json(directory / "run.json", record | {"status": "interrupted"})
-                    print("Interrupted and saved; the same command with this --workdir resumes")
+                    print("Interrupted and saved; resume with the same command and --workdir")
                     return 128 + pending_signals[0]
         if shard is None:
             merge.summarize(directory, spec, {directory: spec})

@@ -113,8 +113,8 @@ def _ranking_text(results: Results, standings: list[Standing]) -> str:
         )
     if len(standings) > 1:
         paragraphs.append(
-            "The top setting was selected by these same scores, so its score is flattered. Run it "
-            "again with new seeds before reporting it."
+            "The top setting was selected by these same scores, so its score is optimistic. Train "
+            "it with new seeds before reporting it."
         )
     return "\n".join([_table(header, rows), *(f"{p}\n" for p in paragraphs)])
 

@@ -156,7 +156,7 @@ def test_table_is_aligned():
     [
         ("", "--workdir"),
         ("--workdir=nowhere", "not the directory of a run"),
-        ("--workdir=RUN --num=0", "'0' is not a whole number from 1 up"),
+        ("--workdir=RUN --num=0", "'0' is not an integer of at least 1"),
         ("--workdir=RUN --num=4294967295", "GB of memory"),
         ("--workdir=RUN --metrics=fid,fidd", "--metrics: 'fidd' is not one of fid, "),
         ("--workdir=RUN --metrics=", "'' is not one of"),
@@ -164,7 +164,7 @@ def test_table_is_aligned():
         ("--workdir=RUN --metrics=fid --split=train[:3]", "it needs 4 examples to compare with"),
         ("--workdir=RUN --metrics=fid --split=test", "--split): npz"),
         ("--workdir=RUN --step=3", "it has: 4, 5, 8, 10, 12"),
-        ("--workdir=RUN --step=last", "--step: 'last' is not a whole number"),
+        ("--workdir=RUN --step=last", "--step: 'last' is not an integer"),
         ("--workdir=RUN --step=best", "config.keep_best"),
         ("--workdir=UNLABELLED --metrics=parzen,kid", "has no labels"),
     ],

@@ -197,8 +197,8 @@ def test_baselines_depend_on_weights(cache):
     ("arguments", "words"),
     [
         ("--features=vgg", "invalid choice: 'vgg'"),
-        ("--features=inception", "--features=inception and --weights=FILE need each other"),
-        ("--weights=w.pth", "--features=inception and --weights=FILE need each other"),
+        ("--features=inception", "--features=inception and --weights=FILE go together"),
+        ("--weights=w.pth", "--features=inception and --weights=FILE go together"),
         ("--features=inception --weights=gone.pth", "gone.pth: No such file"),
         ("--features=inception --weights=run", "run: Is a directory"),
         ("--features=inception --weights=cut.pth", "cut.pth, which should be pytorch-fid's pt_i"),

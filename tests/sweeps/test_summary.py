@@ -179,7 +179,7 @@ def test_summary_of_few_or_no_scores(results, lines):
     for line in lines:
         assert f"\n{line}\n" in text
     assert "nan" not in text
-    assert ("its score is flattered" in text) == (len(results.settings) > 1)
+    assert ("its score is optimistic" in text) == (len(results.settings) > 1)
     scored = ~np.isnan(ranking.final_scores(results, "fid")[0])
     assert ("is meaningless" in text) == (not scored.any())
     assert ("A single seed has no interval" in text) == (len(results.seed) == 1)
