@@ -88,7 +88,14 @@ def _plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def sample_image(
     samples: np.ndarray, rows: int, columns: int, data: np.ndarray | None = None
 ) -> Image.Image:
-    """A grid of images, or a scatter plot of points over the data."""
+    """A grid of images, or a scatter plot of points over the data.
+
+    Args:
+      samples: images, (n, height, width, 1 or 3), or points, (n, d).
+      rows: rows of the grid.
+      columns: columns of the grid.
+      data: points to draw below the samples, (m, d); not used for images.
+    """
     return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples, data)
 
 

@@ -45,22 +45,10 @@ def test_ring_and_grid_follow_pacgan():
 
 
 def test_goodfellow2014_is_the_papers_code():
-    c = config.load("goodfellow2014")
-    assert (c.dataset, c.split, c.batch_size) == ("mnist", "train[:50000]", 100)
-    assert (c.validation_split, c.test_split) == ("train[50000:]", "test")
-    assert (c.loss, c.k, c["update"]) == ("non_saturating", 1, "simultaneous")
-    assert (c.z_dim, c.prior.name) == (100, "uniform")
+    c = config.load("goodfellow2014")  # test_load compares its fields with a stored copy
     np.testing.assert_allclose((c.prior.low, c.prior.high), (-math.sqrt(3), math.sqrt(3)))
-    g, d = c.generator, c.discriminator
-    assert (g.widths, g.activation, g.pieces, g.output) == ((1200, 1200), "relu", 1, "sigmoid")
-    assert (g.initializer, g.init_scale, g.output_bias) == ("uniform", 0.05, "data_mean")
-    assert (d.widths, d.activation, d.pieces) == ((240, 240), "linear", 5)
-    assert (d.initializer, d.init_scale) == ("uniform", 0.005)
-    assert (d.input_dropout, d.dropout) == (0.2, 0.5)  # kept: 0.8 and 0.5
-    assert (c.eval_metrics, c.keep_best, c.eval_num) == (("parzen",), "parzen", 10_000)
     epoch = 50_000 // 100
-    # The paper's D loss is half of ours: half the learning rate stands for it, see
-    # test_optimizers.test_half_the_rate_is_half_the_loss.
+    # The paper's code halves D's loss; we halve its learning rate instead.
     for player, half in (("d_optimizer", 0.5), ("g_optimizer", 1.0)):
         spec = config.spec(c, (28, 28, 1))
         assert c[player].name == "momentum"
