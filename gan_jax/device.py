@@ -88,14 +88,9 @@ def _container_memory() -> int:
 
 
 def check_samples(num: int, values: int) -> None:
-    """Raises if `num` samples would exhaust host memory, as Linux would kill the process silently.
+    """Raises an InputError if `num` samples would exhaust host memory.
 
-    Args:
-      num: number of samples, a command's --num.
-      values: numbers per sample and its noise.
-
-    Raises:
-      InputError: the machine, or the container, has less.
+    Linux would kill the process silently. `values` counts numbers per sample and its noise.
     """
     needed = num * values * _BYTES_PER_VALUE
     free = min(psutil.virtual_memory().available, _container_memory())

@@ -42,12 +42,9 @@ def style() -> Iterator[None]:
 
 
 def image_grid(images: np.ndarray, rows: int, columns: int) -> Image.Image:
-    """Arranges images in rows, with a black border of one pixel around each.
+    """Arranges images in rows, each with a black border of one pixel.
 
-    Args:
-      images: uint8, or floats in [0, 1]; shape (at most rows * columns, height, width, 1 or 3).
-      rows: rows of the grid.
-      columns: columns of the grid.
+    Images are uint8, or floats in [0, 1], (at most rows * columns, height, width, 1 or 3).
     """
     images = to_uint8(images)
     n, height, width, channels = images.shape
@@ -62,11 +59,9 @@ def image_grid(images: np.ndarray, rows: int, columns: int) -> Image.Image:
 
 @style()
 def points(samples: np.ndarray, data: np.ndarray | None = None) -> Image.Image:
-    """A scatter plot of the first two components of points (on a line if they have one).
+    """A scatter plot of the first two components of points, (n, d), on a line if d = 1.
 
-    Args:
-      samples: shape (n, d).
-      data: shape (m, d), drawn below the samples; sets the limits of the axes.
+    Data, (m, d), are drawn below the samples and set the limits of the axes.
     """
     figure = new_figure(4, 4)
     axes = figure.subplots()
@@ -88,14 +83,7 @@ def _plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def sample_image(
     samples: np.ndarray, rows: int, columns: int, data: np.ndarray | None = None
 ) -> Image.Image:
-    """A grid of images, or a scatter plot of points over the data.
-
-    Args:
-      samples: images, (n, height, width, 1 or 3), or points, (n, d).
-      rows: rows of the grid.
-      columns: columns of the grid.
-      data: points to draw below the samples, (m, d); not used for images.
-    """
+    """A grid of images, (n, height, width, 1 or 3), or points, (n, d), over those of the data."""
     return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples, data)
 
 
@@ -167,11 +155,9 @@ def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = FIG
 
 @style()
 def curves(metrics: Sequence[dict[str, Any]], title: str) -> bytes:
-    """Losses, and the discriminator's outputs where there are any, over iterations, as a PNG.
+    """PNG of the losses, and of the discriminator's outputs if any, over iterations.
 
-    Args:
-      metrics: lines of metrics.jsonl; columns named *_loss, and d_real and d_fake.
-      title: figure title.
+    Draws the columns *_loss, d_real and d_fake of lines of metrics.jsonl.
     """
     columns = dict.fromkeys(name for line in metrics for name in line)
     losses = {name: name.removesuffix("_loss") for name in columns if name.endswith("_loss")}
@@ -278,12 +264,7 @@ def evaluation(
 
 @style()
 def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
-    """Eigenvalues of a game's Jacobian in the complex plane, as a PNG.
-
-    Args:
-      eigenvalues: complex, shape (n,).
-      of: what was evaluated, for the title.
-    """
+    """PNG of the eigenvalues of a game's Jacobian, complex (n,); `of` completes the title."""
     figure = new_figure(6, 5)
     axes = figure.subplots()
     axes.axvline(0, color="black", lw=0.8)

@@ -127,13 +127,7 @@ def _panel(
     """Final scores against one field.
 
     More than MAX_LISTED numbers get a numeric axis; anything else is categorical, with jitter.
-
-    Args:
-      axes: to draw in.
-      metric: metric of the scores.
-      values: distinct values of the field, by their text.
-      texts: each member's value as text, shape (N,).
-      scores: shape (N,), unscored members filled.
+    Distinct values are given by their text; texts and scores are those of the members, (N,).
     """
     numbers, few = all(map(ranking.is_number, values.values())), len(values) <= MAX_LISTED
     if numbers and not few:

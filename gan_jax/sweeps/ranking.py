@@ -207,12 +207,9 @@ def extremes(results: Results, metric: str) -> dict[str, int]:
     n = int(np.count_nonzero(~np.isnan(scores)))
     if n == 0:
         return {"first": 0}
-    places = {"best": 0, "median": n // 2, "worst": n - 1}
-    if n < 3:
-        del places["median"]
-    if n < 2:
-        del places["worst"]
-    return {name: int(order[place]) for name, place in places.items()}
+    names = ("best", "median", "worst") if n > 2 else ("best", "worst")[:n]
+    places = np.unique([0, n // 2, n - 1])
+    return {name: int(order[place]) for name, place in zip(names, places, strict=True)}
 
 
 # Labels, shared by the report and the figures
