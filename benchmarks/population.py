@@ -158,7 +158,7 @@ def on_gpu(
     rounds: int,
     copied: int = 2**32,
 ) -> dict[str, Any]:
-    """Rates by number of members, and their share of the limit.
+    """Rates by number of members, as fractions of the limit.
 
     Args:
       config: config of the members.

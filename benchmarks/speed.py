@@ -10,7 +10,7 @@ Iterations per second of several sides, interleaved round by round:
   torch ...      the same training in PyTorch (torch_gan.py), where it is installed
 
 Then, of `python -m gan_jax.main --config=mnist`: the time from process start to the first
-iteration, peak memory, and the share of training time spent on logs, samples and checkpoints.
+iteration, peak memory, and the fraction of training time spent on logs, samples and checkpoints.
 Writes benchmarks/results/DEVICE.json.
 """
 
@@ -126,7 +126,7 @@ def observe(config: ConfigDict) -> tuple[list[Chunk], float]:
 
 
 def outputs_share(config: ConfigDict, images: np.ndarray) -> dict[str, Spread]:
-    """Share of training time spent on logs, metrics, samples and checkpoints.
+    """Fraction of training time spent on logs, metrics, samples and checkpoints.
 
     "waiting" is the time outside of train_chunk. "in_all" compares a run with a bare loop over the
     same chunks, and so includes what background threads take from the computation; it is noisier.

@@ -240,7 +240,7 @@ def evaluation(
         if len(n) <= 20:
             classes.set_xticks(range(len(n)))
         classes.set_xlabel("class predicted by the evaluator")
-        classes.set_ylabel("share")
+        classes.set_ylabel("frequency")
         classes.legend(frameon=False)
     else:
         classes.axis("off")

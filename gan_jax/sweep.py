@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=cli.at_least(1), help="per setting; default: 1")
     parser.add_argument("--workdir", type=pathlib.Path, help="directory of the sweep")
     parser.add_argument("--dry_run", action="store_true", help="print what would be trained")
-    parser.add_argument("--shard", help="I/N: the share of the members to train")
+    parser.add_argument("--shard", help="I/N: train every N-th member from I on")
     parser.add_argument("--merge", action="store_true", help="join the shards in --workdir")
     parser.add_argument("--rerun", type=cli.at_least(0), help="member to train standalone")
     args, settings = parser.parse_known_args()

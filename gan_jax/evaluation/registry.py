@@ -262,7 +262,7 @@ METRICS: dict[str, Metric] = {
         name: Metric(label, better, _modes, requires=needs, interval=interval)
         for name, label, better, needs, interval in (
             ("modes_covered", "modes covered", "higher", "modes", _COUNT),
-            ("high_quality", "high quality, share", HIGH_QUALITY, "mixture", ""),
+            ("high_quality", "high-quality fraction", HIGH_QUALITY, "mixture", ""),
             ("reverse_kl", "reverse KL of modes (nats)", "lower", "modes", _NEAR_0),
         )
     },

@@ -299,7 +299,7 @@ def test_speed():
     found = read("population-nvidia-h100-80gb-hbm3.json")
     rates = [statistics.median(rates) for rates in found["rates"].values()]
     assert_row("speed", "member-steps/s", *rates)
-    assert_row("speed", "share of the limit", *(rate / found["limit"] for rate in rates))
+    assert_row("speed", "fraction of the limit", *(rate / found["limit"] for rate in rates))
     names |= {"torch compile": "PyTorch, `torch.compile`", "limit": "matrix products alone"}
     for name, found in read("convolutions-cpu-2.json")["configs"].items():
         rates = found["steps_per_second"]

@@ -5,13 +5,12 @@ import math
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import pytest
 import scipy.stats
 from ml_collections import ConfigDict
 
-from gan_jax import algorithms, config, draws, networks, plots, train, workdir
+from gan_jax import algorithms, config, draws, networks, train, workdir
 from gan_jax.data.mixtures import MIXTURES
 from gan_jax.draws import Batch
 from gan_jax.losses import LOSSES
@@ -172,15 +171,6 @@ def test_image_shows_the_curves():
     assert np.all(np.diff(ends[:, 1, 0]) > 0)
     np.testing.assert_array_equal(ends[:, :, 1], [[1, 0]] * 41)
     assert [label.get_text() for label in noise.get_yticklabels()] == ["z", "x"]
-
-
-def test_image_ignores_user_rcparams():
-    known = curves()
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # which typeset math
-        expected = plots.figure_image(line.draw(known, 7)).tobytes()
-    with matplotlib.rc_context({"font.size": 30, "text.usetex": True}):
-        assert line.image(known, 7).tobytes() == expected
 
 
 def test_known_mixture():

@@ -13,12 +13,12 @@ from gan_jax.evaluation.metrics.intervals import Score, matrix, proportion
 
 
 def mixture(points: npt.ArrayLike, means: npt.ArrayLike, sigma: float) -> dict[str, Score]:
-    """Modes covered, share of high-quality samples, and reverse KL.
+    """Modes covered, fraction of high-quality samples, and reverse KL.
 
     A sample is of high quality (HQ) if it is within 3 sigma of the nearest mean.
 
     - modes_covered: means with at least one HQ sample; a count, without an interval.
-    - high_quality: share of HQ samples. For the mixture itself, in 2-D, 1 - exp(-4.5) = 0.9889;
+    - high_quality: fraction of HQ samples. For the mixture itself, in 2-D, 1 - exp(-4.5) = 0.9889;
       clearly more means collapse within modes. The interval is Wilson's.
     - reverse_kl: KL(histogram of HQ samples over means || uniform) in nats, 0 log 0 = 0; from 0 to
       log(modes), with all HQ samples in one mode or without any. For the interval, see

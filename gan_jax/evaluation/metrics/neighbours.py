@@ -118,10 +118,10 @@ def manifold(
     The manifold of a set is the union of balls around its samples, each reaching to the k-th
     nearest other sample of the set, boundary included.
 
-    - precision: share of fakes in the real manifold; recall: share of real samples in the fake
-      manifold. Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, equations 1 to 3.
-    - density: mean number of real balls around a fake, divided by k; coverage: share of real balls
-      with a fake in them. Naeem et al. 2020, https://arxiv.org/abs/2002.09797, equations 5 and 6.
+    - precision: fraction of fakes in the real manifold; recall: fraction of real samples in the
+      fake manifold. Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, equations 1 to 3.
+    - density: mean number of real balls around a fake, divided by k; coverage: fraction of real
+      balls with a fake inside. Naeem et al. 2020, https://arxiv.org/abs/2002.09797, equations 5, 6.
 
     All depend on the sample sizes. The intervals come from random halves and quarters of both sets,
     each with its own balls (see `split_error`): the variance falls clearly more slowly than 1 / n.
