@@ -9,7 +9,7 @@ CIFAR-10:
   gan_jax        training as gan_jax.main runs it
   data on host   the same with config.data_placement=host
   limit          the matrix products that its convolutions are, without building their operands
-  torch ...      the same training in PyTorch (torch_conv.py), channels_last, fused Adam
+  torch ...      the same training in PyTorch (torch_sides.py), channels_last, fused Adam
 
 Writes benchmarks/results/convolutions-DEVICE.json.
 """
@@ -115,7 +115,7 @@ def limit(sizes: Counter[tuple[int, int, int]]) -> common.Steps:
 
 
 def measure(name: str, changes: dict[str, Any], rounds: int) -> dict[str, Any]:
-    import torch_conv
+    import torch_sides
 
     config, images = common.setup(name)
     config = config_lib.replace(config, changes)
@@ -126,8 +126,8 @@ def measure(name: str, changes: dict[str, Any], rounds: int) -> dict[str, Any]:
     host = jax_sides.population(config_lib.replace(config, {"data_placement": "host"}), images)
     host(1)
     sides = {"gan_jax": ours, "data on host": host, "limit": limit(products(config, images))}
-    for label, compiled in (("torch fused Adam", False), ("torch compile", True)):
-        side = torch_conv.make(config, images, compiled)
+    for label in ("torch fused Adam", "torch compile"):
+        side = torch_sides.VARIANTS[label](config, images)
         try:
             side(1)
             sides[label] = side

@@ -56,9 +56,9 @@ def limit(cpu: int) -> Steps:
 
 
 def torch(variant: str) -> Steps:
-    import torch_gan
+    import torch_sides
 
-    return torch_gan.VARIANTS[variant](data.load("mnist").images)
+    return torch_sides.VARIANTS[variant](config_lib.load(CONFIG), data.load(CONFIG).images)
 
 
 @functools.cache

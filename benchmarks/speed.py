@@ -7,7 +7,7 @@ Iterations per second of several sides, interleaved round by round:
   gan_jax        training as gan_jax.main runs it
   matmuls        the limit: only the 21 matrix products of an iteration, in the same kind of loop
   python_loop    the same two steps, each jitted and called from Python
-  torch ...      the same training in PyTorch (torch_gan.py), where it is installed
+  torch ...      the same training in PyTorch (torch_sides.py), where it is installed
 
 Then, of `python -m gan_jax.main --config=mnist`: the time from process start to the first
 iteration, peak memory, and the fraction of training time spent on logs, samples and checkpoints.
@@ -44,18 +44,18 @@ SECONDS = 1.2  # per measurement
 REPEATS = 3  # whole runs
 
 
-def torch_sides(images: np.ndarray) -> dict[str, Steps | str]:
+def torch_variants(config: ConfigDict, images: np.ndarray) -> dict[str, Steps | str]:
     """The variants that work here; for the others, the reason they do not."""
     try:
-        import torch_gan
+        import torch_sides
     except ImportError as error:
         return {"torch": str(error)}
-    if {"gpu": "cuda"}.get(jax.default_backend(), "cpu") != torch_gan.DEVICE:
-        return {"torch": f"it would run on {torch_gan.DEVICE}"}
+    if {"gpu": "cuda"}.get(jax.default_backend(), "cpu") != torch_sides.DEVICE:
+        return {"torch": f"it would run on {torch_sides.DEVICE}"}
     sides: dict[str, Steps | str] = {}
-    for name, make in torch_gan.VARIANTS.items():
+    for name, make in torch_sides.VARIANTS.items():
         try:
-            sides[name] = make(images)
+            sides[name] = make(config, images)
             sides[name](3)
         except Exception as error:  # a missing compiler, an unsupported kernel
             message = " ".join(str(error).split())
@@ -173,7 +173,7 @@ def main() -> int:
     of_processes = processes(CONFIG, run_steps)  # before this process holds a device
 
     config, images = common.setup(CONFIG)
-    torch = torch_sides(images)
+    torch = torch_variants(config, images)
     sides = {
         "gan_jax": jax_sides.population(config, images),
         "matmuls": jax_sides.limit(config, images),

@@ -1,10 +1,13 @@
-"""DCGAN and R3GAN in PyTorch, as fast as short code makes them, for `convolutions.py`.
+"""The PyTorch sides of the speed comparisons: a config's training, as fast as short code makes it.
 
-The networks, losses and optimizers of a config. Examples are drawn with replacement, and G's step
-computes no gradient for D's weights.
+Same networks, initialisation, losses, optimizers and batch size, and fresh noise for each player;
+convolutions in channels_last. Shortcuts make it faster: examples are drawn with replacement, G's
+step computes no gradient for D's weights, and an MLP sees real and fake examples in one batch.
 """
 
 import copy
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy as np
 import torch
 from ml_collections import ConfigDict
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import softplus
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -116,27 +120,60 @@ def _r3gan(config: ConfigDict, size: int, channels: int) -> tuple[nn.Module, nn.
     )
 
 
-def make(config: ConfigDict, images: np.ndarray, compiled: bool) -> Steps:
-    """Training in channels_last with fused Adam: non-saturating, or RpGAN with R1 and R2."""
+def _mlp(config: ConfigDict, size: int, channels: int) -> tuple[nn.Module, nn.Module]:
+    def layers(*widths: int) -> list[nn.Module]:
+        dense = [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
+        for layer in dense:
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        return [module for layer in dense for module in (layer, nn.ReLU())][:-1]
+
+    pixels = size * size * channels
+    g = nn.Sequential(*layers(config.z_dim, *config.generator.widths, pixels), nn.Sigmoid())
+    return g, nn.Sequential(*layers(pixels, *config.discriminator.widths, 1), nn.Flatten(0))
+
+
+def _captured(iteration: Callable[[], None]) -> Callable[[], None]:
+    """The iteration as a CUDA graph: a single launch."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):  # allocates memory and optimizer state before the capture
+        for _ in range(3):
+            iteration()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        iteration()
+    return graph.replay
+
+
+def _make(
+    config: ConfigDict, images: np.ndarray, fused: bool, compiled: bool, graph: bool
+) -> Steps:
     torch.manual_seed(0)
-    kind = {"dcgan": _dcgan, "r3gan": _r3gan}[config.generator.name]
+    if DEVICE == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, which is JAX's default
+    kind, mlp = config.generator.name, config.generator.name == "mlp"
+    networks = {"mlp": _mlp, "dcgan": _dcgan, "r3gan": _r3gan}[kind]
     g, d = (
-        net.to(DEVICE).to(memory_format=torch.channels_last)
-        for net in kind(config, images.shape[1], images.shape[3])
+        network.to(DEVICE).to(memory_format=torch.channels_last)
+        for network in networks(config, images.shape[1], images.shape[3])
     )
-    data = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(DEVICE)
+    flat = images.reshape(len(images), -1) if mlp else images.transpose(0, 3, 1, 2)
+    data = torch.from_numpy(flat.copy()).to(DEVICE)
     average = copy.deepcopy(g) if config.ema else None
     relativistic = config.loss == "relativistic_pairing"
     weights = [config.penalties[name].weight for name in ("r1", "r2")]
-    interval = config.penalties.r1.interval
+    interval, batch = config.penalties.r1.interval, config.batch_size
+    ones, zeros = torch.ones(batch, device=DEVICE), torch.zeros(batch, device=DEVICE)
 
     def noise() -> torch.Tensor:
-        return torch.randn(config.batch_size, config.z_dim, device=DEVICE)
+        if config.prior.name == "uniform":
+            return torch.rand(batch, config.z_dim, device=DEVICE) * 2 - 1
+        return torch.randn(batch, config.z_dim, device=DEVICE)
 
     def real() -> torch.Tensor:
-        index = torch.randint(len(data), (config.batch_size,), device=DEVICE)
-        x = data[index].float() / 127.5 - 1
-        return x.contiguous(memory_format=torch.channels_last)
+        x = data[torch.randint(len(data), (batch,), device=DEVICE)].float()
+        return x / 255 if mlp else (x / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
     def penalty(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
@@ -146,12 +183,15 @@ def make(config: ConfigDict, images: np.ndarray, compiled: bool) -> Steps:
         x = real()
         with torch.no_grad():
             fake = g(noise())
-        if not relativistic:
-            return softplus(-d(x)).mean() + softplus(d(fake)).mean()
         if penalised:
             x.requires_grad_()
             fake.requires_grad_()
-        on_real, on_fake = d(x), d(fake)
+        if mlp:
+            on_real, on_fake = d(torch.cat([x, fake])).chunk(2)
+        else:  # batch normalisation of each by itself
+            on_real, on_fake = d(x), d(fake)
+        if not relativistic:
+            return bce(on_real, ones) + bce(on_fake, zeros)
         loss = softplus(on_fake - on_real).mean()
         if penalised:
             r1, r2 = penalty(x, on_real), penalty(fake, on_fake)
@@ -160,37 +200,52 @@ def make(config: ConfigDict, images: np.ndarray, compiled: bool) -> Steps:
 
     def g_loss(penalised: bool) -> torch.Tensor:
         on_fake = d(g(noise()))
-        return softplus(d(real()) - on_fake).mean() if relativistic else softplus(-on_fake).mean()
+        return softplus(d(real()) - on_fake).mean() if relativistic else bce(on_fake, ones)
 
     def descent(
-        loss: Callable[[bool], torch.Tensor], net: nn.Module, o: Any
+        loss: Callable[[bool], torch.Tensor], network: nn.Module, o: Any
     ) -> Callable[[bool], None]:
-        params = list(net.parameters())
-        adam = torch.optim.Adam(params, o.learning_rate, (o.b1, o.b2), fused=True)
+        params = list(network.parameters())
+        adam = torch.optim.Adam(
+            params, o.learning_rate, (o.b1, o.b2), fused=fused or None, capturable=graph
+        )
         fast = torch.compile(loss) if compiled else loss
 
         def step(penalised: bool) -> None:
             now = loss if penalised else fast  # torch.compile has no second derivatives
-            for p, gradient in zip(
-                params, torch.autograd.grad(now(penalised), params), strict=True
-            ):
-                p.grad = gradient
+            for p, grad in zip(params, torch.autograd.grad(now(penalised), params), strict=True):
+                p.grad = grad
             adam.step()
 
         return step
 
     d_step, g_step = descent(d_loss, d, config.d_optimizer), descent(g_loss, g, config.g_optimizer)
 
+    def iteration(i: int = 0) -> None:
+        d_step(relativistic and (i + 1) % interval == 0)
+        g_step(False)
+        if average is not None:
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(average.parameters()), list(g.parameters()), 1 - config.ema
+                )
+
+    replay = _captured(iteration) if graph else None
+
     def steps(num: int) -> None:
         for i in range(num):
-            d_step(relativistic and (i + 1) % interval == 0)
-            g_step(False)
-            if average is not None:
-                with torch.no_grad():
-                    torch._foreach_lerp_(
-                        list(average.parameters()), list(g.parameters()), 1 - config.ema
-                    )
+            replay() if replay else iteration(i)
         if DEVICE == "cuda":
             torch.cuda.synchronize()
 
     return steps
+
+
+# Each makes the training of a config on uint8 images, (n, height, width, channels).
+VARIANTS: dict[str, Callable[[ConfigDict, np.ndarray], Steps]] = {
+    "torch eager": functools.partial(_make, fused=False, compiled=False, graph=False),
+    "torch fused Adam": functools.partial(_make, fused=True, compiled=False, graph=False),
+    "torch compile": functools.partial(_make, fused=True, compiled=True, graph=False),
+}
+if DEVICE == "cuda":
+    VARIANTS["torch CUDA graph"] = functools.partial(_make, fused=True, compiled=False, graph=True)
