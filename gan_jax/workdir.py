@@ -108,7 +108,7 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
     if refused:
         raise InputError(
             f"--workdir={workdir} holds a run with another config: {', '.join(refused)}; "
-            "num_steps may only be increased"
+            "resuming allows only a larger num_steps"
         )
     path = workdir / "run.json"
     record = read_json(path) if path.exists() else {}

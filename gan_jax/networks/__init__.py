@@ -82,8 +82,9 @@ def init(
     given = () if y is None else (None, False, y)
     variables = network.init(key, x, *given)
     params = variables["params"]
-    if spectral_norm and not isinstance(network, MLP):  # whose published results have flax's
+    if spectral_norm and not isinstance(network, MLP):
         # flax divides initial kernels by its first estimate of their norms; Miyato et al. do not.
+        # MLPs keep flax's, as in the results published for them.
         params = network.clone(spectral_norm=False).init(key, x, *given)["params"]
     if isinstance(network, MLP) and network.output_bias == "data_mean":
         bias = INVERSE_OUTPUTS[network.output](data_mean).ravel()
@@ -137,8 +138,8 @@ def sample_stats(
 ) -> Stats:
     """Statistics to sample with: running ones, or recomputed from noise z and conditions y.
 
-    Running averages of batch normalisation lag behind the parameters, and do not
-    match an averaged generator.
+    Running averages of batch normalisation lag behind the parameters, and do not match an averaged
+    generator.
     """
     if getattr(network, "sample_statistics", "running") == "running":
         return variables.stats
