@@ -10,11 +10,21 @@ from gan_jax.data.pixels import to_float
 from gan_jax.spec import GANSpec
 
 
+class Texts(NamedTuple):
+    """Vectors of captions, group by group; see `data.Captions`."""
+
+    vectors: jax.Array  # (captions, d)
+    first: jax.Array  # int32 (groups + 1,)
+
+
 class Batch(NamedTuple):
     """Examples with their conditions; also a whole device-resident data set."""
 
     x: jax.Array  # (n, *example shape)
-    y: jax.Array | None = None  # (n, ...), None for unconditional training
+    # Labels (n,) or vectors of texts (n, d), None for unconditional training; of a data set with
+    # texts the groups (n,), from which each minibatch draws texts.
+    y: jax.Array | None = None
+    texts: Texts | None = None  # of a data set
 
 
 class Stream(enum.IntEnum):
@@ -31,6 +41,11 @@ class Stream(enum.IntEnum):
     EVALUATE = 8
     BATCH_G = 9  # real examples of the generator step
     STATISTICS = 10  # noise for recomputing the batch statistics of samples
+    TEXT = 11  # captions of minibatches
+    TEXT_G = 12
+
+
+TEXT_STREAMS = {Stream.BATCH: Stream.TEXT, Stream.BATCH_G: Stream.TEXT_G}
 
 
 class Window(NamedTuple):
@@ -38,6 +53,7 @@ class Window(NamedTuple):
 
     first: dict[Stream, jax.Array]  # number of the first minibatch of each stream
     batches: dict[Stream, Batch]  # x of shape (minibatches, batch, *example shape)
+    texts: Texts | None = None
 
 
 def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> jax.Array:
@@ -64,6 +80,8 @@ def minibatch(
 ) -> Batch:
     """The `number`-th minibatch of a stream, without replacement within an epoch.
 
+    Each example of a data set with texts has one of its group's, drawn uniformly.
+
     Args:
       batch_size: examples in a minibatch, at most n; static.
       root: root key data, uint32 (2,).
@@ -73,12 +91,17 @@ def minibatch(
       low: lower end of the pixel range, static.
 
     Returns:
-      x as float32, with uint8 images scaled to [low, 1], and y unchanged.
+      x as float32, with uint8 images scaled to [low, 1], and y: labels or vectors of texts.
     """
+    texts = data.texts
     if isinstance(data, Window):
         at = number - data.first[stream]
         batch = jax.tree.map(lambda x: x[at], data.batches[stream])
     else:
         index = shuffle.indices(stream_key(root, stream), number, batch_size, data.x.shape[0])
-        batch = jax.tree.map(lambda x: x[index], data)
+        batch = jax.tree.map(lambda x: x[index], data._replace(texts=None))
+    if texts is not None:
+        first, end = texts.first[batch.y], texts.first[batch.y + 1]
+        key = stream_key(root, TEXT_STREAMS[stream], number)
+        batch = batch._replace(y=texts.vectors[jax.random.randint(key, first.shape, first, end)])
     return batch._replace(x=to_float(batch.x, low))

@@ -2,10 +2,12 @@
 
 python -m gan_jax.evaluate --workdir=DIR [--step=N|best] [--num=10000] [--split=SPLIT]
                            [--metrics=fid,kid,...] [--features=inception --weights=FILE]
+                           [--held_out]
 
 Compares samples with SPLIT of the data set, by default the config's test_split. Prints a table of
 scores and those of real data and trivial models, and writes evaluation.json and evaluation.png to
-DIR.
+DIR. With --held_out, samples are generated for the classes that training held out, compared with
+those, and the files are evaluation_held_out.*.
 """
 
 import math
@@ -79,6 +81,7 @@ def evaluate(
     split: str | None,
     metrics: list[str] | None,
     weights: pathlib.Path | None = None,
+    held_out: bool = False,
 ) -> dict[str, Any]:
     """Scores a checkpoint of a run, and writes evaluation.json and evaluation.png.
 
@@ -89,6 +92,8 @@ def evaluate(
       split: split to compare with; None for the config's test_split.
       metrics: keys of registry.METRICS; None for all that are available.
       weights: Inception's weights, to use its features; None for EfficientNet's.
+      held_out: generate the held-out classes and compare with them; by default only the metrics of
+        conditional samples.
 
     Returns:
       The contents of evaluation.json.
@@ -111,16 +116,20 @@ def evaluate(
     spec, state = workdir.load(directory, step)
     device.check_samples(num, spec.z_dim + math.prod(spec.generator.out_shape))
     lines = read_metrics(directory / "metrics.jsonl")
-    dataset = data.load(config.dataset, config.split, config.image_size)
+    dataset = train.load_data(config)
     workdir.check_data(directory, dataset.sha256)
     split = config.test_split if split is None else split
-    test = registry.load_test(config, split)
+    test = registry.load_test(config, split, held_out)
+    dataset = test if held_out else dataset
     unavailable = registry.unavailable_metrics(config, dataset, test, num, split, extractor)
+    if held_out:
+        asked_for = (name for name, m in registry.METRICS.items() if m.requires in registry.ASKED)
+        metrics = metrics or [name for name in asked_for if name not in unavailable]
     names = metrics or [name for name in registry.METRICS if name not in unavailable]
-    reference = registry.reference(config, dataset, split, names, num, extractor)
-    labels = train.evaluation_labels(spec, num, dataset)
-    samples = train.evaluation_samples(spec, state, num, labels)
-    entries = registry.score(samples, reference, names, labels=labels)
+    reference = registry.reference(config, dataset, split, names, num, extractor, held_out)
+    y, asked = train.evaluation_conditions(config, num, dataset)
+    samples = train.evaluation_samples(spec, state, num, y)
+    entries = registry.score(samples, reference, names, asked=asked)
     others = baselines(reference, num, names)
     evaluator, extractor = reference.evaluator, reference.extractor
     result: dict[str, Any] = {
@@ -154,12 +163,11 @@ def evaluate(
         for why in dict.fromkeys(unavailable.values()):
             missing = (name for name in unavailable if unavailable[name] == why)
             print(f"unavailable: {', '.join(missing)}: {why}")
-    write_json(directory / "evaluation.json", result)
-    write_whole(
-        directory / "evaluation.png", plots.evaluation(samples, dataset.images, result, lines)
-    )
-    for file in ("evaluation.json", "evaluation.png"):
-        print(f"  {directory / file}")
+    stem = "evaluation_held_out" if held_out else "evaluation"
+    write_json(directory / f"{stem}.json", result)
+    write_whole(directory / f"{stem}.png", plots.evaluation(samples, dataset.images, result, lines))
+    for suffix in ("json", "png"):
+        print(f"  {directory / stem}.{suffix}")
     return result
 
 
@@ -184,6 +192,11 @@ def main() -> int:
     parser.add_argument(
         "--weights", type=pathlib.Path, help="pytorch-fid's pt_inception-2015-12-05-6726825d.pth"
     )
+    parser.add_argument(
+        "--held_out",
+        action="store_true",
+        help="ask for the classes that config.condition.held_out leaves out of training",
+    )
     args = parser.parse_args()
     if (args.features == "inception") != (args.weights is not None):
         raise InputError("--features=inception and --weights=FILE go together (see --help)")
@@ -194,6 +207,7 @@ def main() -> int:
         split=args.split,
         metrics=args.metrics,
         weights=args.weights,
+        held_out=args.held_out,
     )
     return 0
 

@@ -30,7 +30,7 @@ class Feed:
     def __init__(
         self,
         images: np.ndarray,
-        labels: np.ndarray | None,
+        conditions: np.ndarray | None,
         roots: np.ndarray,
         counts: Mapping[Stream, int],
         batch_size: int,
@@ -40,13 +40,13 @@ class Feed:
 
         Args:
           images: all examples, possibly memory-mapped.
-          labels: their labels for conditional training, or None.
+          conditions: their labels or groups of captions, int32 (n,), or None.
           roots: root keys of the members, uint32 (members, 2).
           counts: minibatches per iteration from each stream.
           batch_size: examples per minibatch.
           sharding: sharding of a window, whose first axis is the members.
         """
-        self._images, self._labels = images, labels
+        self._images, self._conditions = images, conditions
         self._roots, self._counts = roots, counts
         self._batch_size, self._sharding = batch_size, sharding
         self.example = Batch(jnp.zeros_like(images[:1]))
@@ -72,7 +72,8 @@ class Feed:
                 index = np.asarray(
                     _indices(self._roots, stream, begin, total, self._batch_size, len(self._images))
                 )
-            gathered = self._images[index], None if self._labels is None else self._labels[index]
+            y = None if self._conditions is None else self._conditions[index]
+            gathered = self._images[index], y
             batches[stream] = Batch(*jax.device_put(gathered, self._sharding))
             begins = np.full(len(self._roots), begin, np.int32)
             first[stream] = jax.device_put(begins, self._sharding)

@@ -22,6 +22,7 @@ Critic = Callable[[Batch, jax.Array], tuple[jax.Array, Any]]
 _INSTANCE_NOISE = 2**31
 _PENALTIES = 2**31 + 1
 _AUGMENT = 2**31 + 2**30
+_MISMATCH = 2**31 + 2**29
 
 
 class DTerms(NamedTuple):
@@ -119,7 +120,8 @@ def d_loss(
 
     Args:
       spec: static structure.
-      hparams: traced numbers: label_smoothing, instance_noise, augment_probability, penalties.
+      hparams: traced numbers: label_smoothing, instance_noise, augment_probability, penalties,
+        condition.
       step: completed iterations, for schedules and lazy penalties.
       critic: the discriminator.
       real: minibatch of data.
@@ -138,6 +140,13 @@ def d_loss(
         _split, (real_output, fake_output)
     )
     loss = LOSSES[spec.loss].d(real_logits, fake_logits)
+    mismatch = hparams["condition"]["mismatch"]
+    if mismatch is not None and real.y is not None:
+        # Matching-aware, Reed et al. 2016, https://arxiv.org/abs/1605.05396: real examples with the
+        # texts of others are fakes.
+        shifted = real._replace(y=jnp.roll(real.y, 1, axis=0))
+        wrong_logits = critic(shifted, jax.random.fold_in(key_real, _MISMATCH))[0]
+        loss = (1 - mismatch) * loss + mismatch * LOSSES[spec.loss].d(real_logits, wrong_logits)
     if real_classes is not None and fake_classes is not None:
         loss += _classification(hparams, real_classes, real)
         loss += _classification(hparams, fake_classes, fake)

@@ -20,7 +20,8 @@ from gan_jax import algorithms, device
 from gan_jax import config as config_lib
 from gan_jax.algorithms import Spec
 from gan_jax.data import Dataset, num_classes
-from gan_jax.draws import Batch, Window
+from gan_jax.draws import Batch, Texts, Window
+from gan_jax.evaluation import text_encoder
 from gan_jax.feed import Feed
 from gan_jax.spec import HParams
 from gan_jax.state import Info, State
@@ -36,6 +37,7 @@ class Population(NamedTuple):
     hparams: HParams  # stacked: every leaf of shape (padded,)
     seeds: jax.Array  # uint32 (padded,)
     data: Batch | Feed  # shared by all members
+    texts: Texts | None  # likewise
     mesh: Mesh
 
 
@@ -51,16 +53,27 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
     seeds = np.array([c.seed for c in configs], np.uint32)
     hparams, seeds = place(mesh, (hparams, seeds))
     spec = config_lib.spec(configs[0], dataset.images.shape[1:], num_classes(dataset))
-    labels = dataset.labels if spec.classes else None
+    y, texts = conditioning(configs[0], dataset)
     data: Batch | Feed
     if _on_host(configs[0], dataset.images.nbytes):
         roots = jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed)))(seeds)
         counts = algorithms.ALGORITHMS[spec.algorithm].minibatches(spec)
         sharding = NamedSharding(mesh, P(MEMBERS))
-        data = Feed(dataset.images, labels, np.asarray(roots), counts, spec.batch_size, sharding)
+        data = Feed(dataset.images, y, np.asarray(roots), counts, spec.batch_size, sharding)
     else:
-        data = Batch(*jax.device_put((dataset.images, labels), NamedSharding(mesh, P())))
-    return Population(spec, len(configs), hparams, seeds, data, mesh)
+        data = Batch(*jax.device_put((dataset.images, y), NamedSharding(mesh, P())))
+    texts = jax.device_put(texts, NamedSharding(mesh, P()))
+    return Population(spec, len(configs), hparams, seeds, data, texts, mesh)
+
+
+def conditioning(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray | None, Texts | None]:
+    """What training is conditioned on: labels, or groups of captions and the captions' vectors."""
+    if dataset.captions is not None:
+        encoder = text_encoder.load(config.condition.encoder)
+        vectors = text_encoder.encode(encoder, dataset.captions.texts)
+        texts = Texts(jnp.asarray(vectors), jnp.asarray(dataset.captions.first))
+        return dataset.captions.groups, texts
+    return dataset.labels if config.condition.on == "label" else None, None
 
 
 def _on_host(config: ConfigDict, size: int) -> bool:
@@ -139,8 +152,9 @@ def train_chunk(
     p = population
     active = np.concatenate([active, np.zeros(p.seeds.shape[0] - p.size, bool)])
     data, window = (None, p.data.window(step)) if isinstance(p.data, Feed) else (p.data, None)
+    active = place(p.mesh, active)
     states, info = _train_chunk(
-        p.spec, p.mesh, p.hparams, states, data, window, num_steps, place(p.mesh, active)
+        p.spec, p.mesh, p.hparams, states, data, window, p.texts, num_steps, active
     )
     return states, {name: value[: p.size] for name, value in jax.device_get(info).items()}
 
@@ -153,15 +167,17 @@ def _train_chunk(
     states: State,
     data: Batch | None,  # None with a window
     window: Window | None,
+    texts: Texts | None,
     num_steps: jax.Array | int,
     active: jax.Array,
 ) -> tuple[State, Info]:
     def one(
         shared: Any, hparams: HParams, state: State, active: jax.Array, window: Window | None
     ) -> tuple[State, Info]:
-        data, num_steps = shared
+        data, texts, num_steps = shared
+        data = (window or data)._replace(texts=texts)
         num_steps = jnp.where(active, num_steps, 0)
-        return algorithms.train_chunk(spec, hparams, state, window or data, num_steps)
+        return algorithms.train_chunk(spec, hparams, state, data, num_steps)
 
     def block(members: tuple[Any, ...], shared: Any) -> tuple[State, Info]:
         number = members[2].shape[0]
@@ -178,4 +194,4 @@ def _train_chunk(
         return jax.lax.fori_loop(0, number, body, (members[1], infos))
 
     members = hparams, states, active, window
-    return _per_device(mesh, block)(members, (data, jnp.int32(num_steps)))
+    return _per_device(mesh, block)(members, (data, texts, jnp.int32(num_steps)))

@@ -1,7 +1,7 @@
 """Draws samples from a run.
 
 python -m gan_jax.sample --workdir=DIR --num=64 --out=FILE [--seed=N] [--step=N|best]
-                         [--label=NUMBER|NAME] [--interpolate]
+                         [--label=NUMBER|NAME | --text=CAPTION] [--interpolate]
 
 FILE is a .png (a grid) or an .npz (`images`, and `labels` if the run is conditional; usable as data
 set npz:FILE). Uses the newest checkpoint unless --step is given. Rows of the grid are the classes
@@ -66,6 +66,7 @@ def draw(
     seed: int,
     step: int | Literal["best"] | None,
     label: str | None,
+    text: str | None,
     walk: bool,
 ) -> None:
     """Writes `num` samples of a run's checkpoint to a .png or .npz file.
@@ -90,6 +91,8 @@ def draw(
     if label is not None:
         labels = np.full(num, workdir.class_number(directory, spec, label))
     condition = labels
+    if text is not None or spec.text:
+        condition = np.tile(workdir.text_vector(directory, spec, text), (num, 1))
     if walk and labels is not None and label is None:
         z = jnp.repeat(draws.noise(spec, key, rows), columns, axis=0)[:num]
         condition = _between_classes(labels, spec.classes, columns)
@@ -118,6 +121,7 @@ def main() -> int:
     parser.add_argument("--seed", type=cli.at_least(0), default=0, help="of the noise")
     cli.add_step(parser)
     parser.add_argument("--label", help="class to draw, by number or name; default: all in turn")
+    parser.add_argument("--text", help="caption to draw, of a run conditioned on text")
     parser.add_argument("--interpolate", action="store_true", help="walk between points or classes")
     args = parser.parse_args()
     draw(
@@ -127,6 +131,7 @@ def main() -> int:
         seed=args.seed,
         step=args.step,
         label=args.label,
+        text=args.text,
         walk=args.interpolate,
     )
     return 0

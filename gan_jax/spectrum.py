@@ -92,7 +92,7 @@ def draw(
     import jax
 
     from gan_jax import config as config_lib
-    from gan_jax import data, device, draws, plots, schedules, workdir
+    from gan_jax import data, device, draws, plots, population, schedules, train, workdir
     from gan_jax.draws import Batch, Stream, stream_key
     from gan_jax.writers import check_new, write_whole
 
@@ -102,18 +102,18 @@ def draw(
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     config = workdir.read_config(directory)
     spec, state = workdir.load(directory, step)
-    dataset = data.load(config.dataset, config.split, config.image_size)
+    dataset = train.load_data(config)
     workdir.check_data(directory, dataset.sha256)
     num = min(num, len(dataset.images)) // spec.pack * spec.pack
     if not num:
         raise InputError(f"--num must be at least config.pack, {spec.pack}")
+    y, texts = population.conditioning(config, dataset)
+    examples = Batch(*jax.device_put((dataset.images, y, texts)))
     found = eigenvalues(
         spec,
         schedules.at(spec.schedules, config_lib.hparams(config), int(state.step)),
         state,
-        draws.minibatch(
-            num, state.key, Batch(jax.device_put(dataset.images)), 0, low=spec.pixel_low
-        ),
+        draws.minibatch(num, state.key, examples, 0, low=spec.pixel_low),
         draws.noise(spec, stream_key(state.key, Stream.EVALUATE), num),
         stream_key(state.key, Stream.EVALUATE, 1),
     )

@@ -1,6 +1,7 @@
 """Host loop of training: chunks, evaluations, outputs and checkpoints."""
 
 import contextlib
+import hashlib
 import importlib.util
 import math
 import pathlib
@@ -31,7 +32,7 @@ from gan_jax import config as config_lib
 from gan_jax.algorithms import Spec
 from gan_jax.draws import Stream, stream_key
 from gan_jax.errors import InputError
-from gan_jax.evaluation import registry
+from gan_jax.evaluation import registry, text_encoder
 from gan_jax.networks.layers import OUTPUT_RANGES
 from gan_jax.population import Population
 from gan_jax.state import State, trainable
@@ -78,41 +79,66 @@ def next_length(longest: int, length: int, seconds: float) -> int:
 # Samples
 
 
-def samples(config: ConfigDict, spec: Spec, state: State) -> np.ndarray:
-    """The sample grid of a state: fixed noise, and a row per class if conditional."""
+def samples(config: ConfigDict, spec: Spec, state: State, dataset: data.Dataset) -> np.ndarray:
+    """The sample grid of a state: fixed noise, and a row per class or caption if conditional."""
     rows, columns = config.sample_grid
     z = draws.noise(spec, stream_key(state.key, Stream.NOISE_SAMPLE), rows * columns)
-    return algorithms.generate(spec, state, z, grid_labels(spec, rows * columns, columns))
+    y = grid_labels(spec, rows * columns, columns)
+    if dataset.captions is not None:
+        y = grid_texts(config, dataset.captions, rows).repeat(columns, axis=0)
+    return algorithms.generate(spec, state, z, y)
 
 
 def grid_labels(spec: Spec, num: int, columns: int) -> np.ndarray | None:
-    """Labels, int (num,), of a grid whose rows are the classes in turn; None if unconditional."""
+    """Labels, int (num,), of a grid whose rows are the classes in turn; None without classes."""
     return np.arange(num) // columns % spec.classes if spec.classes else None
 
 
-def sample_image(config: ConfigDict, spec: Spec, state: State, images: np.ndarray) -> Image.Image:
+def grid_texts(config: ConfigDict, captions: data.Captions, rows: int) -> np.ndarray:
+    """Vectors of the first caption of each group in turn, (rows, d)."""
+    groups = np.unique(captions.groups)
+    texts = [captions.texts[captions.first[groups[row % len(groups)]]] for row in range(rows)]
+    return text_encoder.encode(text_encoder.load(config.condition.encoder), texts)
+
+
+def sample_image(
+    config: ConfigDict, spec: Spec, state: State, dataset: data.Dataset
+) -> Image.Image:
     """The sample grid as an image; for a known density, figure 1 of the 2014 paper."""
     if mixture := line.known_mixture(config.dataset, spec):
         known = line.curves(spec, config_lib.hparams(config), state, mixture)
         return line.image(known, int(state.step))
     rows, columns = config.sample_grid
-    return plots.sample_image(samples(config, spec, state), rows, columns, images)
+    return plots.sample_image(samples(config, spec, state, dataset), rows, columns, dataset.images)
 
 
 def evaluation_samples(
-    spec: Spec, state: State, num: int, labels: np.ndarray | None = None
+    spec: Spec, state: State, num: int, y: np.ndarray | None = None
 ) -> np.ndarray:
     """Samples used to score a state, from the same noise at every step; see `generate`."""
     z = draws.noise(spec, stream_key(state.key, Stream.EVALUATE), num)
-    return algorithms.generate(spec, state, z, labels)
+    return algorithms.generate(spec, state, z, y)
 
 
-def evaluation_labels(spec: Spec, num: int, dataset: data.Dataset) -> np.ndarray | None:
-    """Labels of `evaluation_samples`, drawn from the training set's; None if unconditional."""
-    if not spec.classes:
-        return None
-    assert dataset.labels is not None  # or there would be no classes
-    return np.random.default_rng(0).choice(dataset.labels, num)
+def evaluation_conditions(
+    config: ConfigDict, num: int, dataset: data.Dataset
+) -> tuple[np.ndarray | None, registry.Asked]:
+    """Conditions of `evaluation_samples`: labels or captions of random examples of a data set.
+
+    Returns:
+      What `generate` takes and what `registry.score` takes.
+    """
+    if config.condition.on == "none":
+        return None, registry.Asked()
+    rng = np.random.default_rng(0)
+    drawn, captions = rng.choice(len(dataset.images), num), dataset.captions
+    labels = None if dataset.labels is None else dataset.labels[drawn]
+    if captions is None:
+        return labels, registry.Asked(labels)
+    numbers = captions.draw(drawn, rng)
+    encoder = text_encoder.load(config.condition.encoder)
+    vectors = text_encoder.encode(encoder, [captions.texts[i] for i in numbers.tolist()])
+    return vectors, registry.Asked(labels, numbers)
 
 
 # The loop
@@ -168,15 +194,15 @@ def loop(
             now.add("eval")
         if "eval" in now and reference:
             info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}
-            labels = evaluation_labels(members.spec, config.eval_num, reference.train)
+            y, asked = evaluation_conditions(config, config.eval_num, reference.train)
             for i in np.flatnonzero(diverged == 0).tolist():
                 state = population.member(states, i)
-                drawn = evaluation_samples(members.spec, state, config.eval_num, labels)
+                drawn = evaluation_samples(members.spec, state, config.eval_num, y)
                 if not np.isfinite(drawn).all():
                     diverged[i] = step
                     continue
                 scores = registry.score(
-                    drawn, reference, config.eval_metrics, intervals=False, labels=labels
+                    drawn, reference, config.eval_metrics, intervals=False, asked=asked
                 )
                 for name, entry in scores.items():
                     info[name][i] = entry["value"]
@@ -223,7 +249,7 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
     if directory is not None and workdir.holds_finished(directory, config):
         return _nothing_to_do(directory, config)
     device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
-    dataset = data.load(config.dataset, config.split, config.image_size)
+    dataset = load_data(config)
     check(config, dataset)
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError("config.tensorboard needs: pip install 'gan_jax[tensorboard]'")
@@ -241,6 +267,26 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
             return _nothing_to_do(directory, config)
         print(directory, flush=True)
         return _train(config, dataset, reference, directory, pending_signals)
+
+
+def load_data(config: ConfigDict) -> data.Dataset:
+    """The training set of a run, with its captions if it is conditioned on text.
+
+    Its hash then covers captions and text encoder as well.
+    """
+    condition = config.condition
+    dataset = data.load(
+        config.dataset,
+        config.split,
+        config.image_size,
+        captions_file=condition.captions,
+        without=condition.held_out,
+    )
+    if dataset.captions is None:
+        return dataset
+    encoder = text_encoder.load(condition.encoder)
+    digest = hashlib.sha256((dataset.sha256 + encoder.sha256).encode())
+    return dataset._replace(sha256=digest.hexdigest())
 
 
 def check(config: ConfigDict, dataset: data.Dataset) -> None:
@@ -279,9 +325,9 @@ def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
         if "sample" in due(step, config) and not file.exists():
             device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
             spec, state = workdir.load(directory, step)
-            dataset = data.load(config.dataset, config.split, config.image_size)
+            dataset = load_data(config)
             workdir.check_data(directory, dataset.sha256)
-            write_whole(file, png(sample_image(config, spec, state, dataset.images)))
+            write_whole(file, png(sample_image(config, spec, state, dataset)))
     plots.draw(directory, config, [x for x in plots.FIGURES if not (directory / x).exists()])
     print(f"{directory}: already finished")
     return 0
@@ -320,6 +366,9 @@ def _train(
         },
         "resumed_from": begin,
     }
+    if spec.text:
+        encoder = text_encoder.load(config.condition.encoder)
+        record["text_encoder"] = {"name": config.condition.encoder, "sha256": encoder.sha256}
     write_json(directory / "config.json", config.to_dict())
     write_json(path, record)
     with contextlib.ExitStack() as stack:
@@ -337,7 +386,7 @@ def _train(
         )
         stack.enter_context(contextlib.closing(bar))
         if begin == 0:
-            image = sample_image(config, spec, population.member(states, 0), dataset.images)
+            image = sample_image(config, spec, population.member(states, 0), dataset)
             for writer in writers:
                 writer.image(0, image)
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
@@ -366,7 +415,7 @@ def _train(
                 if "metrics" in now:
                     writer.scalars(step, info)
                 if "sample" in now:
-                    writer.image(step, sample_image(config, spec, state, dataset.images))
+                    writer.image(step, sample_image(config, spec, state, dataset))
             stop = bool(pending_signals)  # once: a signal may arrive during the save
             if stop or "checkpoint" in now:
                 files.flush()

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import filelock
+import numpy as np
 from ml_collections import ConfigDict
 
 from gan_jax import algorithms, checkpoint
@@ -22,6 +23,7 @@ from gan_jax import config as config_lib
 from gan_jax.algorithms import Spec
 from gan_jax.config.schema import RESUME_MUTABLE
 from gan_jax.errors import InputError, brief
+from gan_jax.evaluation import text_encoder
 from gan_jax.state import State
 
 _FILES = ("folder:", "npz:", "npy:")  # data sets named by a path
@@ -102,8 +104,11 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
     changed = config_lib.differences(old, config)
     if config.num_steps > old.num_steps:  # a longer run extends a shorter one
         del changed["num_steps"]
-    moved = old.dataset.startswith(_FILES) and config.dataset.startswith(_FILES)
-    moved = moved and changed.pop("dataset", None) is not None
+    movable = ["condition.captions", "condition.encoder"] * (config.condition.on == "text")
+    if old.dataset.startswith(_FILES) and config.dataset.startswith(_FILES):
+        movable.append("dataset")
+    moved = bool(changed.keys() & movable)
+    changed = {name: text for name, text in changed.items() if name not in movable}
     refused = [f"{name} ({text})" for name, text in changed.items() if name not in RESUME_MUTABLE]
     if refused:
         raise InputError(
@@ -183,6 +188,25 @@ def class_number(workdir: pathlib.Path, spec: Spec, label: str) -> int:
     hint = f"did you mean {near[0]}? " if near else ""
     listed = f" or one of {textwrap.shorten(', '.join(names), 300)}" if names else ""
     raise InputError(f"--label={label}: {hint}expected 0 to {spec.classes - 1}{listed}")
+
+
+def text_vector(workdir: pathlib.Path, spec: Spec, text: str | None) -> np.ndarray:
+    """The vector (d,) of a caption, for a run conditioned on text.
+
+    Raises:
+      InputError: the run is not, the caption is missing, or the encoder is another one.
+    """
+    if not spec.text:
+        raise InputError(f"--text: {workdir} is not conditioned on text (see config.condition)")
+    if not text:
+        raise InputError(f"{workdir} is conditioned on text: give a caption by --text")
+    encoder = text_encoder.load(read_config(workdir).condition.encoder)
+    recorded = read_json(workdir / "run.json").get("text_encoder")
+    if not isinstance(recorded, dict) or encoder.sha256 != recorded.get("sha256"):
+        raise InputError(
+            f"{workdir} was trained with another text encoder: {recorded}, not {encoder.sha256}"
+        )
+    return text_encoder.encode(encoder, [text])[0]
 
 
 def _is_count(value: Any) -> bool:

@@ -37,10 +37,10 @@ def test_noise_follows_the_prior(prior, mean, std):
 
 def test_stream_keys_are_unique():
     # The numbers are part of the format: checkpoints of earlier versions resume with them.
-    assert [stream.value for stream in Stream] == list(range(11))
-    stream, number = (x.ravel() for x in jnp.meshgrid(jnp.arange(11), jnp.arange(50)))
+    assert [stream.value for stream in Stream] == list(range(13))
+    stream, number = (x.ravel() for x in jnp.meshgrid(jnp.arange(13), jnp.arange(50)))
     keys = jax.vmap(functools.partial(draws.stream_key, ROOT_KEY))(stream, number)
-    assert len(np.unique(jax.random.key_data(keys), axis=0)) == 550
+    assert len(np.unique(jax.random.key_data(keys), axis=0)) == 650
     first = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 8), 0)
     key = draws.stream_key(ROOT_KEY, Stream.EVALUATE)
     np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(first))

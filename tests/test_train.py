@@ -12,7 +12,7 @@ import types
 import numpy as np
 import pytest
 
-from gan_jax import algorithms, checkpoint, config, draws, plots, population, train, workdir
+from gan_jax import algorithms, checkpoint, config, data, draws, plots, population, train, workdir
 from gan_jax.draws import Stream
 from gan_jax.errors import InputError
 from gan_jax.writers import png, read_metrics
@@ -84,7 +84,7 @@ def test_sample_grids_share_one_noise(tiny, finished):
         z = draws.noise(spec, draws.stream_key(state.key, Stream.NOISE_SAMPLE), 6)
         images = algorithms.generate(spec, state, z)
         expected = png(plots.image_grid(images, 2, 3))
-        assert png(train.sample_image(tiny, spec, state, images)) == expected
+        assert png(train.sample_image(tiny, spec, state, data.load("digits"))) == expected
     assert (finished / "samples/step_0000012.png").read_bytes() == expected
     other = train.evaluation_samples(spec, state, 6)
     assert other.shape == images.shape

@@ -68,9 +68,10 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
     x = objectives.pack(jnp.stack([mean] * spec.pack), spec.pack)
     z = jnp.zeros((1, spec.z_dim))
     y_d, y_g = None, None
-    if spec.classes:
-        label = jnp.zeros((1, spec.pack), jnp.int32)
-        y_d, y_g = condition(spec, label), condition(spec, label[:, :1])
+    if spec.classes or spec.text:
+        y = jnp.zeros((1, spec.pack, spec.text) if spec.text else (1, spec.pack), jnp.float32)
+        y = y if spec.text else y.astype(jnp.int32)
+        y_d, y_g = condition(spec, y), condition(spec, y[:, :1])
     d = player("d", spec.discriminator, Stream.INIT_D, x, y_d)
     g = player("g", spec.generator, Stream.INIT_G, z, y_g)
     averages: dict[str, Any] = {"ema": g.variables} if _averaged(hparams) else {}
@@ -89,13 +90,18 @@ def _optimizer(spec: GANSpec, hparams: HParams, player: str) -> optax.GradientTr
 
 
 def condition(spec: GANSpec, y: jax.Array | None) -> jax.Array | None:
-    """What networks see of labels: (batch,), or packed (batch, pack), to one-hot (batch, d).
+    """What networks see of conditions: those of an example joined, (batch, d), labels one-hot.
 
-    Floats, such as mixtures of classes, pass through.
+    Args:
+      spec: static structure.
+      y: labels (batch,), or vectors (batch, d) such as those of texts or mixtures of classes; of
+        packed examples (batch, pack, ...).
     """
-    if y is None or jnp.issubdtype(y.dtype, jnp.floating):
-        return y
-    return jax.nn.one_hot(y, spec.classes).reshape(len(y), -1)
+    if y is None:
+        return None
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        y = jax.nn.one_hot(y, spec.classes)
+    return y.reshape(len(y), -1)
 
 
 def _generate(
@@ -151,10 +157,20 @@ def _g_gradient(
         for _ in range(ahead):
             unrolled, _ = d_step(spec, hparams, unrolled, real, z, key)
         players = unrolled.players
-        x, stats = _generate(spec, players["g"].variables, z, real.y)
         critic = _critic(spec, players["d"].variables, train=False)
-        fake = Batch(x, real.y)
-        return objectives.g_loss(spec, hparams, state.step, critic, real, fake, key), stats
+
+        def loss(y: jax.Array | None) -> tuple[jax.Array, Stats]:
+            x, stats = _generate(spec, players["g"].variables, z, y)
+            fake = Batch(x, y)
+            return objectives.g_loss(spec, hparams, state.step, critic, real, fake, key), stats
+
+        total, stats = loss(real.y)
+        interpolation = hparams["condition"]["interpolation"]
+        if interpolation is not None and real.y is not None:
+            # Reed et al. 2016, https://arxiv.org/abs/1605.05396, equation 5: texts between two.
+            between = (real.y + jnp.roll(real.y, 1, axis=0)) / 2
+            total += interpolation * loss(between)[0]
+        return total, stats
 
     (loss, stats), grads = jax.value_and_grad(objective, has_aux=True)(g.params)
     return Gradient(grads, stats), {"g_loss": loss, "g_grad_norm": optax.tree.norm(grads)}
@@ -319,7 +335,8 @@ def step(spec: GANSpec, hparams: HParams, state: State, data: Batch | Window) ->
 def sample(spec: GANSpec, state: State, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
     """G(z) by the averaged generator if there is one, with pixels from 0 to 1.
 
-    Maps (batch, z_dim), and labels (batch,) where G is conditional, to (batch, *example shape).
+    Maps (batch, z_dim), and conditions (batch, ...) where G is conditional, to
+    (batch, *example shape).
     """
     g = state.averages.get("ema", state.players["g"].variables)
     others = noise(spec, stream_key(state.key, Stream.STATISTICS), _STATISTICS_BATCH)

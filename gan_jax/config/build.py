@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from gan_jax.config.load import flatten, unflatten
 from gan_jax.config.schema import COMMON, parse_schedule
 from gan_jax.errors import InputError
+from gan_jax.evaluation import text_encoder
 from gan_jax.networks import NETWORKS, Network
 from gan_jax.penalties import PENALTIES
 from gan_jax.spec import GANSpec, HParams, Prior
@@ -60,7 +61,8 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
     Raises:
       InputError: a network does not take such examples, or needs labels that they lack.
     """
-    if config.condition.on == "none":
+    on = config.condition.on
+    if on != "label":
         classes = 0
     elif not classes:
         raise InputError(
@@ -78,7 +80,12 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             f"config.{name} is {flatten(config)[name]!r}, but {config.dataset} has examples of "
             f"shape {example_shape}: expected {wanted}"
         )
-    dtype = {"dtype": config.precision, "condition": config.condition.generator}
+    ways = {
+        player: "text" if on == "text" and way == "concat" else way
+        for player in NETWORKS
+        for way in [config.condition[player]]
+    }
+    dtype = {"dtype": config.precision, "condition": ways["generator"]}
     if config.generator.name == "monotone":
         dtype = {}
     output = {"output": "linear"} if config.discriminator.name == "mlp" else {}
@@ -96,7 +103,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             "discriminator",
             out_shape=(),
             dtype=config.precision,
-            condition=config.condition.discriminator,
+            condition=ways["discriminator"],
             **output,
         ),
         d_optimizer=config.d_optimizer.name,
@@ -111,6 +118,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
         augment=config.augment,
         adaptive=bool(config.ada_target),
         classes=classes,
+        text=text_encoder.FEATURES if on == "text" else 0,
         schedules=tuple(map(parse_schedule, config.schedules)),
         pixel_low=_pixel_low(config, example_shape),
     )

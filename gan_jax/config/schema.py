@@ -21,6 +21,7 @@ from gan_jax.algorithms.gan import STEP_INFO
 from gan_jax.augment import AUGMENTATIONS
 from gan_jax.errors import InputError
 from gan_jax.evaluation.registry import METRICS, TRAINING
+from gan_jax.evaluation.text_encoder import PACKAGED
 from gan_jax.losses import CROSS_ENTROPY, LOSSES
 from gan_jax.networks import NETWORKS
 from gan_jax.networks.layers import ACTIVATIONS, INITIALIZERS, OUTPUTS
@@ -194,20 +195,43 @@ COMMON: dict[str, Field] = {
     "generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network"),
     "discriminator.name": Field("mlp", _choice(NETWORKS["discriminator"]), "kind of network"),
     "condition.on": Field(
-        "none", _choice(("none", "label")), "what both networks are conditioned on"
+        "none", _choice(("none", "label", "text")), "what both networks are conditioned on"
+    ),
+    "condition.captions": _fixed(
+        "", Rule(str, "a path", lambda v: True), "text: TSV file of captions, by image or by class"
+    ),
+    "condition.encoder": _fixed(
+        PACKAGED,
+        _TEXT,
+        f"text: encoder of captions: {PACKAGED}, or a file (gan_jax.evaluation.text_encoder)",
+    ),
+    "condition.held_out": _fixed(
+        (),
+        Rule(
+            tuple,
+            "a tuple of strings, such as ('rose', '12')",
+            lambda v: all(type(x) is str and x for x in v),
+        ),
+        "classes left out of training, by name or by the number in it",
     ),
     "condition.generator": Field(
         "concat",
         _choice(("concat", "batch_norm")),
-        "how labels enter G: appended to inputs of layers, or by conditional batch normalisation",
+        "how conditions enter G: joined to inputs of layers, or by conditional batch normalisation",
     ),
     "condition.discriminator": Field(
         "concat",
         _choice(("concat", "projection", "classifier")),
-        "how labels enter D: appended, by projection, or as targets of a classifier (AC-GAN)",
+        "how conditions enter D: joined, by projection, or as targets of a classifier (AC-GAN)",
     ),
     "condition.weight": _option(
         _NON_NEGATIVE, "classifier: weight of the classification in both losses"
+    ),
+    "condition.mismatch": _option(
+        _FRACTION, "text: share of real examples with other texts in D's loss on fakes (CLS: 0.5)"
+    ),
+    "condition.interpolation": _option(
+        _NON_NEGATIVE, "text: weight of G's loss on means of two texts (INT: 1)"
     ),
     "pack": Field(1, _integer(1, 2**10), "examples per discriminator input (PacGAN)"),
     **_optimizer("d"),
@@ -501,10 +525,23 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
         ):
             yield f"{player}.group_size", "a divisor of twice each of widths"
     condition = c.condition
-    if condition.on == "none":
-        for field in ("condition.generator", "condition.discriminator"):
-            if (default := COMMON[field].default) != condition[field.partition(".")[2]]:
-                yield field, f"{default} with condition.on none"
+    unused = {
+        "none": ("generator", "discriminator", "held_out"),
+        "label": (),
+        "text": (),
+    }[condition.on]
+    if condition.on != "text":
+        unused += ("captions", "encoder", "mismatch", "interpolation")
+    for field in unused:
+        if (default := COMMON[f"condition.{field}"].default) != condition[field]:
+            yield f"condition.{field}", f"{default!r} with condition.on {condition.on}"
+    if condition.on == "text":
+        if not condition.captions:
+            yield "condition.captions", "a file with condition.on text"
+        if condition.discriminator == "classifier":
+            yield "condition.discriminator", "concat or projection with condition.on text"
+        if c.generator.get("sample_statistics") == "recomputed":
+            yield "generator.sample_statistics", "running with condition.on text"
     if condition.on != "none" and c.generator.name == "monotone":
         yield "condition.on", "none for a monotone generator, whose density is not conditional"
     normalised = c.generator.name in ("dcgan", "resnet") or c.generator.get("batch_norm")

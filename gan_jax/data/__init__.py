@@ -1,10 +1,11 @@
 """Data sets as arrays: `load` is all that most callers need."""
 
 from gan_jax.data.cache import cache_dir, read_cache_file, write_cache_file
-from gan_jax.data.dataset import Dataset, from_arrays, num_classes
+from gan_jax.data.dataset import Captions, Dataset, from_arrays, num_classes, select
 from gan_jax.data.load import load, overlap
 
 __all__ = [
+    "Captions",
     "Dataset",
     "cache_dir",
     "from_arrays",
@@ -12,5 +13,6 @@ __all__ = [
     "num_classes",
     "overlap",
     "read_cache_file",
+    "select",
     "write_cache_file",
 ]

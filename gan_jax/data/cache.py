@@ -73,6 +73,7 @@ def read(entry: pathlib.Path) -> Dataset | None:
                 np.asarray(images),  # still mapped
                 arrays.get("labels"),
                 None if names is None else tuple(names.tolist()),
+                arrays.get("names"),
             )
             if dataset.sha256 != str(arrays["sha256"]):
                 raise ValueError("checksum mismatch")

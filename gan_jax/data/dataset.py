@@ -9,6 +9,26 @@ import numpy as np
 from gan_jax.errors import InputError
 
 
+class Captions(NamedTuple):
+    """Captions in groups: of one image each, or of all images of a class.
+
+    texts: every caption, group by group.
+    first: int32 (groups + 1,): group g has texts[first[g] : first[g + 1]].
+    groups: int32 (n,): the group of each image.
+    sha256: hex digest of the texts and their groups.
+    """
+
+    texts: tuple[str, ...]
+    first: np.ndarray
+    groups: np.ndarray
+    sha256: str
+
+    def draw(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Numbers of random captions of images, int (n,)."""
+        groups = self.groups[images]
+        return rng.integers(self.first[groups], self.first[groups + 1])
+
+
 class Dataset(NamedTuple):
     """The examples of one split.
 
@@ -16,12 +36,16 @@ class Dataset(NamedTuple):
     labels: int32 (n,), or None.
     sha256: hex digest of dtype, shape and bytes of the images and of the labels, if any.
     class_names: the name of class i at index i, or None if unknown.
+    names: of a folder's images, their paths below it; else None.
+    captions: of training conditioned on text, else None.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     sha256: str
     class_names: tuple[str, ...] | None = None
+    names: np.ndarray | None = None
+    captions: Captions | None = None
 
 
 def num_classes(dataset: Dataset) -> int:
@@ -35,13 +59,24 @@ def from_arrays(
     images: np.ndarray,
     labels: np.ndarray | None = None,
     class_names: tuple[str, ...] | None = None,
+    names: np.ndarray | None = None,
 ) -> Dataset:
-    """Returns a Dataset of these arrays with their hash."""
+    """Returns a Dataset of these arrays, with the hash of images and labels."""
     digest = hashlib.sha256()
     for array in (images,) if labels is None else (images, labels):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    return Dataset(images, labels, digest.hexdigest(), class_names)
+    return Dataset(images, labels, digest.hexdigest(), class_names, names)
+
+
+def select(dataset: Dataset, index: slice | np.ndarray) -> Dataset:
+    """The examples at these positions, or where a mask is True."""
+    labels, names = (None if x is None else x[index] for x in (dataset.labels, dataset.names))
+    captions = dataset.captions
+    if captions is not None:
+        captions = captions._replace(groups=captions.groups[index])
+    chosen = from_arrays(dataset.images[index], labels, dataset.class_names, names)
+    return chosen._replace(captions=captions)
 
 
 def check_split(name: str, split: str, splits: Iterable[str]) -> None:

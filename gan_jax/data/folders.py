@@ -74,17 +74,19 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
         raise InputError(f"folder:{path} cannot be read: {brief(error)}") from error
 
     # With the absolute paths: in another folder, files of equal name, size and time may differ.
-    key = hashlib.sha256(repr((str(folder), listing)).encode()).hexdigest()[:32]
+    key = hashlib.sha256(repr(("names", str(folder), listing)).encode()).hexdigest()[:32]
     entry = entries_dir() / "folder" / f"{key}-{image_size}.npz"
     partial = entry.with_suffix(".partial")
 
     def decode() -> Dataset:
         images = decoding.decode(files, _read_image, image_size, partial)
+        names = np.array([f.relative_to(folder).as_posix() for f in files])
         if not nested:
-            return from_arrays(images)
+            return from_arrays(images, names=names)
         classes = [f.relative_to(folder).parts[0] for f in files]
-        names, labels = np.unique(classes, return_inverse=True)
-        return from_arrays(images, labels.astype(np.int32), tuple(names.tolist()))
+        class_names, labels = np.unique(classes, return_inverse=True)
+        labels = labels.astype(np.int32)
+        return from_arrays(images, labels, tuple(class_names.tolist()), names)
 
     dataset = read(entry)
     if dataset is None:

@@ -1,16 +1,25 @@
 """Data sets by name, decoded once and cached."""
 
+import hashlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
-from gan_jax.data import folders, mixtures, numpy_files, pixels, tfds
+from gan_jax.data import captions, folders, mixtures, numpy_files, pixels, tfds
 from gan_jax.data.cache import cached, entries_dir
-from gan_jax.data.dataset import Dataset, check_split, from_arrays
+from gan_jax.data.dataset import Dataset, check_split, from_arrays, select
 from gan_jax.errors import InputError
 
 
-def load(name: str, split: str = "train", image_size: pixels.Size = 0) -> Dataset:
+def load(
+    name: str,
+    split: str = "train",
+    image_size: pixels.Size = 0,
+    captions_file: str = "",
+    without: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> Dataset:
     """Loads one split of a data set, from the cache if it has been decoded before.
 
     Args:
@@ -28,6 +37,10 @@ def load(name: str, split: str = "train", image_size: pixels.Size = 0) -> Datase
         - `npz:FILE`, `npy:FILE`: uint8 images or float points (gan_jax/data/numpy_files.py).
       split: NAME or NAME[a:b], a and b counting examples: `train`, `train[50000:60000]`.
       image_size: pixels per side to resize images to, or (height, width); 0 keeps their size.
+      captions_file: of captions of all splits, see gan_jax/data/captions.py; they become part of
+        the hash.
+      without: classes to leave out, by name or by the number in it.
+      only: classes to keep, if any are given.
 
     Raises:
       InputError: the data do not exist, are damaged or cannot be downloaded.
@@ -45,11 +58,31 @@ def load(name: str, split: str = "train", image_size: pixels.Size = 0) -> Datase
     n = len(dataset.images)
     start, stop = int(match[2] or 0), int(match[3] or n)
     if not start < stop <= n:
-        raise InputError(f"split {split!r}: {name} has {n} examples: expected 0 <= a < b <= {n}")
-    if (start, stop) == (0, n):
-        return dataset
-    labels = None if dataset.labels is None else dataset.labels[start:stop]
-    return from_arrays(dataset.images[start:stop], labels, dataset.class_names)
+        raise InputError(f"split {split!r}: {name} has {n} examples: want 0 <= a < b <= {n}")
+    if captions_file:
+        dataset = dataset._replace(captions=captions.load(captions_file, dataset))
+    if (start, stop) != (0, n):
+        dataset = select(dataset, slice(start, stop))
+    for classes, kept in ((without, False), (only, True)):
+        if classes:
+            chosen = _of_classes(name, dataset, classes) == kept
+            if not chosen.any():
+                raise InputError(f"config.condition.held_out leaves no example of {name} {split}")
+            dataset = select(dataset, chosen)
+    if dataset.captions is not None:
+        digest = hashlib.sha256((dataset.sha256 + dataset.captions.sha256).encode())
+        dataset = dataset._replace(sha256=digest.hexdigest())
+    return dataset
+
+
+def _of_classes(name: str, dataset: Dataset, chosen: Sequence[str]) -> np.ndarray:
+    """Whether each example is of a chosen class, bool (n,)."""
+    if dataset.labels is None or dataset.class_names is None:
+        raise InputError(f"config.condition.held_out: {name} has no named classes")
+    numbers = captions.class_numbers(dataset.class_names)
+    if unknown := [key for key in chosen if key not in numbers]:
+        raise InputError(f"config.condition.held_out: {name} has no class {unknown[0]!r}")
+    return np.isin(dataset.labels, [numbers[key] for key in chosen])
 
 
 def overlap(a: str, b: str) -> bool:

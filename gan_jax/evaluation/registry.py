@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from gan_jax.data import Dataset
 from gan_jax.data.mixtures import HIGH_QUALITY, MIXTURES, Mixture
 from gan_jax.data.pixels import to_float, to_uint8
 from gan_jax.errors import InputError
-from gan_jax.evaluation import efficientnet, evaluators, inception
+from gan_jax.evaluation import efficientnet, evaluators, inception, text_encoder
 from gan_jax.evaluation.evaluators import Evaluator
 from gan_jax.evaluation.metrics import (
     classifier,
@@ -53,6 +54,14 @@ def load_extractor(weights: pathlib.Path | None = None) -> Extractor:
     return Extractor(name, module.SHA256, functools.partial(module.features, loaded))
 
 
+class Texts(NamedTuple):
+    """Captions, embedded together with images."""
+
+    captions: data.Captions
+    encoder: text_encoder.TextEncoder
+    vectors: np.ndarray  # of all captions, (captions, d)
+
+
 class Reference(NamedTuple):
     """What samples are compared with.
 
@@ -67,6 +76,7 @@ class Reference(NamedTuple):
     digits: the classifier of each channel of stacked MNIST, or None.
     extractor: the feature extractor for natural images, or None.
     test_labels: labels of test, int (n,), or None.
+    texts: the captions that samples may be generated for, or None.
     """
 
     train: Dataset
@@ -80,6 +90,14 @@ class Reference(NamedTuple):
     digits: Evaluator | None = None
     extractor: Extractor | None = None
     test_labels: np.ndarray | None = None
+    texts: Texts | None = None
+
+
+class Asked(NamedTuple):
+    """What the samples of a conditional run were generated for."""
+
+    labels: np.ndarray | None = None  # int (n,)
+    captions: np.ndarray | None = None  # numbers of captions, int (n,)
 
 
 class Sample(NamedTuple):
@@ -89,7 +107,7 @@ class Sample(NamedTuple):
     features: np.ndarray
     probabilities: np.ndarray
     imagenet_features: np.ndarray  # of Reference.extractor; empty without one
-    labels: np.ndarray | None = None  # they were generated for, int (n,)
+    asked: Asked
 
 
 Entry = dict[str, Any]  # "value", "low", "high", and details of the metric
@@ -187,20 +205,42 @@ def _triples(digits: Evaluator, images: np.ndarray) -> np.ndarray:
 
 
 def _conditional(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
-    assert s.labels is not None  # see `unavailable_metrics`
+    labels = s.asked.labels
+    assert labels is not None  # see `unavailable_metrics`
     assert r.test_labels is not None
     assert r.evaluator is not None
     found = r.evaluator.labels[s.probabilities.argmax(axis=1)]
     inside = conditional.by_class(
-        s.features, s.labels, r.features, r.test_labels, seed, **{"splits": 20, **split}
+        s.features, labels, r.features, r.test_labels, seed, **{"splits": 20, **split}
     )
     fake, real = (to_float(x).reshape(len(x), -1) for x in (s.images, r.test))
-    transfer = conditional.transfer(fake, s.labels, real, r.test_labels)
+    transfer = conditional.transfer(fake, labels, real, r.test_labels)
     return {
-        "label_accuracy": _entry(conditional.agreement(found, s.labels)),
+        "label_accuracy": _entry(conditional.agreement(found, labels)),
         "class_fid": _entry(inside.fid, by_class=list(inside.fids.items())),
         "class_diversity": _entry(inside.diversity),
         "transfer_accuracy": _entry(transfer),
+    }
+
+
+def _r_precision(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
+    asked = s.asked.captions
+    assert asked is not None  # see `unavailable_metrics`
+    assert r.texts is not None
+    captions, encoder, vectors = r.texts
+    images = np.asarray(text_encoder.apply_image(encoder.params, jnp.asarray(s.imagenet_features)))
+
+    def precision(asked: np.ndarray) -> Score:
+        groups = np.searchsorted(captions.first, asked, side="right") - 1
+        others = conditional.mismatched(captions.first, np.unique(captions.groups), groups, seed)
+        return conditional.r_precision(images, vectors[asked], vectors[others])
+
+    return {
+        "r_precision": _entry(
+            precision(asked),
+            shuffled_captions=precision(np.roll(asked, 1)).value,
+            chance=1 / conditional.CANDIDATES,
+        )
     }
 
 
@@ -269,6 +309,9 @@ METRICS: dict[str, Metric] = {
 }
 
 
+METRICS["r_precision"] = Metric(
+    "R-precision of captions", "higher", _r_precision, requires="text", min_samples=2
+)
 METRICS |= {
     name: Metric(label, better, _conditional, requires="labels", interval=interval)
     for name, label, better, interval in (
@@ -287,6 +330,7 @@ METRICS |= {  # of natural images
     for extractor, title in EXTRACTORS.items()
     for name, compute in _natural(extractor).items()
 }
+ASKED = ("labels", "text")  # that metrics require, in the order of Asked
 # Those that need no file, for evaluations during training.
 TRAINING = tuple(name for name, metric in METRICS.items() if metric.requires != "inception")
 
@@ -335,10 +379,17 @@ def unavailable_metrics(
     stacked = config.dataset == "stacked_mnist"
     channels = train.images.shape[-1] if train.images.ndim == 4 else 0
     chosen = extractor.name if extractor else "efficientnet"
+    captioned = len(np.unique(train.captions.groups)) if train.captions else 0
 
     def reason(name: str, metric: Metric) -> str:
         if metric.requires == "labels" and config.condition.on == "none":
             return "the run is not conditional"
+        if metric.requires == "text" and not captioned:
+            return "the run is not conditioned on text"
+        if metric.requires == "text" and captioned < 2:
+            return "it needs captions of two classes or images"
+        if metric.requires == "text" and chosen != "efficientnet":
+            return "it needs --features=efficientnet"
         if metric.requires == "labels" and test.labels is None:
             return f"{test_split} has no labels"
         few = frechet.MIN_SAMPLES * data.num_classes(train)
@@ -348,7 +399,8 @@ def unavailable_metrics(
             return "the classes of stacked_mnist are its modes: see modes_covered"
         if metric.requires in ("evaluator", "labels") and (why := evaluators.unavailable(train)):
             return why
-        if metric.requires == "efficientnet" and (why := efficientnet.unavailable(channels)):
+        by_efficientnet = metric.requires in ("efficientnet", "text")
+        if by_efficientnet and (why := efficientnet.unavailable(channels)):
             return why
         if metric.requires == "inception" and (why := inception.unavailable(channels)):
             return why
@@ -370,16 +422,24 @@ def unavailable_metrics(
     return {name: why for name, metric in METRICS.items() if (why := reason(name, metric))}
 
 
-def _load(config: ConfigDict, split: str, role: str) -> Dataset:
+def _load(config: ConfigDict, split: str, role: str, **chosen: Any) -> Dataset:
     try:
-        return data.load(config.dataset, split, config.image_size)
+        return data.load(config.dataset, split, config.image_size, **chosen)
     except InputError as e:
         raise InputError(f"{role}: {e}") from None
 
 
-def load_test(config: ConfigDict, test_split: str) -> Dataset:
-    """Loads the split to compare samples with; an InputError names its setting."""
-    return _load(config, test_split, "the split to compare with (see config.test_split, --split)")
+def load_test(config: ConfigDict, test_split: str, held_out: bool = False) -> Dataset:
+    """Loads the split to compare samples with; an InputError names its setting.
+
+    Either the held-out classes or all others.
+    """
+    role = "the split to compare with (see config.test_split, --split)"
+    condition = config.condition
+    if held_out:
+        chosen = {"captions_file": condition.captions, "only": condition.held_out}
+        return _load(config, test_split, role, **chosen)
+    return _load(config, test_split, role, without=condition.held_out)
 
 
 def checked_test(
@@ -389,9 +449,10 @@ def checked_test(
     names: Sequence[str],
     num: int,
     extractor: Extractor | None = None,
+    held_out: bool = False,
 ) -> Dataset:
     """Loads the split to compare samples with, and checks that metrics can be measured."""
-    test = load_test(config, test_split)
+    test = load_test(config, test_split, held_out)
     unavailable = unavailable_metrics(config, train, test, num, test_split, extractor)
     for name in names:
         if name in unavailable:
@@ -406,6 +467,7 @@ def reference(
     names: Sequence[str],
     num: int,
     extractor: Extractor | None = None,
+    held_out: bool = False,
 ) -> Reference:
     """The reference for samples of a run; trains the data set's evaluator on first use.
 
@@ -416,13 +478,17 @@ def reference(
       names: keys of METRICS that will be measured.
       num: number of samples that will be scored.
       extractor: the feature extractor for natural images; None for EfficientNet.
+      held_out: compare with the held-out classes.
 
     Raises:
       InputError: a split does not exist, or a metric is unavailable.
     """
-    test_set = checked_test(config, train, test_split, names, num, extractor)
+    test_set = checked_test(config, train, test_split, names, num, extractor, held_out)
     test = test_set.images
-    validation = _load(config, config.validation_split, "config.validation_split").images
+    without = config.condition.held_out
+    validation = _load(
+        config, config.validation_split, "config.validation_split", without=without
+    ).images
     evaluator, outputs = None, (np.empty((0, 0), np.float32),) * 2
     if any(METRICS[name].requires in ("evaluator", "labels") for name in names):
         # Trained on the whole split, so that runs on parts of it are comparable.
@@ -435,9 +501,13 @@ def reference(
     ):
         digits = evaluators.load("mnist", train._replace(images=train.images[..., :1]))
     imagenet_features, used = np.empty((0, 0), np.float32), None
-    if any(METRICS[name].requires in EXTRACTORS for name in names):
+    if any(METRICS[name].requires in (*EXTRACTORS, "text") for name in names):
         used = extractor or load_extractor()
         imagenet_features = used.features(test)
+    texts, captions = None, test_set.captions if held_out else train.captions
+    if captions is not None:
+        encoder = text_encoder.load(config.condition.encoder)
+        texts = Texts(captions, encoder, text_encoder.encode(encoder, captions.texts))
     mixture = MIXTURES.get(config.dataset)
     return Reference(
         train,
@@ -450,6 +520,7 @@ def reference(
         digits,
         used,
         test_set.labels,
+        texts,
     )
 
 
@@ -459,7 +530,7 @@ def score(
     names: Iterable[str] = METRICS,
     seed: int = 0,
     intervals: bool = True,
-    labels: np.ndarray | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, Entry]:
     """Computes metrics of samples.
 
@@ -468,9 +539,9 @@ def score(
         to 8 bits for the evaluator, or points.
       reference: what they are compared with.
       names: keys of METRICS.
-      seed: seed of random subsets and splits.
-      intervals: False skips the expensive intervals, whose ends are then NaN.
-      labels: labels that samples of a conditional run were generated for, int (n,).
+      seed: of random subsets and splits.
+      intervals: False skips the expensive ones, whose ends are then NaN.
+      asked: of a conditional run.
 
     Returns:
       For each name, "value", the ends of its 95 % interval, "low" and "high", and details.
@@ -487,10 +558,10 @@ def score(
             raise InputError("the reference has no evaluator")
         outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
     imagenet_features = np.empty((0, 0))
-    if any(METRICS[name].requires in EXTRACTORS for name in names):
+    if any(METRICS[name].requires in (*EXTRACTORS, "text") for name in names):
         assert reference.extractor is not None  # see `unavailable_metrics`
         imagenet_features = reference.extractor.features(to_uint8(images))
-    sample = Sample(images, *outputs, imagenet_features, labels)
+    sample = Sample(images, *outputs, imagenet_features, asked or Asked())
     functions = dict.fromkeys(METRICS[name].compute for name in names)
     entries: dict[str, Entry] = {}
     hidden = None if intervals else True  # training has its own progress bar

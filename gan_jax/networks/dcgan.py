@@ -2,7 +2,8 @@
 
 Each level halves or doubles the feature map: four levels for 64x64 pixels and a 4x4 map, two for
 28x28 pixels and a 7x7 map. The dense hidden layers are as in InfoGAN (Chen et al. 2016,
-https://arxiv.org/abs/1606.03657, appendix C).
+https://arxiv.org/abs/1606.03657, appendix C). A text is joined to z and to D's last map, followed
+by a 1x1 convolution (Reed et al. 2016, https://arxiv.org/abs/1605.05396).
 """
 
 import flax.linen as nn
@@ -15,10 +16,10 @@ from gan_jax.networks.layers import (
     Conv,
     Upconv,
     batch_norm,
-    conditions,
     discriminator_output,
     joined,
     packed_channels,
+    to_join,
 )
 
 _NORMAL = nn.initializers.normal(0.02)
@@ -53,17 +54,18 @@ class DCGANGenerator(nn.Module):
         first, scale = self.widths[0], 2 ** len(self.widths)
         shape = (-1, height // scale, width // scale, first)
         size = shape[1] * shape[2] * first
-        concat, modulate = conditions(self.condition, y)
 
         def dense(x: jax.Array, width: int) -> jax.Array:
-            layer = nn.Dense(width, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
-            return layer(joined(x, concat))
+            return nn.Dense(width, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)(x)
 
-        x = z
+        x, concat = z, to_join(y, self.condition, self.dtype)
+        modulate = y if self.condition == "batch_norm" else None
+        if self.condition == "text":
+            x, concat = joined(x, concat), None
         for units in self.hidden:
-            x = dense(x, units)
+            x = dense(joined(x, concat), units)
             x = nn.relu(batch_norm(x, modulate, train, self.momentum, self.dtype, _scale))
-        x = dense(x, size).reshape(shape)
+        x = dense(joined(x, concat), size).reshape(shape)
         for features in (*self.widths[1:], channels):
             x = batch_norm(x, modulate, train, self.momentum, self.dtype, _scale)
             x = Upconv(features, _NORMAL, self.dtype)(joined(nn.relu(x), concat))
@@ -108,11 +110,16 @@ class DCGANDiscriminator(nn.Module):
                 x = nn.BatchNorm(False, scale_init=_scale, dtype=self.dtype)(x)
             return ACTIVATIONS["leaky_relu"](x)
 
-        x = packed_channels(x)
-        concat = y if self.condition == "concat" else None
+        x, concat = packed_channels(x), to_join(y, self.condition, self.dtype)
+        text = self.condition == "text"
         for level, features in enumerate(self.widths):
             conv = Conv(features, 4, 2, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
-            x = active(normalised(conv, joined(x, concat)), level > 0 and self.batch_norm)
+            x = normalised(conv, x if text else joined(x, concat))
+            x = active(x, level > 0 and self.batch_norm)
+        if text:
+            conv = Conv(features, 1, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
+            x = active(normalised(conv, joined(x, concat)), self.batch_norm)
+            y = concat = None
         x = x.reshape(x.shape[0], -1)
         for units in self.hidden:
             x = active(dense(joined(x, concat), units), self.batch_norm)

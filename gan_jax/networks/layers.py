@@ -35,6 +35,8 @@ INITIALIZERS: dict[str, Callable[[float], nn.initializers.Initializer]] = {
     ),
     "normal": nn.initializers.normal,  # standard deviation scale
 }
+JOINED = ("concat", "text")  # ways to condition by joining the condition to inputs
+_TEXT_UNITS = 128
 
 
 class Conv(nn.Module):
@@ -98,9 +100,17 @@ def joined(x: jax.Array, y: jax.Array | None) -> jax.Array:
     return jnp.concatenate([x, jnp.broadcast_to(y, (*x.shape[:-1], y.shape[-1]))], axis=-1)
 
 
-def conditions(condition: str, y: jax.Array | None) -> tuple[jax.Array | None, jax.Array | None]:
-    """The condition of a generator's layers, and that of its batch normalisation."""
-    return y if condition == "concat" else None, y if condition == "batch_norm" else None
+def to_join(y: jax.Array | None, condition: str, dtype: str) -> jax.Array | None:
+    """The condition as it is joined to inputs of layers, or None if it is not.
+
+    A text passes a dense layer of 128 LeakyReLUs first (Reed et al. 2016,
+    https://arxiv.org/abs/1605.05396), a new one of the calling module.
+    """
+    if y is None or condition not in JOINED:
+        return None
+    if condition == "text":
+        return ACTIVATIONS["leaky_relu"](nn.Dense(_TEXT_UNITS, dtype=dtype, name="text")(y))
+    return y
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -167,7 +177,7 @@ def discriminator_output(
     """
     logit = dense(joined(features, y if condition == "concat" else None), 1)
     logit = logit.astype(jnp.float32)
-    if y is None or condition == "concat":
+    if y is None or condition in JOINED:
         return logit.ravel()
     if condition == "classifier":
         classes = dense(features, y.shape[-1]).astype(jnp.float32)

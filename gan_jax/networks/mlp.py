@@ -11,9 +11,9 @@ from gan_jax.networks.layers import (
     INITIALIZERS,
     OUTPUTS,
     batch_norm,
-    conditions,
     discriminator_output,
     joined,
+    to_join,
 )
 
 
@@ -69,7 +69,8 @@ class MLP(nn.Module):
             bias = layer == len(self.widths) or not self.batch_norm
             return affine(f"Dense_{layer}", joined(dropped(layer, x), concat), width, bias)
 
-        concat, modulate = conditions(self.condition, y)
+        concat = to_join(y, self.condition, self.dtype)
+        modulate = y if self.condition == "batch_norm" else None
         x = x.reshape(x.shape[0], -1)
         for layer, width in enumerate(self.widths):
             x = dense(layer, x, width * self.pieces)

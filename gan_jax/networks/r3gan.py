@@ -14,6 +14,7 @@ from gan_jax.networks.layers import (
     downsample,
     joined,
     packed_channels,
+    to_join,
     upsample,
 )
 
@@ -69,7 +70,7 @@ class R3GANGenerator(nn.Module):
         shape = (height // scale, width // scale, first)
         basis = self.param("basis", nn.initializers.normal(1.0), shape).astype(self.dtype)
         weight = nn.Dense(first, use_bias=False, kernel_init=_init(1), dtype=self.dtype)(
-            joined(z, y)
+            joined(z, to_join(y, self.condition, self.dtype))
         )
         x = basis * weight[:, None, None]
         total = self.blocks * len(self.widths)
@@ -101,7 +102,7 @@ class R3GANDiscriminator(nn.Module):
     ) -> jax.Array:
         """Maps (batch, height, width, channels), or packed, to logits (batch,)."""
         first = Conv(self.widths[0], 1, use_bias=False, kernel_init=_init(1), dtype=self.dtype)
-        x = first(joined(packed_channels(x), y if self.condition == "concat" else None))
+        x = first(joined(packed_channels(x), to_join(y, self.condition, self.dtype)))
         total = self.blocks * len(self.widths)
         for stage, features in enumerate(self.widths):
             if stage:

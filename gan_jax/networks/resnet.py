@@ -10,10 +10,10 @@ from gan_jax.networks.layers import (
     OUTPUTS,
     Conv,
     batch_norm,
-    conditions,
     discriminator_output,
     joined,
     packed_channels,
+    to_join,
 )
 
 
@@ -51,7 +51,8 @@ class ResNetGenerator(nn.Module):
         def doubled(x: jax.Array) -> jax.Array:  # nearest neighbour
             return x.repeat(2, axis=1).repeat(2, axis=2)
 
-        concat, modulate = conditions(self.condition, y)
+        concat = to_join(y, self.condition, self.dtype)
+        modulate = y if self.condition == "batch_norm" else None
         height, width, channels = self.out_shape
         first, scale = self.widths[0], 2 ** len(self.widths)
         shape = (-1, height // scale, width // scale, first)
@@ -107,7 +108,7 @@ class ResNetDiscriminator(nn.Module):
         def dense(x: jax.Array, width: int) -> jax.Array:
             return normalised(nn.Dense(width, kernel_init=_PLAIN, dtype=self.dtype), x)
 
-        x = joined(packed_channels(x), y if self.condition == "concat" else None)
+        x = joined(packed_channels(x), to_join(y, self.condition, self.dtype))
         for level, features in enumerate(self.widths):
             hidden = x.shape[-1] if level else features
             residual = conv(nn.relu(x) if level else x, hidden)

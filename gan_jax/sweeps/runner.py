@@ -66,7 +66,7 @@ def run(
         raise InputError("--shard needs --workdir, the same one for all shards")
     members = plan.members(base, settings, seeds)
     _setup(base)
-    dataset = data.load(base.dataset, base.split, base.image_size)
+    dataset = train.load_data(base)
     for alike in plan.group(members):
         train.check(alike[0].config, dataset)
     validation = registry.checked_test(
@@ -237,7 +237,7 @@ def _read(directory: pathlib.Path, spec: SweepSpec) -> tuple[ConfigDict, list[Me
     """Base config, all members and training data of a sweep."""
     base = config.override(spec.config, ())
     members = plan.members(base, spec.settings, spec.seeds)
-    dataset = data.load(base.dataset, base.split, base.image_size)
+    dataset = train.load_data(base)
     if dataset.sha256 != spec.data_sha256[0]:
         raise InputError(f"{directory} was trained on other data: {base.dataset} has changed since")
     return base, members, dataset

@@ -142,7 +142,7 @@ def run(
         names=names,
         curves=curves,
         diverged=diverged,
-        samples=np.stack([train.samples(config, members.spec, state) for state in ends]),
+        samples=np.stack([train.samples(config, members.spec, state, dataset) for state in ends]),
         params_sha256=[
             checkpoint.sha256(trainable(state)) if alive else ""
             for state, alive in zip(ends, diverged == 0, strict=True)

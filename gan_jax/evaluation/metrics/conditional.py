@@ -57,6 +57,40 @@ def transfer(
     return agreement(_labels("transfer's asked", asked, len(fake))[index], real_labels)
 
 
+CANDIDATES = 100  # captions, of which one was asked for
+
+
+def mismatched(first: np.ndarray, groups: np.ndarray, asked: np.ndarray, seed: int) -> np.ndarray:
+    """Random captions of other groups, int (n, 99), as numbers.
+
+    Args:
+      first: int (groups + 1,): group g has the captions first[g] to first[g + 1] - 1.
+      groups: to choose from, at least 2, sorted.
+      asked: group of each caption that was asked for, (n,), one of `groups`.
+      seed: of the choice.
+    """
+    rng = np.random.default_rng(seed)
+    steps = rng.integers(1, len(groups), (len(asked), CANDIDATES - 1))
+    other = groups[(np.searchsorted(groups, asked)[:, None] + steps) % len(groups)]
+    return rng.integers(first[other], first[other + 1])
+
+
+def r_precision(images: np.ndarray, asked: np.ndarray, others: np.ndarray) -> Score:
+    """Share of samples closer to the caption that was asked for than to any other.
+
+    Xu et al. 2018, https://arxiv.org/abs/1711.10485, section 4, with R = 1: by the cosine of their
+    vectors in a joint embedding. Ties do not count. Wilson's interval.
+
+    Args:
+      images: vectors of the samples, of length 1, (n, d).
+      asked: of their captions, of equal lengths, (n, d).
+      others: of other captions, (n, candidates - 1, d).
+    """
+    best = np.einsum("nd,ncd->nc", images, others).max(axis=1)
+    share = float(np.mean(np.einsum("nd,nd->n", images, asked) > best))
+    return proportion(share, (share * (1 - share) / len(images)) ** 0.5, len(images))
+
+
 class ByClass(NamedTuple):
     """Intra-class metrics, averaged over classes with at least four samples on both sides."""
 
