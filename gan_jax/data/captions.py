@@ -34,8 +34,8 @@ def load(path: str, dataset: Dataset) -> Captions:
     if column == "image":
         if dataset.names is None:
             raise InputError(
-                f"{path} has captions by image, but only folder:DIR has images with names: want "
-                "captions by class"
+                f"{path} has captions by image, but only folder:DIR has images with names: "
+                "expected captions by class"
             )
         keys, groups = _images(dataset.names), np.arange(len(dataset.images), dtype=np.int32)
     else:
@@ -82,8 +82,8 @@ def _read(path: str) -> tuple[str, list[tuple[str, list[str]]]]:
     chosen = [i for i, name in enumerate(header) if name.lower().startswith("caption")]
     if header[:1] not in (["image"], ["class"]) or not chosen:
         raise InputError(
-            f"{path}: want a header of tab-separated columns, `image` or `class` and then `caption`"
-            f", found {', '.join(header)[:80]!r}"
+            f"{path}: expected a header of tab-separated columns, `image` or `class` and then "
+            f"`caption`, found {', '.join(header)[:80]!r}"
         )
     rows = []
     for number, line in enumerate(lines[1:], 2):

@@ -111,6 +111,7 @@ def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
         ),
         reference.evaluator and reference.evaluator.name,
         *([reference.extractor.sha256] if reference.extractor else []),
+        *([reference.texts.encoder.sha256] if reference.texts else []),
     ]
     if any(METRICS[name].requires == "labels" for name in names):
         assert reference.test_labels is not None  # see `unavailable_metrics`

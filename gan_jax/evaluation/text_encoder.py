@@ -252,8 +252,8 @@ def load(name: str) -> TextEncoder:
         encoder = _unpack(content)
     except Exception as error:  # a damaged zip raises anything, from EOFError to zlib.error
         raise InputError(
-            f"config.condition.encoder is {name!r}: {brief(error)}; want {PACKAGED}, or a file by "
-            "python -m gan_jax.evaluation.text_encoder"
+            f"config.condition.encoder is {name!r}: {brief(error)}; expected {PACKAGED}, or a file "
+            "by python -m gan_jax.evaluation.text_encoder"
         ) from error
     if name == PACKAGED and encoder.sha256 != SHA256:
         raise InputError(f"{packaged} has sha256 {encoder.sha256}, not {SHA256}: reinstall gan_jax")

@@ -44,6 +44,7 @@ def test_spec_fields():
         "augment": (),
         "adaptive": False,
         "classes": 0,
+        "text": 0,
     }
 
 

@@ -54,9 +54,9 @@ def test_captions_by_image(write):
 @pytest.mark.parametrize(
     ("text", "names", "words"),
     [
-        ("", None, "want a header"),
-        ("1\tred\n", None, "want a header"),
-        ("class\ttext\n1\tred\n", None, "want a header"),
+        ("", None, "expected a header"),
+        ("1\tred\n", None, "expected a header"),
+        ("class\ttext\n1\tred\n", None, "expected a header"),
         (
             BY_CLASS + "x\t\ty\t\nz\t\ty\t\n",
             None,
