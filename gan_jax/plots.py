@@ -87,7 +87,7 @@ def sample_image(
     return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples, data)
 
 
-def npz(samples: np.ndarray, labels: np.ndarray | None = None) -> bytes:
+def npz(samples: np.ndarray, labels: np.ndarray | None) -> bytes:
     """An .npz file with `images`, as uint8 unless they are points, and `labels` if given."""
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"images": to_uint8(samples) if samples.ndim == 4 else samples}

@@ -63,7 +63,7 @@ def eigenvalues(
     from gan_jax.algorithms import gan
 
     penalties = tuple((name, 1) for name, _ in spec.penalties)
-    spec = spec._replace(update="simultaneous", unrolled_steps=0, penalties=penalties)
+    spec = spec._replace(update="simultaneous", penalties=penalties)
     params = {name: player.params for name, player in state.players.items()}
     here, unravel = ravel_pytree(params)
     if len(here) > _MAX_PARAMETERS:

@@ -61,6 +61,7 @@ def test_source_sha256_of_code_only(tmp_path, monkeypatch):
         path.write_text(name)
         hashes.append(provenance._source_sha256())
     assert len(set(hashes)) == 3
+    assert {len(x) for x in hashes} == {16}
     assert hashes[2] == hashes[4]
     (tmp_path / "a.py").write_text("changed")
     assert provenance._source_sha256() not in hashes

@@ -31,6 +31,9 @@ def test_dry_run_writes_nothing(files, monkeypatch, capsys):
     assert "members: 12, units: 2" in out
     assert "unit 1: 6 members" in out
     assert "total: 12 min" in out
+    one = "--shard=0/4", "--workdir=new"
+    assert call(sweep, monkeypatch, *SWEEP, "--dry_run", metrics, *one) == 0
+    assert "unit 0: 1 members" in capsys.readouterr().out
     assert set(files.rglob("*")) == before
 
 

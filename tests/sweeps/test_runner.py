@@ -193,7 +193,7 @@ def test_different_environments_are_reported(copied, caplog):
     assert "different environments: cores" in (copied / "summary.md").read_text()
 
 
-def test_damaged_results_are_named_and_retrained(finished, copied):
+def test_damaged_results_are_named_and_retrained(finished, copied, capsys):
     (copied / "summary.md").unlink()
     result = copied / "units/0001/result.npz"
     content = result.read_bytes()
@@ -207,6 +207,9 @@ def test_damaged_results_are_named_and_retrained(finished, copied):
     result.unlink()
     assert run(copied) == 0
     assert result.read_bytes() == content
+    with np.load(copied / "curves.npz") as file:
+        best = np.nanmax(file["curves"][4:, :, file["names"].tolist().index("parzen")])
+    assert f"unit 1: 4 members, 2 diverged, best {best:.4g}\n" in capsys.readouterr().out
     assert_same(finished, copied)
 
 
