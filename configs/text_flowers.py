@@ -8,7 +8,7 @@ Reed et al. 2016 (https://arxiv.org/abs/1605.05396) on Oxford-102: D also sees r
 texts of others, G also means of two texts. A quarter of DCGAN's widths. These captions are paired
 with classes, not with images. Twenty random classes are left out of training:
 `python -m gan_jax.evaluate --workdir=DIR --held_out` asks for them.
-"""
+r"""
 
 from ml_collections import ConfigDict
 

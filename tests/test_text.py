@@ -364,3 +364,32 @@ def test_unsuitable_requests(finished, flowers, tmp_path, monkeypatch, capsys):
     (tmp_path / "run/run.json").write_text(json.dumps(record))
     assert call(sample, monkeypatch, out, f"--workdir={tmp_path / 'run'}", "--text=a") == 2
     assert_one_line_error(capsys.readouterr().err, "another text encoder")
+
+
+def test_text_birds_on_a_stand_in(flowers, tmp_path):
+    """A folder of class folders with captions by image, as CUB-200-2011."""
+    folder = tmp_path / "birds"
+    rows = ["image\tcaption"]
+    for i in range(12):
+        (folder / f"{i % 2:03}.Bird").mkdir(parents=True, exist_ok=True)
+        name = f"{i % 2:03}.Bird/bird_{i}.jpg"
+        Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8)).save(folder / name)
+        rows.append(f"{name.removesuffix('.jpg')}\ta red bird")
+    (tmp_path / "captions.tsv").write_text("\n".join(rows))
+    c = config.replace(
+        config.load("text_birds"),
+        {
+            "dataset": f"folder:{folder}",
+            "condition.captions": str(tmp_path / "captions.tsv"),
+            "condition.encoder": str(flowers / "encoder.npz"),
+            "image_size": 8,
+            "split": "train[:8]",
+            "batch_size": 4,
+            "num_steps": 2,
+        }
+        | DCGAN,
+    )
+    assert train.run(c, tmp_path / "run", "text_birds") == 0
+    record = workdir.read_json(tmp_path / "run/run.json")
+    assert record["dataset"]["shape"] == [8, 8, 8, 3]
+    assert record["text_encoder"]["name"] == str(flowers / "encoder.npz")
