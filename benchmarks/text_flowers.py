@@ -1,6 +1,6 @@
 """What a run conditioned on text draws: a sheet of captions, and the effect of a colour word.
 
-    python benchmarks/text_flowers.py --workdir=DIR [--step=N] [--out=benchmarks/results/text_flowers]
+    python benchmarks/text_flowers.py --workdir=DIR [--step=N] [--out=DIR]
 
 Prints a table of the mean colour of the middle of the images of captions that differ in one word,
 and writes sheet.png and colours.json. Scores are by gan_jax.evaluate, with and without --held_out.

@@ -1,14 +1,14 @@
 r"""Flowers from a caption at 64x64 pixels: GAN-INT-CLS with DiffAugment.
 
-    python -m gan_jax.main --config=configs/text_flowers.py \\
-        --config.dataset=folder:flowers64/images \\
+    python -m gan_jax.main --config=configs/text_flowers.py \
+        --config.dataset=folder:flowers64/images \
         --config.condition.captions=flowers64/captions_by_class.tsv
 
 Reed et al. 2016 (https://arxiv.org/abs/1605.05396) on Oxford-102: D also sees real images with the
 texts of others, G also means of two texts. A quarter of DCGAN's widths. These captions are paired
 with classes, not with images. Twenty random classes are left out of training:
 `python -m gan_jax.evaluate --workdir=DIR --held_out` asks for them.
-r"""
+"""
 
 from ml_collections import ConfigDict
 
