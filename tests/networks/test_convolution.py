@@ -51,7 +51,7 @@ def derivatives(f, x, kernel):
     return f(x, kernel), jax.grad(loss, (0, 1))(x, kernel), jax.grad(penalty, (0, 1))(x, kernel)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(16))
 def test_values_and_two_derivatives_match_xla(seed):
     (x, kernel), (strides, padding, groups) = random_case(seed)
     named = {"strides": strides, "padding": padding, "groups": groups}
@@ -62,7 +62,7 @@ def test_values_and_two_derivatives_match_xla(seed):
     jax.tree.map(CLOSE, ours, theirs)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_transposed_convolution_is_the_transpose(seed):
     (x, kernel), (strides, padding, groups) = random_case(seed)
     y = np.asarray(native(x, kernel, strides, padding, groups))
