@@ -110,12 +110,13 @@ def test_unavailable_metrics_are_explained(home, tmp_path, capsys):
     assert found["unavailable"].keys() == registry.METRICS.keys() - set(PIXELS)
     assert open_image(run / "evaluation.png")
     out = capsys.readouterr().out.splitlines()
-    labels, mixtures, conditional, colour, file = (
+    labels, mixtures, text, conditional, colour, file = (
         line for line in out if line.startswith("unavailable: ")
     )
     assert "fid, fid_infinity, kid" in labels
     assert "has no labels" in labels
     assert mixtures.startswith("unavailable: modes_covered, high_quality, reverse_kl: ")
+    assert text == "unavailable: r_precision: the run is not conditioned on text"
     assert conditional.endswith("transfer_accuracy: the run is not conditional")
     assert colour.startswith("unavailable: fid_efficientnet, kid_efficientnet, ")
     assert file.endswith("coverage_inception: it needs --features=inception --weights=FILE")
