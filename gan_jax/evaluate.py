@@ -123,13 +123,15 @@ def evaluate(
     dataset = test if held_out else dataset
     unavailable = registry.unavailable_metrics(config, dataset, test, num, split, extractor)
     if held_out:
-        asked_for = (name for name, m in registry.METRICS.items() if m.requires in registry.ASKED)
-        metrics = metrics or [name for name in asked_for if name not in unavailable]
+        conditional = (
+            name for name, m in registry.METRICS.items() if m.requires in registry.CONDITIONAL
+        )
+        metrics = metrics or [name for name in conditional if name not in unavailable]
     names = metrics or [name for name in registry.METRICS if name not in unavailable]
     reference = registry.reference(config, dataset, split, names, num, extractor, held_out)
-    y, asked = train.evaluation_conditions(config, num, dataset)
+    y, conditions = train.evaluation_conditions(config, num, dataset)
     samples = train.evaluation_samples(spec, state, num, y)
-    entries = registry.score(samples, reference, names, asked=asked)
+    entries = registry.score(samples, reference, names, conditions=conditions)
     others = baselines(reference, num, names)
     evaluator, extractor = reference.evaluator, reference.extractor
     result: dict[str, Any] = {

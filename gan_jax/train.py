@@ -122,23 +122,23 @@ def evaluation_samples(
 
 def evaluation_conditions(
     config: ConfigDict, num: int, dataset: data.Dataset
-) -> tuple[np.ndarray | None, registry.Asked]:
+) -> tuple[np.ndarray | None, registry.Conditions]:
     """Conditions of `evaluation_samples`: labels or captions of random examples of a data set.
 
     Returns:
       What `generate` takes and what `registry.score` takes.
     """
     if config.condition.on == "none":
-        return None, registry.Asked()
+        return None, registry.Conditions()
     rng = np.random.default_rng(0)
     drawn, captions = rng.choice(len(dataset.images), num), dataset.captions
     labels = None if dataset.labels is None else dataset.labels[drawn]
     if captions is None:
-        return labels, registry.Asked(labels)
+        return labels, registry.Conditions(labels)
     numbers = captions.draw(drawn, rng)
     encoder = text_encoder.load(config.condition.encoder)
     vectors = text_encoder.encode(encoder, [captions.texts[i] for i in numbers.tolist()])
-    return vectors, registry.Asked(labels, numbers)
+    return vectors, registry.Conditions(labels, numbers)
 
 
 # The loop
@@ -194,7 +194,7 @@ def loop(
             now.add("eval")
         if "eval" in now and reference:
             info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}
-            y, asked = evaluation_conditions(config, config.eval_num, reference.train)
+            y, conditions = evaluation_conditions(config, config.eval_num, reference.train)
             for i in np.flatnonzero(diverged == 0).tolist():
                 state = population.member(states, i)
                 drawn = evaluation_samples(members.spec, state, config.eval_num, y)
@@ -202,7 +202,7 @@ def loop(
                     diverged[i] = step
                     continue
                 scores = registry.score(
-                    drawn, reference, config.eval_metrics, intervals=False, asked=asked
+                    drawn, reference, config.eval_metrics, intervals=False, conditions=conditions
                 )
                 for name, entry in scores.items():
                     info[name][i] = entry["value"]

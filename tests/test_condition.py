@@ -327,12 +327,12 @@ def test_scores_by_label(finished, monkeypatch):
     names = ["label_accuracy", "class_fid", "class_diversity", "transfer_accuracy"]
     reference = registry.reference(c, train_set, "test", names, 500)
     images, labels = train_set.images[:500], train_set.labels[:500]
-    real = registry.score(images, reference, names, asked=registry.Asked(labels))
+    real = registry.score(images, reference, names, conditions=registry.Conditions(labels))
     assert real["label_accuracy"]["value"] > 0.95
     assert real["transfer_accuracy"]["value"] > 0.9
     assert real["class_diversity"]["value"] == pytest.approx(1, abs=0.3)
     shuffled = np.random.default_rng(0).permutation(labels)
-    wrong = registry.score(images, reference, names, asked=registry.Asked(shuffled))
+    wrong = registry.score(images, reference, names, conditions=registry.Conditions(shuffled))
     assert wrong["label_accuracy"]["value"] < 0.2
     assert wrong["transfer_accuracy"]["value"] < 0.3
     assert wrong["class_fid"]["value"] > 3 * real["class_fid"]["value"]

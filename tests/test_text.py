@@ -291,8 +291,8 @@ def test_scores(finished, monkeypatch, capsys):
 
 def test_r_precision():
     first = np.array([0, 3, 4, 9])
-    asked = np.array([0, 0, 2, 2])
-    others = conditional.mismatched(first, np.array([0, 2]), asked, seed=0)
+    requested = np.array([0, 0, 2, 2])
+    others = conditional.mismatched(first, np.array([0, 2]), requested, seed=0)
     assert others.shape == (4, 99)
     assert set(others[:2].ravel().tolist()) == {4, 5, 6, 7, 8}
     assert set(others[2:].ravel().tolist()) == {0, 1, 2}

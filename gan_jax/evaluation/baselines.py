@@ -12,7 +12,7 @@ from gan_jax.data import Dataset
 from gan_jax.data.pixels import to_float
 from gan_jax.evaluation.metrics.intervals import Score
 from gan_jax.evaluation.metrics.neighbours import nearest
-from gan_jax.evaluation.registry import ASKED, METRICS, Asked, Entry, Reference, score
+from gan_jax.evaluation.registry import CONDITIONAL, METRICS, Conditions, Entry, Reference, score
 
 VERSION = 2  # of the cache; increment when a metric or baseline changes
 
@@ -26,13 +26,13 @@ def real(train: Dataset, num: int) -> np.ndarray:
     return train.images[np.random.default_rng(0).permutation(len(train.images))[:num]]
 
 
-def _asked(row: str, train: Dataset, num: int) -> Asked:
+def _conditions(row: str, train: Dataset, num: int) -> Conditions:
     """Labels and captions of the baseline, if it has any."""
     if row != "real data":
-        return Asked()
+        return Conditions()
     rng = np.random.default_rng(0)
     drawn, captions = rng.permutation(len(train.images))[:num], train.captions
-    return Asked(
+    return Conditions(
         None if train.labels is None else train.labels[drawn],
         None if captions is None else captions.draw(drawn, rng),
     )
@@ -123,14 +123,14 @@ def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
     missing = {row: [n for n in names if n not in found[row]] for row in BASELINES}
     for row in tqdm([r for r in BASELINES if missing[r]], desc="baselines", disable=None):
         images = BASELINES[row](reference.train, num)
-        asked = _asked(row, reference.train, num)
-        missed = {r for r, x in zip(ASKED, asked, strict=True) if x is None}
+        conditions = _conditions(row, reference.train, num)
+        missed = {r for r, x in zip(CONDITIONAL, conditions, strict=True) if x is None}
         measurable = [
             name
             for name in missing[row]
             if METRICS[name].min_samples <= len(images) and METRICS[name].requires not in missed
         ]
-        entries = score(images, reference, measurable, asked=asked)
+        entries = score(images, reference, measurable, conditions=conditions)
         found[row] |= dict.fromkeys(missing[row])
         found[row] |= {name: {**entry, "samples": len(images)} for name, entry in entries.items()}
     if any(missing.values()):

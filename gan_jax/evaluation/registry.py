@@ -93,7 +93,7 @@ class Reference(NamedTuple):
     texts: Texts | None = None
 
 
-class Asked(NamedTuple):
+class Conditions(NamedTuple):
     """What the samples of a conditional run were generated for."""
 
     labels: np.ndarray | None = None  # int (n,)
@@ -107,7 +107,7 @@ class Sample(NamedTuple):
     features: np.ndarray
     probabilities: np.ndarray
     imagenet_features: np.ndarray  # of Reference.extractor; empty without one
-    asked: Asked
+    conditions: Conditions
 
 
 Entry = dict[str, Any]  # "value", "low", "high", and details of the metric
@@ -205,7 +205,7 @@ def _triples(digits: Evaluator, images: np.ndarray) -> np.ndarray:
 
 
 def _conditional(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
-    labels = s.asked.labels
+    labels = s.conditions.labels
     assert labels is not None  # see `unavailable_metrics`
     assert r.test_labels is not None
     assert r.evaluator is not None
@@ -224,21 +224,21 @@ def _conditional(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> d
 
 
 def _r_precision(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
-    asked = s.asked.captions
-    assert asked is not None  # see `unavailable_metrics`
+    requested = s.conditions.captions
+    assert requested is not None  # see `unavailable_metrics`
     assert r.texts is not None
     captions, encoder, vectors = r.texts
     images = np.asarray(text_encoder.apply_image(encoder.params, jnp.asarray(s.imagenet_features)))
 
-    def precision(asked: np.ndarray) -> Score:
-        groups = np.searchsorted(captions.first, asked, side="right") - 1
+    def precision(numbers: np.ndarray) -> Score:
+        groups = np.searchsorted(captions.first, numbers, side="right") - 1
         others = conditional.mismatched(captions.first, np.unique(captions.groups), groups, seed)
-        return conditional.r_precision(images, vectors[asked], vectors[others])
+        return conditional.r_precision(images, vectors[numbers], vectors[others])
 
     return {
         "r_precision": _entry(
-            precision(asked),
-            shuffled_captions=precision(np.roll(asked, 1)).value,
+            precision(requested),
+            shuffled_captions=precision(np.roll(requested, 1)).value,
             chance=1 / conditional.CANDIDATES,
         )
     }
@@ -330,7 +330,7 @@ METRICS |= {  # of natural images
     for extractor, title in EXTRACTORS.items()
     for name, compute in _natural(extractor).items()
 }
-ASKED = ("labels", "text")  # that metrics require, in the order of Asked
+CONDITIONAL = ("labels", "text")  # what metrics require, in the order of Conditions
 # Those that need no file, for evaluations during training.
 TRAINING = tuple(name for name, metric in METRICS.items() if metric.requires != "inception")
 
@@ -530,7 +530,7 @@ def score(
     names: Iterable[str] = METRICS,
     seed: int = 0,
     intervals: bool = True,
-    asked: Asked | None = None,
+    conditions: Conditions | None = None,
 ) -> dict[str, Entry]:
     """Computes metrics of samples.
 
@@ -541,7 +541,7 @@ def score(
       names: keys of METRICS.
       seed: of random subsets and splits.
       intervals: False skips the expensive ones, whose ends are then NaN.
-      asked: of a conditional run.
+      conditions: what samples of a conditional run were generated for.
 
     Returns:
       For each name, "value", the ends of its 95 % interval, "low" and "high", and details.
@@ -561,7 +561,7 @@ def score(
     if any(METRICS[name].requires in (*EXTRACTORS, "text") for name in names):
         assert reference.extractor is not None  # see `unavailable_metrics`
         imagenet_features = reference.extractor.features(to_uint8(images))
-    sample = Sample(images, *outputs, imagenet_features, asked or Asked())
+    sample = Sample(images, *outputs, imagenet_features, conditions or Conditions())
     functions = dict.fromkeys(METRICS[name].compute for name in names)
     entries: dict[str, Entry] = {}
     hidden = None if intervals else True  # training has its own progress bar

@@ -51,7 +51,10 @@ def derivatives(f, x, kernel):
     return f(x, kernel), jax.grad(loss, (0, 1))(x, kernel), jax.grad(penalty, (0, 1))(x, kernel)
 
 
-@pytest.mark.parametrize("seed", range(16))
+SEEDS = [*range(16), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(16, 40))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_values_and_two_derivatives_match_xla(seed):
     (x, kernel), (strides, padding, groups) = random_case(seed)
     named = {"strides": strides, "padding": padding, "groups": groups}

@@ -18,24 +18,26 @@ def _labels(name: str, labels: npt.ArrayLike, num: int) -> np.ndarray:
     return array
 
 
-def agreement(found: npt.ArrayLike, asked: npt.ArrayLike) -> Score:
+def agreement(predicted: npt.ArrayLike, requested: npt.ArrayLike) -> Score:
     """Fraction of samples classified as the label they were generated for; Wilson's interval.
 
     Args:
-      found: predicted labels, shape (n,).
-      asked: requested labels, shape (n,).
+      predicted: labels by a classifier, shape (n,).
+      requested: requested labels, shape (n,).
 
     Raises:
       InputError: labels are not integers, or differ in shape.
     """
-    n = np.size(found)
-    right = _labels("agreement's found", found, n) == _labels("agreement's asked", asked, n)
+    n = np.size(predicted)
+    right = _labels("agreement's predicted", predicted, n) == _labels(
+        "agreement's requested", requested, n
+    )
     share = float(right.mean())
     return proportion(share, (share * (1 - share) / n) ** 0.5, n)
 
 
 def transfer(
-    fake: npt.ArrayLike, asked: npt.ArrayLike, real: npt.ArrayLike, real_labels: npt.ArrayLike
+    fake: npt.ArrayLike, requested: npt.ArrayLike, real: npt.ArrayLike, real_labels: npt.ArrayLike
 ) -> Score:
     """Accuracy on real examples of the label of the nearest generated example (1-NN).
 
@@ -44,7 +46,7 @@ def transfer(
 
     Args:
       fake: generated examples, flattened, (n, d).
-      asked: their labels, (n,).
+      requested: their labels, (n,).
       real: real examples, (m, d).
       real_labels: their labels, (m,).
 
@@ -54,40 +56,42 @@ def transfer(
     fake = matrix("transfer's fake", fake, dtype=np.float32)
     real = matrix("transfer's real", real, columns=fake.shape[1], dtype=np.float32)
     index, _ = nearest(real, fake)
-    return agreement(_labels("transfer's asked", asked, len(fake))[index], real_labels)
+    return agreement(_labels("transfer's requested", requested, len(fake))[index], real_labels)
 
 
-CANDIDATES = 100  # captions, of which one was asked for
+CANDIDATES = 100  # captions, of which one was requested
 
 
-def mismatched(first: np.ndarray, groups: np.ndarray, asked: np.ndarray, seed: int) -> np.ndarray:
+def mismatched(
+    first: np.ndarray, groups: np.ndarray, requested: np.ndarray, seed: int
+) -> np.ndarray:
     """Random captions of other groups, int (n, 99), as numbers.
 
     Args:
       first: int (groups + 1,): group g has the captions first[g] to first[g + 1] - 1.
       groups: to choose from, at least 2, sorted.
-      asked: group of each caption that was asked for, (n,), one of `groups`.
+      requested: group of each requested caption, (n,), one of `groups`.
       seed: of the choice.
     """
     rng = np.random.default_rng(seed)
-    steps = rng.integers(1, len(groups), (len(asked), CANDIDATES - 1))
-    other = groups[(np.searchsorted(groups, asked)[:, None] + steps) % len(groups)]
+    steps = rng.integers(1, len(groups), (len(requested), CANDIDATES - 1))
+    other = groups[(np.searchsorted(groups, requested)[:, None] + steps) % len(groups)]
     return rng.integers(first[other], first[other + 1])
 
 
-def r_precision(images: np.ndarray, asked: np.ndarray, others: np.ndarray) -> Score:
-    """Share of samples closer to the caption that was asked for than to any other.
+def r_precision(images: np.ndarray, requested: np.ndarray, others: np.ndarray) -> Score:
+    """Fraction of samples closer to the requested caption than to any other.
 
     Xu et al. 2018, https://arxiv.org/abs/1711.10485, section 4, with R = 1: by the cosine of their
     vectors in a joint embedding. Ties do not count. Wilson's interval.
 
     Args:
       images: vectors of the samples, of length 1, (n, d).
-      asked: of their captions, of equal lengths, (n, d).
+      requested: of their captions, of equal lengths, (n, d).
       others: of other captions, (n, candidates - 1, d).
     """
     best = np.einsum("nd,ncd->nc", images, others).max(axis=1)
-    share = float(np.mean(np.einsum("nd,nd->n", images, asked) > best))
+    share = float(np.mean(np.einsum("nd,nd->n", images, requested) > best))
     return proportion(share, (share * (1 - share) / len(images)) ** 0.5, len(images))
 
 
@@ -101,7 +105,7 @@ class ByClass(NamedTuple):
 
 def by_class(
     features: npt.ArrayLike,
-    asked: npt.ArrayLike,
+    requested: npt.ArrayLike,
     real: npt.ArrayLike,
     real_labels: npt.ArrayLike,
     seed: int,
@@ -116,7 +120,7 @@ def by_class(
 
     Args:
       features: features of samples, (n, d).
-      asked: their labels, (n,).
+      requested: their labels, (n,).
       real: features of real examples, (m, d).
       real_labels: their labels, (m,).
       seed: seed of FID's random splits.
@@ -127,12 +131,12 @@ def by_class(
     """
     features = matrix("by_class's features", features)
     real = matrix("by_class's real", real, columns=features.shape[1])
-    asked = _labels("by_class's asked", asked, len(features))
+    requested = _labels("by_class's requested", requested, len(features))
     real_labels = _labels("by_class's real_labels", real_labels, len(real))
     fids: dict[int, Score] = {}
     ratios, variances = [], []
     for label in np.unique(real_labels).tolist():
-        own = features[asked == label], real[real_labels == label]
+        own = features[requested == label], real[real_labels == label]
         if min(map(len, own)) < frechet.MIN_SAMPLES:
             continue
         fids[label] = frechet.frechet(*own, seed, splits)

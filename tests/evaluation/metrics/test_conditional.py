@@ -17,23 +17,25 @@ def test_agreement_by_hand():
 
 
 def test_transfer_by_hand():
-    fake, asked = [[0.0], [10.0], [20.0]], [7, 8, 7]
+    fake, requested = [[0.0], [10.0], [20.0]], [7, 8, 7]
     real, labels = [[1.0], [9.0], [18.0], [11.0]], [7, 8, 8, 7]
-    assert conditional.transfer(fake, asked, real, labels).value == 0.5
+    assert conditional.transfer(fake, requested, real, labels).value == 0.5
 
 
 def test_by_class_by_hand():
     real, labels = RNG.normal(size=(90, 3)), np.repeat([0, 1, 2], 30)
-    fake, asked = RNG.normal(size=(63, 3)) / 2, np.repeat([0, 1, 2], (30, 30, 3))
-    found = conditional.by_class(fake, asked, real, labels, 0, splits=0)
-    expected = {c: frechet.frechet(fake[asked == c], real[labels == c], 0, 0).value for c in (0, 1)}
+    fake, requested = RNG.normal(size=(63, 3)) / 2, np.repeat([0, 1, 2], (30, 30, 3))
+    found = conditional.by_class(fake, requested, real, labels, 0, splits=0)
+    expected = {
+        c: frechet.frechet(fake[requested == c], real[labels == c], 0, 0).value for c in (0, 1)
+    }
     assert found.fids == expected  # the third class has too few samples
     assert found.fid.value == pytest.approx(np.mean(list(expected.values())))
 
     def spread(x):
         return np.mean(np.sum((x - x.mean(axis=0)) ** 2, axis=1))
 
-    ratios = [spread(fake[asked == c]) / spread(real[labels == c]) for c in (0, 1)]
+    ratios = [spread(fake[requested == c]) / spread(real[labels == c]) for c in (0, 1)]
     assert found.diversity.value == pytest.approx(np.mean(ratios))
     assert found.diversity.low < 0.25 < found.diversity.high < 0.5
 
