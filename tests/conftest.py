@@ -1,5 +1,4 @@
 import contextlib
-import hashlib
 import io
 import os
 import pathlib
@@ -8,9 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
-import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -21,7 +18,6 @@ from gan_jax.spec import GANSpec, HParams, Prior
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-_FIGURE_PNG = plots.figure_png
 _DATA_DIR = os.environ.get("TFDS_DATA_DIR")  # before any test changes it
 
 
@@ -97,32 +93,6 @@ def _cache(tmp_path_factory, request):
     with contextlib.suppress(FileExistsError):  # another worker was first
         (cache / "xla").symlink_to(request.config.cache.mkdir("xla"))
     os.environ.setdefault("GAN_JAX_CACHE", str(cache))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _unrendered():
-    """Figures become digests of what they show: rendering takes longer than a short run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "figure_png", _digest_png)
-        yield
-
-
-def _digest_png(figure: Figure) -> bytes:
-    shown = hashlib.sha256()
-    for axes in figure.axes:
-        points = (collection.get_offsets() for collection in axes.collections)
-        for values in (*(line.get_xydata() for line in axes.lines), *points):
-            shown.update(np.asarray(values, np.float64).tobytes())
-        shown.update(" ".join(text.get_text() for text in (axes.title, *axes.texts)).encode())
-    buffer = io.BytesIO()
-    Image.frombytes("L", (8, 4), shown.digest()).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def rendered(monkeypatch):
-    """Renders figures."""
-    monkeypatch.setattr(plots, "figure_png", _FIGURE_PNG)
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_curves_of_any_algorithm(metrics, panels, monkeypatch):
     assert found == panels
 
 
-def test_draw_replaces_figures(rendered, tmp_path, tiny):
+def test_draw_replaces_figures(tmp_path, tiny):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "d_loss": 1.0}\n')
     (tmp_path / "samples").mkdir()
     for i, step in enumerate((0, 9_999_999, 10_000_000)):

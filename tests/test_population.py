@@ -74,7 +74,7 @@ import json
 from tests.test_population import DATASET, configs, digests, jax, population, train
 states, diverged = train(configs(), (7, 5))
 p = population.create(configs(), DATASET)
-arguments = p.spec, p.mesh, p.hparams, population.init(p), p.data, None, 1, p.seeds > 0
+arguments = p.spec, p.mesh, p.hparams, population.init(p), p.data, None, None, 1, p.seeds > 0
 program = population._train_chunk.lower(*arguments).compile().as_text()
 communicates = any(f"{name}(" in program for name in ("all-gather", "all-reduce", "all-to-all"))
 print(json.dumps([jax.device_count(), communicates, diverged, digests(states)]))

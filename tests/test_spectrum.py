@@ -68,7 +68,7 @@ def test_near_zero_eigenvalues_are_neutral(monkeypatch):
     assert labels == ["contracts (2)", "diverges (1)", "neutral (3)"]
 
 
-def test_command(rendered, finished, tmp_path, monkeypatch, capfd):
+def test_command(finished, tmp_path, monkeypatch, capfd):
     out = tmp_path / "spectrum.png"
     arguments = [f"--workdir={finished}", f"--out={out}", "--num=20"]
     assert call(spectrum, monkeypatch, *arguments) == 0

@@ -57,7 +57,7 @@ def lines(directory: pathlib.Path) -> dict[int, dict]:
 # The command
 
 
-def test_command_scores_a_run_reproducibly(rendered, copy, home, monkeypatch, capsys):
+def test_command_scores_a_run_reproducibly(copy, home, monkeypatch, capsys):
     before = contents(copy)
     arguments = [f"--workdir={copy}", "--num=60", "--metrics=precision,class_kl,parzen,"]
     assert call(evaluate, monkeypatch, *arguments) == 0

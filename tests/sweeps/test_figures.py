@@ -9,8 +9,6 @@ from gan_jax.sweeps import figures, ranking, space
 from tests.conftest import figure_of
 from tests.sweeps.conftest import make_results
 
-pytestmark = pytest.mark.usefixtures("rendered")
-
 NAN = float("nan")
 
 

@@ -136,7 +136,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_files_are_complete(case, rendered, tmp_path):
+def test_files_are_complete(case, tmp_path):
     summary.write(tmp_path, CASES[case], "fid", "python -m gan_jax.sweep", "")
     assert {file.name for file in tmp_path.iterdir()} == set(summary.FILES)
     for file in tmp_path.glob("*.png"):

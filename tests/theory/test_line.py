@@ -20,8 +20,6 @@ from gan_jax.theory import divergences, line, quadrature
 from gan_jax.writers import read_metrics
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.usefixtures("rendered")
-
 LOG_4 = math.log(4)
 MIXTURE = MIXTURES["gaussian1d"]
 
