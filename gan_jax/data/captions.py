@@ -98,15 +98,16 @@ def _read(path: str) -> tuple[str, list[tuple[str, list[str]]]]:
 
 
 def _images(names: Iterable[str]) -> dict[str, int]:
-    """Image by each end of its path, with and without suffix, that no other image shares."""
-    keys: dict[str, int | None] = {}
+    """Image by its path, or by an end of it, with and without suffix, that no other shares."""
+    whole: dict[str, int | None] = {}
+    ends: dict[str, int | None] = {}
     for i, name in enumerate(names):
         parts = name.split("/")
         for start in range(len(parts)):
-            key = "/".join(parts[start:])
+            keys, key = ends if start else whole, "/".join(parts[start:])
             for form in {key, re.sub(r"\.\w+$", "", key)}:
                 keys[form] = None if form in keys else i
-    return {key: i for key, i in keys.items() if i is not None}
+    return {key: i for key, i in (ends | whole).items() if i is not None}
 
 
 def class_numbers(names: Iterable[str]) -> dict[str, int]:

@@ -49,6 +49,9 @@ def test_captions_by_image(write):
     selected = data.select(dataset(names)._replace(captions=found), np.array([3, 0]))
     assert selected.names.tolist() == ["b/3.jpg", "a/1.png"]
     assert selected.captions.groups.tolist() == [3, 0]
+    names = ["b/a/1.png", "a/1.png", "c.png", "d.png"]  # the second ends the first
+    text = write("image\tcaption\nc\tc\nb/a/1\tnested\na/1\touter\nd\td\n")
+    assert captions.load(text, dataset(names)).texts == ("nested", "outer", "c", "d")
 
 
 @pytest.mark.parametrize(
