@@ -111,6 +111,8 @@ def evaluate(
         if name not in registry.METRICS:
             raise InputError(f"--metrics: {name!r} is not one of {', '.join(registry.METRICS)}")
     config = workdir.read_config(directory)
+    if held_out and not config.condition.held_out:
+        raise InputError(f"--held_out: {directory} has no classes in config.condition.held_out")
     extractor = registry.load_extractor(weights) if weights else None
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     spec, state = workdir.load(directory, step)

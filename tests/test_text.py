@@ -338,6 +338,7 @@ def test_moved_files_and_other_captions(finished, flowers, tmp_path, monkeypatch
         ({"condition.discriminator": "classifier"}, "concat or projection with condition.on text"),
         ({"condition.on": "label"}, "condition.captions"),
         ({"condition.mismatch": 1.0}, "from 0 to below 1"),
+        ({"pack": 6}, "0 with fewer than two inputs of D"),
         (DCGAN | {"generator.sample_statistics": "recomputed"}, "running with condition.on text"),
     ],
 )
@@ -358,6 +359,8 @@ def test_unsuitable_requests(finished, flowers, tmp_path, monkeypatch, capsys):
     ):
         assert call(sample, monkeypatch, out, *arguments) == 2
         assert_one_line_error(capsys.readouterr().err, words)
+    assert call(evaluate, monkeypatch, f"--workdir={tmp_path / 'plain'}", "--held_out") == 2
+    assert_one_line_error(capsys.readouterr().err, "no classes in config.condition.held_out")
     shutil.copytree(finished, tmp_path / "run")
     record = workdir.read_json(finished / "run.json")
     record["text_encoder"]["sha256"] = "0" * 64

@@ -536,6 +536,8 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
         if (default := COMMON[f"condition.{field}"].default) != condition[field]:
             yield f"condition.{field}", f"{default!r} with condition.on {condition.on}"
     if condition.on == "text":
+        if condition.mismatch and c.batch_size < 2 * c.pack:  # no other text in the minibatch
+            yield "condition.mismatch", "0 with fewer than two inputs of D in a minibatch"
         if not condition.captions:
             yield "condition.captions", "a file with condition.on text"
         if condition.discriminator == "classifier":
