@@ -92,8 +92,8 @@ def evaluate(
       split: split to compare with; None for the config's test_split.
       metrics: keys of registry.METRICS; None for all that are available.
       weights: Inception's weights, to use its features; None for EfficientNet's.
-      held_out: generate the held-out classes and compare with them; by default only the metrics of
-        conditional samples.
+      held_out: generate the held-out classes and compare with their images, which are also the
+        "real data" of the table; by default only the metrics of conditional samples.
 
     Returns:
       The contents of evaluation.json.
@@ -124,12 +124,14 @@ def evaluate(
     test = registry.load_test(config, split, held_out)
     dataset = test if held_out else dataset
     unavailable = registry.unavailable_metrics(config, dataset, test, num, split, extractor)
-    if held_out:
-        conditional = (
-            name for name, m in registry.METRICS.items() if m.requires in registry.CONDITIONAL
-        )
-        metrics = metrics or [name for name in conditional if name not in unavailable]
-    names = metrics or [name for name in registry.METRICS if name not in unavailable]
+    default = [
+        name
+        for name, metric in registry.METRICS.items()
+        if name not in unavailable and (not held_out or metric.requires in registry.CONDITIONAL)
+    ]
+    names = metrics or default
+    if not names:
+        raise InputError(f"--held_out: no metric: {', '.join(set(unavailable.values()))}")
     reference = registry.reference(config, dataset, split, names, num, extractor, held_out)
     y, conditions = train.evaluation_conditions(config, num, dataset)
     samples = train.evaluation_samples(spec, state, num, y)

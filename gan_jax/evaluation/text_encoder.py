@@ -189,11 +189,18 @@ def train(features: np.ndarray, captions: Captions, seed: int = 0) -> TextEncode
       features: of images, (n, d).
       captions: of the same images.
       seed: of weights, minibatches and dropout.
+
+    Raises:
+      InputError: all captions are of one group, or no word is frequent enough.
     """
     rng = np.random.default_rng(seed)
     groups, inverse = np.unique(captions.groups, return_inverse=True)
+    if len(groups) < 2:
+        raise InputError("a text encoder needs captions of at least two classes or images")
     spans = captions.first[groups], captions.first[groups + 1]
     vocabulary = _vocabulary([t for a, b in zip(*spans, strict=True) for t in captions.texts[a:b]])
+    if not vocabulary:
+        raise InputError(f"a text encoder needs words that occur in {_MIN_COUNT} captions or more")
     numbers = tokens(vocabulary, captions.texts)
     order, counts = np.argsort(inverse, kind="stable"), np.bincount(inverse)
     begins = np.cumsum(counts) - counts  # of each group, in order

@@ -104,3 +104,13 @@ def test_packaged_encoder(monkeypatch):
     monkeypatch.setattr(text_encoder, "SHA256", "0" * 64)
     with pytest.raises(InputError, match="not 0000"):
         text_encoder.load(text_encoder.PACKAGED)
+
+
+def test_too_few_captions():
+    features, captions = pairs()
+    one = captions._replace(groups=np.zeros_like(captions.groups))
+    with pytest.raises(InputError, match="at least two classes or images"):
+        text_encoder.train(features, one)
+    rare = captions._replace(texts=tuple(map(str, range(len(captions.texts)))))
+    with pytest.raises(InputError, match="occur in 5 captions or more"):
+        text_encoder.train(features, rare)
