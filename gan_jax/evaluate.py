@@ -131,7 +131,8 @@ def evaluate(
     ]
     names = metrics or default
     if not names:
-        raise InputError(f"--held_out: no metric: {', '.join(set(unavailable.values()))}")
+        reasons = ", ".join(dict.fromkeys(unavailable.values()))
+        raise InputError(f"no metric is available: {reasons}")
     reference = registry.reference(config, dataset, split, names, num, extractor, held_out)
     y, conditions = train.evaluation_conditions(config, num, dataset)
     samples = train.evaluation_samples(spec, state, num, y)

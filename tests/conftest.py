@@ -7,11 +7,12 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan_jax import cli, plots, train, workdir
+from gan_jax import checkpoint, cli, data, plots, population, train, workdir
 from gan_jax import config as config_lib
 from gan_jax.networks import MLP
 from gan_jax.spec import GANSpec, HParams, Prior
@@ -131,6 +132,21 @@ def tiny_config() -> ConfigDict:
             "sample_grid": (2, 3),
         },
     )
+
+
+def train_digests(
+    c: ConfigDict, dataset: data.Dataset, seeds: tuple[int, ...], stops: tuple[int, ...]
+) -> list[str]:
+    """Of the final states of members trained to each stop in turn, from saved states."""
+    configs = [config_lib.replace(c, {"seed": seed, "num_steps": stops[-1]}) for seed in seeds]
+    members = population.create(configs, dataset)
+    states, step = population.init(members), 0
+    for stop in stops:
+        part = config_lib.replace(configs[0], {"num_steps": stop})
+        for report in train.loop(part, members, states, np.zeros(len(seeds), int), step, None):
+            states, step = report.states, report.step
+        members = population.create(configs, dataset)  # as on resume
+    return [checkpoint.sha256(population.member(states, i)) for i in range(len(seeds))]
 
 
 @pytest.fixture

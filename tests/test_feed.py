@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, config, data, feed, population, train
-from tests.conftest import tiny_config
+from gan_jax import config, data, feed, population
+from tests.conftest import tiny_config, train_digests
 
 RNG = np.random.default_rng(0)
 DATASET = data.from_arrays(
@@ -18,17 +18,8 @@ COUNTS = [
 
 
 def digests(changes, placement, seeds, stops) -> list[str]:
-    """Of the final states of members trained to each stop in turn, from saved states."""
-    changes = changes | {"data_placement": placement, "num_steps": stops[-1]}
-    configs = [config.replace(tiny_config(), changes | {"seed": seed}) for seed in seeds]
-    members = population.create(configs, DATASET)
-    states, step = population.init(members), 0
-    for stop in stops:
-        part = config.replace(configs[0], {"num_steps": stop})
-        for report in train.loop(part, members, states, np.zeros(len(seeds), int), step, None):
-            states, step = report.states, report.step
-        members = population.create(configs, DATASET)  # as on resume
-    return [checkpoint.sha256(population.member(states, i)) for i in range(len(seeds))]
+    c = config.replace(tiny_config(), changes | {"data_placement": placement})
+    return train_digests(c, DATASET, seeds, stops)
 
 
 @pytest.mark.parametrize("changes", COUNTS, ids=str)

@@ -11,14 +11,12 @@ from PIL import Image
 
 from gan_jax import (
     algorithms,
-    checkpoint,
     config,
     draws,
     evaluate,
     main,
     networks,
     objectives,
-    population,
     reproduce,
     sample,
     train,
@@ -28,7 +26,14 @@ from gan_jax.algorithms import gan
 from gan_jax.draws import Batch, Stream, Texts
 from gan_jax.evaluation import efficientnet, registry, text_encoder
 from gan_jax.evaluation.metrics import conditional
-from tests.conftest import assert_one_line_error, call, make_hparams, sha, tiny_config
+from tests.conftest import (
+    assert_one_line_error,
+    call,
+    make_hparams,
+    sha,
+    tiny_config,
+    train_digests,
+)
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 RNG = np.random.default_rng(0)
@@ -213,24 +218,12 @@ def test_dcgan_joins_texts_as_reed(flowers):
 # Runs
 
 
-def digests(c, seeds, stops) -> list[str]:
-    """Final states of members trained to each stop in turn, from saved states."""
-    dataset = train.load_data(c)
-    configs = [config.replace(c, {"seed": seed, "num_steps": stops[-1]}) for seed in seeds]
-    members = population.create(configs, dataset)
-    states, step = population.init(members), 0
-    for stop in stops:
-        part = config.replace(configs[0], {"num_steps": stop})
-        for report in train.loop(part, members, states, np.zeros(len(seeds), int), step, None):
-            states, step = report.states, report.step
-        members = population.create(configs, dataset)
-    return [checkpoint.sha256(population.member(states, i)) for i in range(len(seeds))]
-
-
 def test_bits_on_device_on_host_and_resumed(flowers):
     c = text_config(flowers, {"pack": 2, "loss": "relativistic_pairing"})
-    expected = digests(c, (3, 5), (8,))
-    assert digests(config.replace(c, {"data_placement": "host"}), (3, 5), (3, 8)) == expected
+    dataset = train.load_data(c)
+    expected = train_digests(c, dataset, (3, 5), (8,))
+    c = config.replace(c, {"data_placement": "host"})
+    assert train_digests(c, dataset, (3, 5), (3, 8)) == expected
 
 
 def test_reproducible(finished, capsys):

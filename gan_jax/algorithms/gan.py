@@ -69,8 +69,8 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
     z = jnp.zeros((1, spec.z_dim))
     y_d, y_g = None, None
     if spec.classes or spec.text:
-        y = jnp.zeros((1, spec.pack, spec.text) if spec.text else (1, spec.pack), jnp.float32)
-        y = y if spec.text else y.astype(jnp.int32)
+        text = jnp.zeros((1, spec.pack, spec.text))
+        y = text if spec.text else jnp.zeros((1, spec.pack), jnp.int32)
         y_d, y_g = condition(spec, y), condition(spec, y[:, :1])
     d = player("d", spec.discriminator, Stream.INIT_D, x, y_d)
     g = player("g", spec.generator, Stream.INIT_G, z, y_g)

@@ -22,6 +22,12 @@ def _network(config: ConfigDict, player: str, **given: Any) -> Network:
     return kind(**fields, **given)
 
 
+def _way(config: ConfigDict, player: str) -> str:
+    """How a network's condition enters: "text" for texts that are joined."""
+    way = config.condition[player]
+    return "text" if config.condition.on == "text" and way == "concat" else str(way)
+
+
 def _shape_conflicts(config: ConfigDict, shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
     """Fields that do not fit examples of a shape, each with the examples it needs."""
     if config.generator.name == "monotone" and shape not in ((), (1,)):
@@ -80,12 +86,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             f"config.{name} is {flatten(config)[name]!r}, but {config.dataset} has examples of "
             f"shape {example_shape}: expected {wanted}"
         )
-    ways = {
-        player: "text" if on == "text" and way == "concat" else way
-        for player in NETWORKS
-        for way in [config.condition[player]]
-    }
-    dtype = {"dtype": config.precision, "condition": ways["generator"]}
+    dtype = {"dtype": config.precision, "condition": _way(config, "generator")}
     if config.generator.name == "monotone":
         dtype = {}
     output = {"output": "linear"} if config.discriminator.name == "mlp" else {}
@@ -103,7 +104,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             "discriminator",
             out_shape=(),
             dtype=config.precision,
-            condition=ways["discriminator"],
+            condition=_way(config, "discriminator"),
             **output,
         ),
         d_optimizer=config.d_optimizer.name,

@@ -228,7 +228,8 @@ COMMON: dict[str, Field] = {
         _NON_NEGATIVE, "classifier: weight of the classification in both losses"
     ),
     "condition.mismatch": _option(
-        _FRACTION, "text: share of real examples with other texts in D's loss on fakes (CLS: 0.5)"
+        _FRACTION,
+        "text: fraction of D's loss on fakes from real examples with other texts (CLS: 0.5)",
     ),
     "condition.interpolation": _option(
         _NON_NEGATIVE, "text: weight of G's loss on means of two texts (INT: 1)"
@@ -525,13 +526,8 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
         ):
             yield f"{player}.group_size", "a divisor of twice each of widths"
     condition = c.condition
-    unused = {
-        "none": ("generator", "discriminator", "held_out"),
-        "label": (),
-        "text": (),
-    }[condition.on]
-    if condition.on != "text":
-        unused += ("captions", "encoder", "mismatch", "interpolation")
+    unused = ["generator", "discriminator", "held_out"] * (condition.on == "none")
+    unused += ["captions", "encoder", "mismatch", "interpolation"] * (condition.on != "text")
     for field in unused:
         if (default := COMMON[f"condition.{field}"].default) != condition[field]:
             yield f"condition.{field}", f"{default!r} with condition.on {condition.on}"

@@ -505,7 +505,7 @@ def reference(
         used = extractor or load_extractor()
         imagenet_features = used.features(test)
     texts, captions = None, test_set.captions if held_out else train.captions
-    if captions is not None:
+    if captions is not None and any(METRICS[name].requires == "text" for name in names):
         encoder = text_encoder.load(config.condition.encoder)
         texts = Texts(captions, encoder, text_encoder.encode(encoder, captions.texts))
     mixture = MIXTURES.get(config.dataset)

