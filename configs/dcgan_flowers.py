@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
             "dataset": "folder:flowers64/images",
             "image_size": 64,
             "validation_split": "train",
+            "test_split": "train",  # all that a folder has
             "num_steps": 10_000,
             "generator": {"widths": (256, 128, 64, 32)},
             "discriminator": {"widths": (32, 64, 128, 256)},
