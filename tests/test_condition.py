@@ -15,7 +15,6 @@ from gan_jax import (
     draws,
     evaluate,
     main,
-    networks,
     objectives,
     population,
     reproduce,
@@ -28,7 +27,7 @@ from gan_jax.evaluation import registry
 from gan_jax.evaluation.baselines import baselines
 from gan_jax.networks import layers
 from tests.conftest import assert_one_line_error, call, make_hparams, sha, tiny_config
-from tests.networks.conftest import apply
+from tests.networks.conftest import apply, randomised
 
 RNG = np.random.default_rng(0)
 LABELS = {"condition.on": "label"}
@@ -118,10 +117,7 @@ def test_outputs_depend_on_labels(player, kind, how):
     x = RNG.normal(size=(4, 3) if player == "generator" else (4, 8, 8, 1)).astype(np.float32)
     one, other = (np.eye(10, dtype=np.float32)[[c] * 4] for c in (2, 7))
     shape = (8, 8, 1) if player == "generator" else ()
-    make = functools.partial(networks.init, network)
-    params, stats = jax.eval_shape(make, jax.random.key(0), x, jnp.zeros(shape), one)
-    params = jax.tree.map(lambda p: RNG.normal(size=p.shape).astype(np.float32) / 2, params)
-    variables = networks.Variables(params, jax.tree.map(lambda s: np.ones(s.shape), stats))
+    variables, *_ = randomised(network, *x.shape[1:], y=one[:1])
     a, b = (apply(network, variables, x, y=y)[0] for y in (one, other))
     assert a.shape == (4, *shape, *([11] if how == "classifier" else []))
     # Labels do not enter a classifier.
@@ -184,8 +180,8 @@ PAIRS = data.from_arrays(
 )
 WAYS = [
     {"condition.discriminator": "projection", "pack": 2, "ema": 0.9},
-    {"condition.discriminator": "classifier", "condition.weight": 1.0, "update": "simultaneous"},
-    {"condition.generator": "batch_norm", "generator.batch_norm": True},
+    {"condition.discriminator": "classifier", "condition.weight": 1.0, "update": "simultaneous"}
+    | {"condition.generator": "batch_norm", "generator.batch_norm": True},
 ]
 
 
@@ -327,12 +323,16 @@ def test_scores_by_label(finished, monkeypatch):
     names = ["label_accuracy", "class_fid", "class_diversity", "transfer_accuracy"]
     reference = registry.reference(c, train_set, "test", names, 500)
     images, labels = train_set.images[:500], train_set.labels[:500]
-    real = registry.score(images, reference, names, conditions=registry.Conditions(labels))
+
+    def score(labels):
+        conditions = registry.Conditions(labels)
+        return registry.score(images, reference, names, intervals=False, conditions=conditions)
+
+    real = score(labels)
     assert real["label_accuracy"]["value"] > 0.95
     assert real["transfer_accuracy"]["value"] > 0.9
     assert real["class_diversity"]["value"] == pytest.approx(1, abs=0.3)
-    shuffled = np.random.default_rng(0).permutation(labels)
-    wrong = registry.score(images, reference, names, conditions=registry.Conditions(shuffled))
+    wrong = score(np.random.default_rng(0).permutation(labels))
     assert wrong["label_accuracy"]["value"] < 0.2
     assert wrong["transfer_accuracy"]["value"] < 0.3
     assert wrong["class_fid"]["value"] > 3 * real["class_fid"]["value"]
@@ -343,7 +343,8 @@ def test_scores_by_label(finished, monkeypatch):
     assert plain["label_accuracy"] == "the run is not conditional"
     few = registry.unavailable_metrics(c, train_set, train_set, 39)
     assert few["class_fid"] == "it needs 40 samples and examples, 4 for each class"
-    assert call(evaluate, monkeypatch, f"--workdir={finished}", "--num=100") == 0
+    arguments = [f"--workdir={finished}", "--num=100", "--metrics=label_accuracy,class_fid"]
+    assert call(evaluate, monkeypatch, *arguments) == 0
     result = json.loads((finished / "evaluation.json").read_text())["metrics"]
     assert result["label_accuracy"]["baselines"]["real data"]["value"] > 0.9
     assert len(result["class_fid"]["by_class"]) == 10

@@ -13,7 +13,6 @@ DATASET = data.from_arrays(
 COUNTS = [
     {"k": 2, "loss": "relativistic_pairing"},
     {"update": "simultaneous", "condition.on": "label", "condition.discriminator": "projection"},
-    {"update": "unrolled", "unrolled_steps": 1},
 ]
 
 

@@ -15,7 +15,6 @@ from gan_jax import (
     draws,
     evaluate,
     main,
-    networks,
     objectives,
     reproduce,
     sample,
@@ -34,6 +33,7 @@ from tests.conftest import (
     tiny_config,
     train_digests,
 )
+from tests.networks.conftest import apply, randomised
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 RNG = np.random.default_rng(0)
@@ -189,15 +189,9 @@ def test_texts_are_projected_and_joined(flowers, kind, fields):
         spec = config.spec(text_config(flowers, changes), (8, 8, 3))
         network = getattr(spec, player)
         shape = (2, spec.z_dim) if player == "generator" else (2, 8, 8, 3)
-
-        @jax.jit
-        def outputs(x, y, network=network, spec=spec):
-            mean = jnp.zeros(spec.generator.out_shape)
-            variables = networks.init(network, jax.random.key(0), x, mean, y)
-            return variables, [networks.apply(network, variables, x, y=s * y)[0] for s in (1, -1)]
-
-        x, y = (jnp.asarray(RNG.normal(size=s), jnp.float32) for s in (shape, (2, spec.text)))
-        variables, (one, other) = outputs(x, y)
+        x, y = (RNG.normal(size=s).astype(np.float32) for s in (shape, (2, spec.text)))
+        variables, *_ = randomised(network, *x.shape[1:], y=y[:1])
+        one, other = (apply(network, variables, x, y=s * y)[0] for s in (1, -1))
         assert np.abs(one - other).max() > 1e-5, player
         assert variables.params["text"]["kernel"].shape == (spec.text, 128)
 
@@ -382,6 +376,7 @@ def test_text_birds_on_a_stand_in(flowers, tmp_path):
             "split": "train[:8]",
             "batch_size": 4,
             "num_steps": 2,
+            "augment": (),
         }
         | DCGAN,
     )

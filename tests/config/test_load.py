@@ -118,7 +118,7 @@ def test_sweeps_by_name(tmp_path, monkeypatch):
     path = str(ROOT / "configs/sweeps/losses.py")
     settings = config.call("--sweep", "losses", "get_sweep")
     assert settings == config.call("--sweep", path, "get_sweep")
-    with pytest.raises(InputError, match=r"--sweep=mnist: neither a path nor one of losses, "):
+    with pytest.raises(InputError, match=r"--sweep=mnist: neither a path nor one of conditions, "):
         config.call("--sweep", "mnist", "get_sweep")
 
 

@@ -16,11 +16,11 @@ apply = jax.jit(networks.apply, static_argnames=("network", "train"))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def init(network: Network, shape: tuple[int, ...], seed: int = 0, mean=None) -> Variables:
-    """Initial variables for inputs of shape (1, *shape)."""
+def init(network: Network, shape: tuple[int, ...], seed: int = 0, mean=None, y=None) -> Variables:
+    """Initial variables for inputs of shape (1, *shape), and conditions if given."""
     key = jax.random.key(seed, impl="unsafe_rbg")  # compiles faster than Threefry
     mean = jnp.zeros(network.out_shape) if mean is None else mean
-    return networks.init(network, key, jnp.zeros((1, *shape)), mean)
+    return networks.init(network, key, jnp.zeros((1, *shape)), mean, y)
 
 
 def shapes(network: Network, *shape: int) -> dict[str, tuple[int, ...]]:
@@ -29,10 +29,10 @@ def shapes(network: Network, *shape: int) -> dict[str, tuple[int, ...]]:
     return {name: x.shape for name, x in config.flatten(params).items()}
 
 
-def randomised(network: Network, *shape: int) -> tuple[Variables, dict, dict]:
+def randomised(network: Network, *shape: int, y=None) -> tuple[Variables, dict, dict]:
     """Variables with random parameters and statistics, and both by dotted name."""
     rng = np.random.default_rng(0)
-    params, stats = jax.eval_shape(lambda: init(network, shape))
+    params, stats = jax.eval_shape(lambda: init(network, shape, y=y))
     params = jax.tree.map(lambda x: jnp.float32(rng.normal(size=x.shape) / 2), params)
     stats = jax.tree.map(lambda x: jnp.float32(rng.uniform(0.5, 2, x.shape)), stats)
     flat = (jax.tree.map(np.float64, config.flatten(tree)) for tree in (params, stats))
