@@ -7,7 +7,7 @@ import jax
 
 from gan_jax import prng, shuffle
 from gan_jax.data.pixels import to_float
-from gan_jax.spec import GANSpec
+from gan_jax.spec import Spec
 
 
 class Texts(NamedTuple):
@@ -43,6 +43,7 @@ class Stream(enum.IntEnum):
     STATISTICS = 10  # noise for recomputing the batch statistics of samples
     TEXT = 11  # captions of minibatches
     TEXT_G = 12
+    INIT_E = 13
 
 
 TEXT_STREAMS = {Stream.BATCH: Stream.TEXT, Stream.BATCH_G: Stream.TEXT_G}
@@ -62,7 +63,7 @@ def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> 
     return jax.random.fold_in(jax.random.fold_in(key, stream), number)
 
 
-def noise(spec: GANSpec, key: jax.Array, num: int) -> jax.Array:
+def noise(spec: Spec, key: jax.Array, num: int) -> jax.Array:
     """Draws z from the prior, shape (num, z_dim)."""
     shape = (num, spec.z_dim)
     if spec.prior.name == "normal":

@@ -102,7 +102,8 @@ def evaluate(
       InputError: no such run, checkpoint or metric, changed data, other weights, or an
         unavailable metric.
     """
-    from gan_jax import data, device, plots, train, workdir
+    from gan_jax import algorithms, data, device, plots, train, workdir
+    from gan_jax import config as config_lib
     from gan_jax.evaluation import registry
     from gan_jax.evaluation.baselines import baselines
     from gan_jax.writers import read_metrics, write_json, write_whole
@@ -116,7 +117,7 @@ def evaluate(
     extractor = registry.load_extractor(weights) if weights else None
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     spec, state = workdir.load(directory, step)
-    device.check_samples(num, spec.z_dim + math.prod(spec.generator.out_shape))
+    device.check_samples(num, spec.z_dim + math.prod(spec.example_shape))
     lines = read_metrics(directory / "metrics.jsonl")
     dataset = train.load_data(config)
     workdir.check_data(directory, dataset.sha256)
@@ -160,12 +161,21 @@ def evaluate(
         },
         "unavailable": unavailable,
     }
+    if algorithms.ALGORITHMS[spec.algorithm].bounds:
+        found = algorithms.bounds(spec, config_lib.hparams(config), state, reference.test)
+        result["log_likelihood"] = {
+            name: {"value": float(x.mean()), "standard_error": float(x.std() / len(x) ** 0.5)}
+            for name, x in found.items()
+        }
     by = f", by {evaluator.name} ({evaluator.accuracy:.1%} accurate)" if evaluator else ""
     print(
         f"{directory}, iteration {result['step']}: {num} samples against {len(reference.test)} "
         f"examples of {config.dataset} {split}{by}"
     )
     print("\n".join(table(entries, others, num)))
+    for name, bound in result.get("log_likelihood", {}).items():
+        value = f"{bound['value']:.2f} ± {bound['standard_error']:.2f}"
+        print(f"log-likelihood of {split}: at least {value} nats ({name.replace('_', ' ')} bound)")
     if metrics is None:
         for why in dict.fromkeys(unavailable.values()):
             missing = (name for name in unavailable if unavailable[name] == why)

@@ -157,10 +157,14 @@ def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = FIG
 def curves(metrics: Sequence[dict[str, Any]], title: str) -> bytes:
     """PNG of the losses, and of the discriminator's outputs if any, over iterations.
 
-    Draws the columns *_loss, d_real and d_fake of lines of metrics.jsonl.
+    Draws the columns *loss, reconstruction, kl, d_real and d_fake of lines of metrics.jsonl.
     """
     columns = dict.fromkeys(name for line in metrics for name in line)
-    losses = {name: name.removesuffix("_loss") for name in columns if name.endswith("_loss")}
+    losses = {
+        name: name.removesuffix("_loss")
+        for name in columns
+        if name.endswith("loss") or name in ("reconstruction", "kl")
+    }
     outputs = {"d_real": "D(x), real", "d_fake": "D(G(z)), generated"}
     panels = [("loss", losses)] + [("D's output", outputs)] * (outputs.keys() <= columns.keys())
     figure = new_figure(8, 3 * len(panels))

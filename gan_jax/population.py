@@ -18,12 +18,11 @@ from ml_collections import ConfigDict
 
 from gan_jax import algorithms, device
 from gan_jax import config as config_lib
-from gan_jax.algorithms import Spec
 from gan_jax.data import Dataset, num_classes
 from gan_jax.draws import Batch, Texts, Window
 from gan_jax.evaluation import text_encoder
 from gan_jax.feed import Feed
-from gan_jax.spec import HParams
+from gan_jax.spec import HParams, Spec
 from gan_jax.state import Info, State
 
 MEMBERS = "members"  # mesh axis

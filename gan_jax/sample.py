@@ -1,12 +1,13 @@
 """Draws samples from a run.
 
 python -m gan_jax.sample --workdir=DIR --num=64 --out=FILE [--seed=N] [--step=N|best]
-                         [--label=NUMBER|NAME | --text=CAPTION] [--interpolate]
+                         [--label=NUMBER|NAME | --text=CAPTION] [--interpolate | --reconstruct]
 
 FILE is a .png (a grid) or an .npz (`images`, and `labels` if the run is conditional; usable as data
 set npz:FILE). Uses the newest checkpoint unless --step is given. Rows of the grid are the classes
 of a conditional run in turn, unless --label is given. With --interpolate, each row interpolates
-between two latent points, or between two classes at one latent point.
+between two latent points, or between two classes at one latent point. With --reconstruct, test
+examples of an autoencoder alternate with their reconstructions.
 """
 
 import math
@@ -16,9 +17,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from gan_jax import cli
+from gan_jax.errors import InputError
 
 if TYPE_CHECKING:
     import jax
+    from ml_collections import ConfigDict
+
+    from gan_jax.spec import Spec
+    from gan_jax.state import State
 
 
 def interpolate(z: "jax.Array", points: int, prior: str) -> "jax.Array":
@@ -58,6 +64,20 @@ def _between_classes(labels: np.ndarray, classes: int, columns: int) -> np.ndarr
     return mixed.astype(np.float32)
 
 
+def _reconstructions(
+    config: "ConfigDict", spec: "Spec", state: "State", num: int, seed: int
+) -> np.ndarray:
+    """Random test examples, alternating with their reconstructions, (num, *example shape)."""
+    from gan_jax import algorithms, data
+    from gan_jax.data.pixels import to_float
+
+    test = data.load(config.dataset, config.test_split, config.image_size).images
+    order = np.random.default_rng(seed).permutation(len(test))
+    chosen = test[np.resize(order, math.ceil(num / 2))]
+    pairs = to_float(chosen), algorithms.reconstruct(spec, state, chosen)
+    return np.stack(pairs, axis=1).reshape(-1, *spec.example_shape)[:num]
+
+
 def draw(
     directory: pathlib.Path,
     out: pathlib.Path,
@@ -68,6 +88,7 @@ def draw(
     label: str | None,
     text: str | None,
     walk: bool,
+    reconstruct: bool = False,
 ) -> None:
     """Writes `num` samples of a run's checkpoint to a .png or .npz file.
 
@@ -83,8 +104,9 @@ def draw(
     check_new(out, ".png", ".npz")
     device.setup("auto", deterministic=True)
     spec, state = workdir.load(directory, step)
-    device.check_samples(num, spec.z_dim + math.prod(spec.generator.out_shape))
+    device.check_samples(num, spec.z_dim + math.prod(spec.example_shape))
     columns = math.ceil(math.sqrt(num))
+    columns += columns % 2 * reconstruct  # pairs side by side
     rows = math.ceil(num / columns)
     key = jax.random.key(seed)
     labels = train.grid_labels(spec, num, columns)
@@ -101,7 +123,12 @@ def draw(
         z = interpolate(z, columns, spec.prior.name).reshape(rows * columns, -1)[:num]
     else:
         z = draws.noise(spec, key, num)
-    samples = algorithms.generate(spec, state, z, condition)
+    if reconstruct:
+        if algorithms.ALGORITHMS[spec.algorithm].reconstruct is None:
+            raise InputError(f"--reconstruct: {directory} is of algorithm {spec.algorithm}")
+        samples = _reconstructions(workdir.read_config(directory), spec, state, num, seed)
+    else:
+        samples = algorithms.generate(spec, state, z, condition)
     if out.suffix == ".png":
         real = None
         if samples.ndim == 2:
@@ -122,7 +149,11 @@ def main() -> int:
     cli.add_step(parser)
     parser.add_argument("--label", help="class to draw, by number or name; default: all in turn")
     parser.add_argument("--text", help="caption to draw, of a run conditioned on text")
-    parser.add_argument("--interpolate", action="store_true", help="walk between points or classes")
+    drawn = parser.add_mutually_exclusive_group()
+    drawn.add_argument("--interpolate", action="store_true", help="walk between points or classes")
+    drawn.add_argument(
+        "--reconstruct", action="store_true", help="test examples and their reconstructions"
+    )
     args = parser.parse_args()
     draw(
         args.workdir,
@@ -133,6 +164,7 @@ def main() -> int:
         label=args.label,
         text=args.text,
         walk=args.interpolate,
+        reconstruct=args.reconstruct,
     )
     return 0
 

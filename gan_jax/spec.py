@@ -1,4 +1,4 @@
-"""Definition of a GAN: static structure, compiled once, and traced hyperparameters."""
+"""Definition of a model: static structure, compiled once, and traced hyperparameters."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -51,3 +51,31 @@ class GANSpec(NamedTuple):
     text: int = 0  # dimension of the vectors of texts that do so; 0 for none
     pixel_low: float = 0.0  # uint8 images are trained on as floats from here to 1
     algorithm: str = "gan"  # key of algorithms.ALGORITHMS
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return self.generator.out_shape
+
+
+class AutoencoderSpec(NamedTuple):
+    """Static structure of an autoencoder or a VAE; hashable, compiled once per value."""
+
+    batch_size: int
+    z_dim: int
+    prior: Prior
+    generator: Network  # from codes to examples: the decoder
+    encoder: Network
+    optimizer: str  # key of optimizers.OPTIMIZERS, of both networks
+    likelihood: str  # p(x | z): "bernoulli" or "gaussian"
+    schedules: tuple[Schedule, ...] = ()
+    classes: int = 0
+    text: int = 0
+    pixel_low: float = 0.0
+    algorithm: str = "autoencoder"
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return self.generator.out_shape
+
+
+Spec = GANSpec | AutoencoderSpec

@@ -94,6 +94,7 @@ def draw(
     from gan_jax import config as config_lib
     from gan_jax import data, device, draws, plots, population, schedules, train, workdir
     from gan_jax.draws import Batch, Stream, stream_key
+    from gan_jax.spec import GANSpec
     from gan_jax.writers import check_new, write_whole
 
     check_new(out, ".png")
@@ -102,6 +103,8 @@ def draw(
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     config = workdir.read_config(directory)
     spec, state = workdir.load(directory, step)
+    if not isinstance(spec, GANSpec):
+        raise InputError(f"{directory} is of algorithm {config.algorithm}, not of a game")
     dataset = train.load_data(config)
     workdir.check_data(directory, dataset.sha256)
     num = min(num, len(dataset.images)) // spec.pack * spec.pack

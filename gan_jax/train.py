@@ -29,17 +29,27 @@ from gan_jax import (
     workdir,
 )
 from gan_jax import config as config_lib
-from gan_jax.algorithms import Spec
 from gan_jax.draws import Stream, stream_key
 from gan_jax.errors import InputError
 from gan_jax.evaluation import registry, text_encoder
 from gan_jax.networks.layers import OUTPUT_RANGES
 from gan_jax.population import Population
+from gan_jax.spec import Spec
 from gan_jax.state import State, trainable
 from gan_jax.theory import line
 from gan_jax.writers import Files, TensorBoard, png, write_json, write_whole
 
-_SHOWN = {"D_loss": "d_loss", "G_loss": "g_loss", "D(x)": "d_real", "D(G(z))": "d_fake"}
+# Quantities on the progress bar, and those of them in printed lines.
+_SHOWN = {
+    "D_loss": "d_loss",
+    "G_loss": "g_loss",
+    "D(x)": "d_real",
+    "D(G(z))": "d_fake",
+    "loss": "loss",
+    "reconstruction": "reconstruction",
+    "KL": "kl",
+}
+_PRINTED = _SHOWN.keys() - {"D(x)", "D(G(z))"}
 _EVERY = ("log", "metrics", "sample", "checkpoint", "eval")  # config fields <name>_every
 _CHUNK_SECONDS = 1.0  # target duration of a chunk; signals are handled between chunks
 
@@ -409,8 +419,10 @@ def _train(
             bar.set_postfix({k: f"{info[name]:.3g}" for k, name in _SHOWN.items() if name in info})
             measured = {name: info[name] for name in config.eval_metrics if name in info}
             if "log" in now or measured:
-                text = f"Iter: {step} D_loss: {info['d_loss']:.4}, G_loss: {info['g_loss']:.4}"
-                bar.write(text + "".join(f", {name}: {x:.4}" for name, x in measured.items()))
+                losses = {k: info[name] for k, name in _SHOWN.items() if name in info}
+                printed = {k: x for k, x in losses.items() if k in _PRINTED} | measured
+                text = ", ".join(f"{name}: {x:.4}" for name, x in printed.items())
+                bar.write(f"Iter: {step} {text}")
             for writer in writers:
                 if "metrics" in now:
                     writer.scalars(step, info)

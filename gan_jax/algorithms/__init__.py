@@ -10,9 +10,10 @@ import numpy as np
 import optax
 
 from gan_jax import schedules
-from gan_jax.algorithms import gan
+from gan_jax.algorithms import autoencoder, gan, vae
+from gan_jax.data.pixels import to_float
 from gan_jax.draws import Batch, Stream, Window
-from gan_jax.spec import GANSpec, HParams
+from gan_jax.spec import HParams, Spec
 from gan_jax.state import Info, State
 
 _BLOCK = 1000  # samples generated at a time, which bounds memory
@@ -27,10 +28,34 @@ class Algorithm(NamedTuple):
     sample: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array]
     info_names: Callable[[Any], tuple[str, ...]]  # measured by `train_chunk`, besides the step
     minibatches: Callable[[Any], dict[Stream, int]]  # per iteration from each stream
+    # Examples with pixels from 0 to 1, from examples, if there is an encoder.
+    reconstruct: Callable[[Any, State, jax.Array], jax.Array] | None = None
+    # Lower bounds of log p(x) of examples by name, (batch,) each, where the density has any.
+    bounds: Callable[[Any, HParams, State, jax.Array], dict[str, jax.Array]] | None = None
 
 
-ALGORITHMS = {"gan": Algorithm(gan.init, gan.step, gan.sample, gan.info_names, gan.minibatches)}
-Spec = GANSpec
+ALGORITHMS = {
+    "gan": Algorithm(gan.init, gan.step, gan.sample, gan.info_names, gan.minibatches),
+    "autoencoder": Algorithm(
+        autoencoder.init,
+        autoencoder.step,
+        autoencoder.sample,
+        autoencoder.info_names,
+        autoencoder.minibatches,
+        autoencoder.reconstruct,
+    ),
+    "vae": Algorithm(
+        vae.init,
+        vae.step,
+        vae.sample,
+        vae.info_names,
+        autoencoder.minibatches,
+        vae.reconstruct,
+        vae.bounds,
+    ),
+}
+# What every run of an algorithm measures, besides parameter norms.
+STEP_INFO = {"gan": gan.STEP_INFO, "autoencoder": autoencoder.STEP_INFO, "vae": vae.STEP_INFO}
 
 
 def init(spec: Spec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:
@@ -41,7 +66,7 @@ def init(spec: Spec, hparams: HParams, seed: jax.Array | int, data: Batch) -> St
 
 def shapes(spec: Spec, hparams: HParams) -> State:
     """Shapes and dtypes of a state, as jax.eval_shape gives them; computes nothing."""
-    x = jax.ShapeDtypeStruct((1, *spec.generator.out_shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *spec.example_shape), jnp.float32)
     return jax.eval_shape(lambda x: init(spec, hparams, 0, Batch(x)), x)
 
 
@@ -89,6 +114,35 @@ def train_chunk(
 @functools.partial(jax.jit, static_argnames="spec")
 def _sample(spec: Spec, state: State, z: jax.Array, y: jax.Array | None) -> jax.Array:
     return ALGORITHMS[spec.algorithm].sample(spec, state, z, y)
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _reconstruct(spec: Spec, state: State, x: jax.Array) -> jax.Array:
+    reconstruct = ALGORITHMS[spec.algorithm].reconstruct
+    assert reconstruct is not None
+    return reconstruct(spec, state, to_float(x, spec.pixel_low))
+
+
+def reconstruct(spec: Spec, state: State, examples: np.ndarray) -> np.ndarray:
+    """Reconstructions on the host, pixels from 0 to 1, of examples as data sets hold them."""
+    blocks = (examples[i : i + _BLOCK] for i in range(0, len(examples), _BLOCK))
+    return np.concatenate([np.asarray(_reconstruct(spec, state, x)) for x in blocks])
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _bounds(spec: Spec, hparams: HParams, state: State, x: jax.Array) -> dict[str, jax.Array]:
+    bounds = ALGORITHMS[spec.algorithm].bounds
+    assert bounds is not None
+    return bounds(spec, hparams, state, to_float(x, spec.pixel_low))
+
+
+def bounds(
+    spec: Spec, hparams: HParams, state: State, examples: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Lower bounds of log p(x) in nats by name, (n,) each, of examples as data sets hold them."""
+    blocks = (examples[i : i + _BLOCK] for i in range(0, len(examples), _BLOCK))
+    parts = [jax.device_get(_bounds(spec, hparams, state, x)) for x in blocks]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def generate(

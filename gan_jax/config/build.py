@@ -6,12 +6,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gan_jax.config.load import flatten, unflatten
-from gan_jax.config.schema import COMMON, parse_schedule
+from gan_jax.config.schema import FIELDS, TRACED, parse_schedule
 from gan_jax.errors import InputError
 from gan_jax.evaluation import text_encoder
 from gan_jax.networks import NETWORKS, Network
 from gan_jax.penalties import PENALTIES
-from gan_jax.spec import GANSpec, HParams, Prior
+from gan_jax.spec import AutoencoderSpec, GANSpec, HParams, Prior, Spec
 
 _MAX_CLASSES = 10_000
 
@@ -32,11 +32,12 @@ def _shape_conflicts(config: ConfigDict, shape: tuple[int, ...]) -> Iterator[tup
     """Fields that do not fit examples of a shape, each with the examples it needs."""
     if config.generator.name == "monotone" and shape not in ((), (1,)):
         yield "generator.name", "single numbers"
-    if config.augment and len(shape) != 3:
+    augment = config.get("augment", ())
+    if augment and len(shape) != 3:
         yield "augment", "images"
-    elif "color" in config.augment and shape[-1] != 3:
+    elif "color" in augment and shape[-1] != 3:
         yield "augment", "3 channels"
-    for player in NETWORKS:
+    for player in (name for name in NETWORKS if name in config):
         network = config[player]
         if network.name in ("mlp", "monotone"):
             continue
@@ -56,7 +57,7 @@ def _pixel_low(config: ConfigDict, shape: tuple[int, ...]) -> float:
     return -1.0 if signed and len(shape) == 3 else 0.0
 
 
-def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -> GANSpec:
+def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -> Spec:
     """The static half of a validated config, for examples of a shape.
 
     Args:
@@ -89,16 +90,28 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
     dtype = {"dtype": config.precision, "condition": _way(config, "generator")}
     if config.generator.name == "monotone":
         dtype = {}
+    shared: dict[str, Any] = {
+        "algorithm": config.algorithm,
+        "batch_size": config.batch_size,
+        "z_dim": config.z_dim,
+        "prior": Prior(**config.prior),
+        "generator": _network(config, "generator", out_shape=example_shape, **dtype),
+        "schedules": tuple(map(parse_schedule, config.schedules)),
+        "pixel_low": _pixel_low(config, example_shape),
+    }
+    if config.algorithm != "gan":
+        return AutoencoderSpec(
+            **shared,
+            encoder=_encoder(config),
+            optimizer=config.optimizer.name,
+            likelihood=config.likelihood,
+        )
     output = {"output": "linear"} if config.discriminator.name == "mlp" else {}
     return GANSpec(
-        algorithm=config.algorithm,
+        **shared,
         loss=config.loss,
         k=config.k,
         update=config["update"],  # ConfigDict has a method of this name
-        batch_size=config.batch_size,
-        z_dim=config.z_dim,
-        prior=Prior(**config.prior),
-        generator=_network(config, "generator", out_shape=example_shape, **dtype),
         discriminator=_network(
             config,
             "discriminator",
@@ -120,17 +133,22 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
         adaptive=bool(config.ada_target),
         classes=classes,
         text=text_encoder.FEATURES if on == "text" else 0,
-        schedules=tuple(map(parse_schedule, config.schedules)),
-        pixel_low=_pixel_low(config, example_shape),
     )
+
+
+def _encoder(config: ConfigDict) -> Network:
+    """Maps examples to codes, or to the mean and log variance of a VAE's."""
+    own = {"output": "linear"} if config.encoder.name == "mlp" else {"batch_norm": False}
+    outputs = (2 if config.algorithm == "vae" else 1) * config.z_dim
+    return _network(config, "encoder", out_shape=(outputs,), dtype=config.precision, **own)
 
 
 def hparams(config: ConfigDict) -> HParams:
     """The traced half of a validated config: every traced field, None where it is disabled."""
     flat = flatten(config)
-    traced = {name: flat[name] for name, field in COMMON.items() if field.traced}
+    traced = {name: value for name, value in flat.items() if name in TRACED}
     scheduled = {parse_schedule(text).field for text in config.schedules}
     for name, value in traced.items():
-        if COMMON[name].optional and not value and name not in scheduled:
+        if FIELDS[name].optional and not value and name not in scheduled:
             traced[name] = None
     return unflatten(traced)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
-from gan_jax.config.schema import KINDS, coerce, conflicts, fields, unknown
+from gan_jax.config.schema import FIELDS, KINDS, coerce, conflicts, fields, unknown
 from gan_jax.errors import InputError, brief
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
@@ -115,15 +115,18 @@ def _upgrade_schedules(flat: dict[str, Any]) -> dict[str, Any]:
 def replace(config: Config, changes: Mapping[str, Any]) -> ConfigDict:
     """The validated config with other values of some fields, by their dotted names.
 
-    Another kind of network (generator.name) starts from that kind's defaults.
+    Another algorithm or kind of network (generator.name) starts from its own defaults.
 
     Raises:
       InputError: a field that is unknown, of the wrong type or out of range.
     """
     flat = _upgrade(config)
+    if changes.get("algorithm", None) not in (None, flat.get("algorithm", "gan")):
+        kept = fields(flat | dict(changes))
+        flat = {name: value for name, value in flat.items() if name in kept}
     for player in KINDS:
         name = f"{player}.name"
-        if name in changes and changes[name] != flat.get(name, fields({})[name].default):
+        if name in changes and changes[name] != flat.get(name, FIELDS[name].default):
             flat = {k: v for k, v in flat.items() if not k.startswith(f"{player}.")}
     return _build(flat | dict(changes))
 

@@ -7,6 +7,7 @@ numbers are traced, and what may change when a run resumes.
 """
 
 import difflib
+import itertools
 import math
 import textwrap
 import types
@@ -16,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan_jax.algorithms import ALGORITHMS
-from gan_jax.algorithms.gan import STEP_INFO
+from gan_jax.algorithms import ALGORITHMS, STEP_INFO
 from gan_jax.augment import AUGMENTATIONS
 from gan_jax.errors import InputError
 from gan_jax.evaluation.registry import METRICS, TRAINING
@@ -113,7 +113,7 @@ _POSITIVE = _real("a number above 0", lambda v: v > 0)
 _FRACTION = _real("a number from 0 to below 1", lambda v: 0 <= v < 1)
 
 
-def _optimizer(player: str) -> dict[str, Field]:
+def _optimizer(group: str) -> dict[str, Field]:
     fields = {
         "name": Field("adam", _choice(OPTIMIZERS), "update rule"),
         "learning_rate": _traced(1e-3, _NON_NEGATIVE, "learning rate"),
@@ -121,7 +121,7 @@ def _optimizer(player: str) -> dict[str, Field]:
         "b2": _traced(0.999, _FRACTION, "adam, rmsprop: second-moment decay"),
         "eps": _traced(1e-8, _POSITIVE, "adam, rmsprop: added to the root of the second moment"),
     }
-    return {f"{player}_optimizer.{name}": field for name, field in fields.items()}
+    return {f"{group}.{name}": field for name, field in fields.items()}
 
 
 def _penalty(name: str) -> dict[str, Field]:
@@ -169,17 +169,6 @@ COMMON: dict[str, Field] = {
         "bits; auto: device, unless they would fill more than half of it",
     ),
     "algorithm": Field("gan", _choice(ALGORITHMS), "training algorithm"),
-    "loss": Field("non_saturating", _choice(LOSSES), "adversarial loss"),
-    "k": Field(1, _integer(1), "discriminator steps per generator step"),
-    "update": Field(
-        "alternating",
-        _choice(("alternating", "unrolled", *UPDATES)),
-        "alternating: Algorithm 1; unrolled: with lookahead; others: both players at once",
-    ),
-    "unrolled_steps": Field(
-        0, _integer(0, 100), "unrolled: discriminator steps of lookahead per generator step"
-    ),
-    "consensus": _option(_NON_NEGATIVE, "consensus: weight of the gradient-norm term"),
     "num_steps": Field(
         20_000, _integer(1), "iterations, each of k discriminator steps and one generator step"
     ),
@@ -193,7 +182,6 @@ COMMON: dict[str, Field] = {
     "prior.low": Field(-1.0, _real("a finite number"), "uniform: lower end"),
     "prior.high": Field(1.0, _real("a finite number"), "uniform: upper end"),
     "generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network"),
-    "discriminator.name": Field("mlp", _choice(NETWORKS["discriminator"]), "kind of network"),
     "condition.on": Field(
         "none", _choice(("none", "label", "text")), "what both networks are conditioned on"
     ),
@@ -234,9 +222,53 @@ COMMON: dict[str, Field] = {
     "condition.interpolation": _option(
         _NON_NEGATIVE, "text: weight of G's loss on means of two texts (INT: 1)"
     ),
+    "schedules": Field(
+        (),
+        Rule(
+            tuple,
+            "a tuple of FIELD=KIND:END:STEPS with a traced FIELD and KIND linear or cosine, such "
+            "as ('d_optimizer.learning_rate=cosine:0:20000',), or of "
+            "FIELD=exponential:FLOOR:STEPS:RATE",
+            lambda v: _are_schedules(v),
+        ),
+        "schedules of traced fields, from their value to END in STEPS iterations; exponential: by "
+        "a factor of RATE per STEPS",
+    ),
+    "log_every": _output(2_000, _integer(1), "iterations between printed lines"),
+    "metrics_every": _output(100, _integer(1), "iterations between lines of metrics.jsonl"),
+    "sample_every": _output(2_000, _integer(1), "iterations between sample grids"),
+    "sample_grid": _fixed((4, 4), _integers("(4,4)", 2, 100), "rows and columns of a sample grid"),
+    "checkpoint_every": _output(2_000, _integer(1), "iterations between checkpoints"),
+    "keep_checkpoints": _output(3, _integer(1), "newest checkpoints to keep"),
+    "eval_every": _fixed(
+        0, _integer(0), "iterations between evaluations, each with a checkpoint; 0: none"
+    ),
+    "eval_num": _fixed(10_000, _integer(1), "samples per evaluation"),
+    "eval_metrics": _fixed(("fid",), _choices(TRAINING), "metrics per evaluation"),
+    "keep_best": _output(
+        "none",
+        _choice(("none", *dict.fromkeys(itertools.chain(*STEP_INFO.values())), *TRAINING)),
+        "metric or loss by which the best checkpoint is also kept",
+    ),
+    "tensorboard": _output(False, _FLAG, "also write TensorBoard files (extra: tensorboard)"),
+}
+
+_GAN: dict[str, Field] = {
+    "loss": Field("non_saturating", _choice(LOSSES), "adversarial loss"),
+    "k": Field(1, _integer(1), "discriminator steps per generator step"),
+    "update": Field(
+        "alternating",
+        _choice(("alternating", "unrolled", *UPDATES)),
+        "alternating: Algorithm 1; unrolled: with lookahead; others: both players at once",
+    ),
+    "unrolled_steps": Field(
+        0, _integer(0, 100), "unrolled: discriminator steps of lookahead per generator step"
+    ),
+    "consensus": _option(_NON_NEGATIVE, "consensus: weight of the gradient-norm term"),
+    "discriminator.name": Field("mlp", _choice(NETWORKS["discriminator"]), "kind of network"),
     "pack": Field(1, _integer(1, 2**10), "examples per discriminator input (PacGAN)"),
-    **_optimizer("d"),
-    **_optimizer("g"),
+    **_optimizer("d_optimizer"),
+    **_optimizer("g_optimizer"),
     **{name: field for penalty in PENALTIES for name, field in _penalty(penalty).items()},
     "label_smoothing": _option(
         _real("a number from 0 to below 1/2", lambda v: 0 <= v < 0.5),
@@ -263,36 +295,24 @@ COMMON: dict[str, Field] = {
     "weight_clip": _option(_NON_NEGATIVE, "wasserstein: bound on D's parameters"),
     "ema": _option(_FRACTION, "decay of the averaged generator, used for samples and scores"),
     "ema_half_life": _option(_NON_NEGATIVE, "alternative to ema: its half-life in images"),
-    "schedules": Field(
-        (),
-        Rule(
-            tuple,
-            "a tuple of FIELD=KIND:END:STEPS with a traced FIELD and KIND linear or cosine, such "
-            "as ('d_optimizer.learning_rate=cosine:0:20000',), or of "
-            "FIELD=exponential:FLOOR:STEPS:RATE",
-            lambda v: _are_schedules(v),
-        ),
-        "schedules of traced fields, from their value to END in STEPS iterations; exponential: by "
-        "a factor of RATE per STEPS",
-    ),
-    "log_every": _output(2_000, _integer(1), "iterations between printed lines"),
-    "metrics_every": _output(100, _integer(1), "iterations between lines of metrics.jsonl"),
-    "sample_every": _output(2_000, _integer(1), "iterations between sample grids"),
-    "sample_grid": _fixed((4, 4), _integers("(4,4)", 2, 100), "rows and columns of a sample grid"),
-    "checkpoint_every": _output(2_000, _integer(1), "iterations between checkpoints"),
-    "keep_checkpoints": _output(3, _integer(1), "newest checkpoints to keep"),
-    "eval_every": _fixed(
-        0, _integer(0), "iterations between evaluations, each with a checkpoint; 0: none"
-    ),
-    "eval_num": _fixed(10_000, _integer(1), "samples per evaluation"),
-    "eval_metrics": _fixed(("fid",), _choices(TRAINING), "metrics per evaluation"),
-    "keep_best": _output(
-        "none",
-        _choice(("none", *STEP_INFO, *TRAINING)),
-        "metric or loss by which the best checkpoint is also kept",
-    ),
-    "tensorboard": _output(False, _FLAG, "also write TensorBoard files (extra: tensorboard)"),
 }
+
+_AUTOENCODER: dict[str, Field] = {
+    "encoder.name": Field("mlp", _choice(NETWORKS["encoder"]), "kind of network"),
+    "likelihood": Field(
+        "bernoulli", _choice(("bernoulli", "gaussian")), "distribution of an example given its code"
+    ),
+    "likelihood_std": _traced(1.0, _POSITIVE, "gaussian: its standard deviation"),
+    **_optimizer("optimizer"),
+}
+# Fields of each algorithm, besides those of all.
+OWN: dict[str, dict[str, Field]] = {
+    "gan": _GAN,
+    "autoencoder": _AUTOENCODER,
+    "vae": _AUTOENCODER
+    | {"kl_weight": _traced(1.0, _NON_NEGATIVE, "weight of the KL divergence (beta-VAE)")},
+}
+FIELDS: dict[str, Field] = COMMON | {k: f for own in OWN.values() for k, f in own.items()}
 
 _MLP = {
     "widths": Field(
@@ -401,6 +421,24 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
             "group_size": _GROUP_SIZE,
         },
     },
+    "encoder": {
+        "mlp": {
+            **_MLP,
+            "input_dropout": Field(0.0, _FRACTION, "dropped fraction of input components"),
+            "dropout": Field(0.0, _FRACTION, "dropped fraction of hidden units"),
+            "batch_norm": Field(False, _FLAG, "batch normalisation of hidden layers"),
+        },
+        "dcgan": {
+            "widths": _widths(
+                (64, 128, 256), "channels of each level, largest map first; levels halve the map"
+            ),
+            "hidden": Field(
+                (),
+                _integers("(1024,) or ()", None, 2**16),
+                "units of dense layers after the last map",
+            ),
+        },
+    },
 }
 
 
@@ -414,8 +452,8 @@ def parse_schedule(text: str) -> Schedule:
     kind, end, steps, *rate = rest.split(":")
     schedule = Schedule(field, kind, float(end), int(steps), *map(float, rate))
     if not (
-        field in COMMON
-        and COMMON[field].traced
+        field in FIELDS
+        and FIELDS[field].traced
         and kind in SCHEDULES
         and len(rate) == (kind == "exponential")
         and math.isfinite(schedule.end)
@@ -433,19 +471,21 @@ def _are_schedules(texts: tuple[Any, ...]) -> bool:
         return False
 
 
-TRACED = tuple(name for name, field in COMMON.items() if field.traced)
-RESUME_MUTABLE = tuple(name for name, field in COMMON.items() if field.resume_mutable)
-PER_SWEEP = tuple(name for name, field in COMMON.items() if field.per_sweep)
+TRACED = tuple(name for name, field in FIELDS.items() if field.traced)
+RESUME_MUTABLE = tuple(name for name, field in FIELDS.items() if field.resume_mutable)
+PER_SWEEP = tuple(name for name, field in FIELDS.items() if field.per_sweep)
 
 
 def fields(flat: Mapping[str, Any]) -> dict[str, Field]:
     """The fields of a config, in order, given at least the kinds that differ from the default.
 
     Raises:
-      InputError: an unknown kind of network.
+      InputError: an unknown algorithm or kind of network.
     """
+    algorithm = COMMON["algorithm"]
+    own = OWN[coerce("algorithm", flat.get("algorithm", algorithm.default), algorithm)]
     found: dict[str, Field] = {}
-    for name, field in COMMON.items():
+    for name, field in (COMMON | own).items():
         found[name] = field
         player, _, leaf = name.partition(".")
         if player in KINDS and leaf == "name":
@@ -457,8 +497,12 @@ def fields(flat: Mapping[str, Any]) -> dict[str, Field]:
 def unknown(name: str, known: Mapping[str, Field], flat: Mapping[str, Any]) -> InputError:
     """Error for a field that a config does not have."""
     group, _, leaf = name.partition(".")
-    if group in KINDS and any(leaf in kind for kind in KINDS[group].values()):
-        kind = flat.get(f"{group}.name", COMMON[f"{group}.name"].default)
+    kinds = KINDS.get(group, {}).values()
+    if name in FIELDS or (any(leaf in kind for kind in kinds) and f"{group}.name" not in known):
+        algorithm = flat.get("algorithm", COMMON["algorithm"].default)
+        return InputError(f"config.{name} is not a field of algorithm={algorithm}")
+    if any(leaf in kind for kind in kinds):
+        kind = flat.get(f"{group}.name", FIELDS[f"{group}.name"].default)
         own = ", ".join(KINDS[group][kind])
         return InputError(f"config.{name} is not a field of {group}.name={kind}, which has: {own}")
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -486,17 +530,19 @@ def coerce(name: str, value: Any, field: Field) -> Any:
 
 def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     """Fields that are incompatible with others, each with its allowed value."""
-    c, update = config, config["update"]  # ConfigDict has a method of this name
+    c = config
     if not np.float32(c.prior.low) < np.float32(c.prior.high):
         yield "prior.low", f"below prior.high, {c.prior.high}"
     scheduled = [parse_schedule(text) for text in c.schedules]
     if len({schedule.field for schedule in scheduled}) < len(scheduled):
         yield "schedules", "one per field"
     for schedule in scheduled:
-        if not COMMON[schedule.field].rule.ok(schedule.end):
+        if schedule.field not in COMMON | OWN[c.algorithm]:
+            yield "schedules", f"of fields of algorithm {c.algorithm}"
+        if not FIELDS[schedule.field].rule.ok(schedule.end):
             yield (
                 "schedules",
-                f"with an end of {schedule.field} that is {COMMON[schedule.field].rule.allowed}",
+                f"with an end of {schedule.field} that is {FIELDS[schedule.field].rule.allowed}",
             )
         stops = schedule.field.endswith("learning_rate") and schedule.kind != "exponential"
         if stops and not schedule.end and schedule.steps < c.num_steps:
@@ -507,12 +553,51 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
             )
     if c.data_placement == "host" and c.generator.get("output_bias") == "data_mean":
         yield "data_placement", "device with generator.output_bias data_mean, the mean of all data"
-    if c.ada_target and not c.augment:
-        yield "ada_target", "0 without augment"
-    if c.ema and (c.ema_half_life or "ema_half_life" in [s.field for s in scheduled]):
-        yield "ema", "0 with ema_half_life"
     if c.keep_best in METRICS and not (c.eval_every and c.keep_best in c.eval_metrics):
         yield "keep_best", "evaluated: add it to eval_metrics and set eval_every above 0"
+    own = STEP_INFO[c.algorithm]
+    if c.keep_best not in ("none", *own, *TRAINING):
+        yield "keep_best", f"a metric or one of {', '.join(own)} with algorithm {c.algorithm}"
+    condition = c.condition
+    unused = ["generator", "discriminator", "held_out"] * (condition.on == "none")
+    unused += ["captions", "encoder", "mismatch", "interpolation"] * (condition.on != "text")
+    for field in unused:
+        if (default := COMMON[f"condition.{field}"].default) != condition[field]:
+            yield f"condition.{field}", f"{default!r} with condition.on {condition.on}"
+    for player in (name for name in KINDS if name in c):
+        network = c[player].to_dict()
+        if network["name"] == "r3gan" and any(
+            2 * w % network["group_size"] for w in network["widths"]
+        ):
+            yield f"{player}.group_size", "a divisor of twice each of widths"
+        for field, off in (("pieces", 1), ("batch_norm", False), ("dropout", 0.0)):
+            if network.get("widths") == () and network.get(field, off) != off:
+                yield f"{player}.{field}", f"{off} without hidden layers ({player}.widths is ())"
+        if player != "discriminator" and network.get("batch_norm") and c.batch_size == 1:
+            yield "batch_size", f"at least 2 with {player}.batch_norm"
+    yield from (_gan_conflicts if c.algorithm == "gan" else _autoencoder_conflicts)(c)
+    if c.num_steps * c.get("k", 1) * c.batch_size >= 2**31:
+        yield "num_steps", "smaller: num_steps * k * batch_size must be below 2^31"
+
+
+def _autoencoder_conflicts(c: ConfigDict) -> Iterator[tuple[str, str]]:
+    if c.condition.on != "none":
+        yield "condition.on", f"none with algorithm {c.algorithm}"
+    if c.prior.name != "normal":
+        yield "prior.name", f"normal with algorithm {c.algorithm}"
+    if c.generator.name == "monotone":
+        yield "generator.name", f"another kind with algorithm {c.algorithm}"
+    elif c.likelihood == "bernoulli" and c.generator.output != "sigmoid":
+        yield "generator.output", "sigmoid with likelihood bernoulli, for its probabilities"
+
+
+def _gan_conflicts(c: ConfigDict) -> Iterator[tuple[str, str]]:
+    update = c["update"]  # ConfigDict has a method of this name
+    if c.ada_target and not c.augment:
+        yield "ada_target", "0 without augment"
+    schedules = [parse_schedule(text).field for text in c.schedules]
+    if c.ema and (c.ema_half_life or "ema_half_life" in schedules):
+        yield "ema", "0 with ema_half_life"
     if c.generator.name == "monotone":
         if c.z_dim != 1:
             yield "z_dim", "1 for a monotone generator, which maps numbers to numbers"
@@ -520,17 +605,7 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
             yield "prior.name", "normal for a monotone generator, whose density follows from it"
         if c.pack != 1:
             yield "pack", "1 for a monotone generator, whose density is of single examples"
-    for player in KINDS:
-        if c[player].name == "r3gan" and any(
-            2 * w % c[player].group_size for w in c[player].widths
-        ):
-            yield f"{player}.group_size", "a divisor of twice each of widths"
     condition = c.condition
-    unused = ["generator", "discriminator", "held_out"] * (condition.on == "none")
-    unused += ["captions", "encoder", "mismatch", "interpolation"] * (condition.on != "text")
-    for field in unused:
-        if (default := COMMON[f"condition.{field}"].default) != condition[field]:
-            yield f"condition.{field}", f"{default!r} with condition.on {condition.on}"
     if condition.on == "text":
         if condition.mismatch and c.batch_size < 2 * c.pack:  # no other text in the minibatch
             yield "condition.mismatch", "0 with fewer than two inputs of D in a minibatch"
@@ -574,18 +649,9 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
             "label_smoothing",
             f"0 with loss {c.loss}: only {' and '.join(CROSS_ENTROPY)} have labels to smooth",
         )
-    for player in KINDS:
-        network = c[player].to_dict()
-        for field, off in (("pieces", 1), ("batch_norm", False), ("dropout", 0.0)):
-            if network.get("widths") == () and network.get(field, off) != off:
-                yield f"{player}.{field}", f"{off} without hidden layers ({player}.widths is ())"
-    if c.generator.get("batch_norm") and c.batch_size == 1:
-        yield "batch_size", "at least 2 with generator.batch_norm"
     for name, penalty in c.penalties.items():
         if penalty.interval != 1 and not penalty.weight:
             yield f"penalties.{name}.interval", f"1 where penalties.{name}.weight is 0"
-    if c.num_steps * c.k * c.batch_size >= 2**31:
-        yield "num_steps", "smaller: num_steps * k * batch_size must be below 2^31"
 
 
 def markdown() -> str:
@@ -600,6 +666,9 @@ def markdown() -> str:
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         return "\n".join(lines) + "\n"
 
+    algorithms = "".join(
+        f"\n## `algorithm={name}`\n\n{rows(own.items())}" for name, own in OWN.items()
+    )
     kinds = "".join(
         f"\n## `{player}.name={kind}`\n\n"
         + rows((f"{player}.{name}", field) for name, field in own.items())
@@ -614,4 +683,4 @@ and sweep members that differ only in traced fields and seeds share one program.
 
 ## All configs
 
-{rows(COMMON.items())}{kinds}"""
+{rows(COMMON.items())}{algorithms}{kinds}"""

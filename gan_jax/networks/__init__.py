@@ -1,4 +1,4 @@
-"""Generators and discriminators as flax modules; flax is imported nowhere else."""
+"""Generators, discriminators and encoders as flax modules; flax is imported nowhere else."""
 
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ NETWORKS: dict[str, dict[str, type[Network]]] = {
         "resnet": ResNetDiscriminator,
         "r3gan": R3GANDiscriminator,
     },
+    "encoder": {"mlp": MLP, "dcgan": DCGANDiscriminator},
 }
 
 _POWER_ITERATIONS = 100  # of spectral normalisation before training: sigma within 1 %

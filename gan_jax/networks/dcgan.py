@@ -80,7 +80,7 @@ class DCGANDiscriminator(nn.Module):
 
     widths: tuple[int, ...]  # channels of the map at each level, largest map first
     hidden: tuple[int, ...] = ()  # units of dense layers after the last map
-    out_shape: tuple[()] = ()
+    out_shape: tuple[int, ...] = ()  # of one example: () for a logit, (d,) for an encoder
     batch_norm: bool = True
     spectral_norm: bool = False
     condition: str = "concat"  # or "projection", "classifier": how labels enter
@@ -94,7 +94,7 @@ class DCGANDiscriminator(nn.Module):
         train: bool = False,
         y: jax.Array | None = None,
     ) -> jax.Array:
-        """Maps (batch, height, width, channels), or packed, to logits (batch,)."""
+        """Maps (batch, height, width, channels), or packed, to (batch, *out_shape)."""
 
         def normalised(layer: nn.Module, x: jax.Array) -> jax.Array:
             if self.spectral_norm:
@@ -123,4 +123,6 @@ class DCGANDiscriminator(nn.Module):
         x = x.reshape(x.shape[0], -1)
         for units in self.hidden:
             x = active(dense(joined(x, concat), units), self.batch_norm)
+        if self.out_shape:
+            return dense(x, *self.out_shape).astype(jnp.float32)
         return discriminator_output(x, y, self.condition, dense)

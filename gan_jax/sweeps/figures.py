@@ -71,7 +71,7 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
     Lines are medians over the seeds measured at that step, bands quartiles.
     """
     several = (~np.isnan(ranking.curve(results, metric))).any(axis=0).sum() > 1
-    losses = [name for name in ("d_loss", "g_loss") if name in results.names]
+    losses = [name for name in ("d_loss", "g_loss", "loss") if name in results.names]
     shown = [metric] if several or not losses else losses
     labels = []
     for s in standings[: len(_STYLES)]:

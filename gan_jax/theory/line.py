@@ -19,7 +19,7 @@ from gan_jax.data.mixtures import MIXTURES, Mixture
 from gan_jax.losses import CROSS_ENTROPY
 from gan_jax.networks import Network, Variables
 from gan_jax.networks.toy import Monotone
-from gan_jax.spec import GANSpec, HParams
+from gan_jax.spec import GANSpec, HParams, Spec
 from gan_jax.state import State
 from gan_jax.theory import divergences
 from gan_jax.theory.quadrature import Grid, grid_1d
@@ -44,7 +44,7 @@ class Line(NamedTuple):
     g_of_z: np.ndarray  # (m,)
 
 
-def known_mixture(dataset: str, spec: GANSpec) -> Mixture | None:
+def known_mixture(dataset: str, spec: Spec) -> Mixture | None:
     """The data distribution of a run with known p_data and p_G, None for other runs."""
     return MIXTURES.get(dataset) if isinstance(spec.generator, Monotone) else None
 
@@ -68,7 +68,7 @@ def _cell_probabilities(cdf: np.ndarray) -> np.ndarray:
     return np.diff(cdf, prepend=0.0, append=1.0)
 
 
-def curves(spec: GANSpec, hparams: HParams, state: State, mixture: Mixture) -> Line:
+def curves(spec: Spec, hparams: HParams, state: State, mixture: Mixture) -> Line:
     """Densities and D of a run with a monotone generator, its average if the run keeps one.
 
     `logits` is None where the optimal D does not output the logit of D*: for losses other than
@@ -78,6 +78,7 @@ def curves(spec: GANSpec, hparams: HParams, state: State, mixture: Mixture) -> L
     The grid extends 6 standard deviations beyond the outer means, and its end cells include the
     tails. V is therefore exact only while G stays inside.
     """
+    assert isinstance(spec, GANSpec)  # see `known_mixture`
     means, sigma = mixture.means[:, 0], mixture.sigma
     grid = grid_1d(means.min() - 6 * sigma, means.max() + 6 * sigma, _CELLS)
     edges = (grid.points[1:] + grid.points[:-1]) / 2

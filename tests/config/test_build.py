@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gan_jax import config
-from gan_jax.config.schema import COMMON
+from gan_jax.config.schema import COMMON, OWN
 from gan_jax.errors import InputError
 from gan_jax.networks import MLP, Monotone
 from gan_jax.spec import Prior, Schedule
@@ -48,16 +48,19 @@ def test_spec_fields():
     }
 
 
+GAN = COMMON | OWN["gan"]
+
+
 def test_hparams_fields():
     default = config.flatten(config.hparams(config.default()))
-    assert set(default) == {name for name, field in COMMON.items() if field.traced}
+    assert set(default) == {name for name, field in GAN.items() if field.traced}
     off = {name for name, value in default.items() if value is None}
-    assert off == {name for name, field in COMMON.items() if field.optional}
+    assert off == {name for name, field in GAN.items() if field.optional}
 
 
-@pytest.mark.parametrize("name", COMMON)
+@pytest.mark.parametrize("name", GAN)
 def test_traced_static_and_host_fields(name):
-    field, c = COMMON[name], config.default()
+    field, c = GAN[name], config.default()
     if field.rule.kind not in (int, float):
         return
     # Unvalidated, as it may conflict with other fields.

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from gan_jax import checkpoint, cli, config, train, workdir
-from gan_jax.config.schema import COMMON
+from gan_jax.config.schema import fields
 from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.updates import UPDATES
@@ -22,7 +22,7 @@ NUMBERS = ["0", "1", "2", "3", "-1", "0.5", "1e-3", "1e30", "nan", "inf", "None"
 INTEGERS = ["0", "1", "2", "3", "-1", "1.5", "True"]
 NAMES = ["adam", "sgd", "momentum", "rmsprop", "Adam", "0", ""]
 REAL_FIELDS = ["prior.low", "prior.high", "generator.init_scale", "discriminator.dropout"]
-REAL_FIELDS += [name for name, field in COMMON.items() if field.traced]
+REAL_FIELDS += [name for name, field in fields({}).items() if field.traced]
 INTEGER_FIELDS = (
     "k z_dim pack unrolled_steps penalties.r1.interval generator.pieces generator.units "
     "metrics_every keep_checkpoints"

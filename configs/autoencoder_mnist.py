@@ -1,0 +1,16 @@
+"""Autoencoder on MNIST; samples decode codes from a Gaussian fitted to those of the data.
+
+    python -m gan_jax.main --config=configs/autoencoder_mnist.py
+
+The networks of configs/vae_mnist.py.
+"""
+
+from ml_collections import ConfigDict
+
+from gan_jax.configs import vae_mnist
+
+
+def get_config() -> ConfigDict:
+    config = vae_mnist.get_config()
+    config.algorithm = "autoencoder"
+    return config

@@ -1,0 +1,168 @@
+"""Autoencoder: the generator reconstructs each example from the encoder's code.
+
+    minimise E_x[-log p(x | z)], z = E(x)
+
+Hinton and Salakhutdinov 2006, https://doi.org/10.1126/science.1127647, without pretraining. Samples
+decode codes from a Gaussian with the mean and covariance of E(x), averaged over minibatches.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan_jax import networks
+from gan_jax.data.pixels import to_float, to_unit
+from gan_jax.draws import Batch, Stream, Window, minibatch, stream_key
+from gan_jax.networks import Params, Stats, Variables
+from gan_jax.optimizers import OptimizerHParams, transformation
+from gan_jax.spec import AutoencoderSpec, HParams
+from gan_jax.state import Info, Player, State
+
+DECAY = 0.99  # per iteration, of the averages of codes
+STEP_INFO = ("loss", "grad_norm")
+NORMS = ("encoder_param_norm", "generator_param_norm")
+
+# Parameters of both players -> the loss, and their statistics and info.
+Objective = Callable[[dict[str, Params]], tuple[jax.Array, tuple[dict[str, Stats], Info]]]
+
+
+def info_names(spec: AutoencoderSpec) -> tuple[str, ...]:
+    """Names of the quantities measured by `step`, and of the players' parameter norms."""
+    return (*STEP_INFO, *NORMS)
+
+
+def minibatches(spec: AutoencoderSpec) -> dict[Stream, int]:
+    """Minibatches that `step` draws from each stream."""
+    return {Stream.BATCH: 1}
+
+
+def init_players(
+    spec: AutoencoderSpec, hparams: HParams, seed: jax.Array | int, data: Batch
+) -> State:
+    """A state of encoder and generator; arguments as for `gan.init`."""
+    key = jax.random.key_data(jax.random.key(seed))
+    mean = jnp.mean(to_float(data.x, spec.pixel_low), axis=0)
+    optimizer = _optimizer(spec, hparams)
+
+    def player(network: networks.Network, stream: Stream, x: jax.Array) -> Player:
+        variables = networks.init(network, stream_key(key, stream), x, mean)
+        return Player(*variables, optimizer.init(variables.params))
+
+    players = {
+        "encoder": player(spec.encoder, Stream.INIT_E, mean[None]),
+        "generator": player(spec.generator, Stream.INIT_G, jnp.zeros((1, spec.z_dim))),
+    }
+    return State(jnp.int32(0), key, players, {})
+
+
+def init(spec: AutoencoderSpec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:
+    """Initial state; arguments as for `gan.init`."""
+    moments = {"mean": jnp.zeros(spec.z_dim), "covariance": jnp.eye(spec.z_dim)}
+    return init_players(spec, hparams, seed, data)._replace(averages={"codes": moments})
+
+
+def _optimizer(spec: AutoencoderSpec, hparams: HParams) -> optax.GradientTransformation:
+    return transformation(spec.optimizer, OptimizerHParams(**hparams["optimizer"]))
+
+
+def log_likelihood(
+    spec: AutoencoderSpec, hparams: HParams, x: jax.Array, output: jax.Array
+) -> jax.Array:
+    """The log-likelihood log p(x | z) in nats, summed over components: (batch,).
+
+    bernoulli: x log p + (1 - x) log(1 - p), the expectation over pixels that are 1 with probability
+    x. gaussian: independent components around the output, of standard deviation
+    hparams["likelihood_std"].
+
+    Args:
+      spec: static structure.
+      hparams: traced numbers.
+      x: examples, (batch, *example shape).
+      output: the generator's, of the same shape: logits of p, or means.
+    """
+    if spec.likelihood == "bernoulli":
+        components = -optax.sigmoid_binary_cross_entropy(output, x)
+    else:
+        std = hparams["likelihood_std"]
+        components = -0.5 * jnp.square((x - output) / std) - jnp.log(std * math.sqrt(2 * math.pi))
+    return jnp.sum(components, axis=tuple(range(1, x.ndim)))
+
+
+def decode(
+    spec: AutoencoderSpec, g: Variables, z: jax.Array, train: bool
+) -> tuple[jax.Array, Stats]:
+    """What `log_likelihood` takes, (batch, *example shape), from codes (batch, z_dim)."""
+    network = spec.generator
+    if spec.likelihood == "bernoulli":
+        network = network.clone(output="linear")
+    return networks.apply(network, g, z, train=train)
+
+
+def descend(
+    spec: AutoencoderSpec, hparams: HParams, state: State, objective: Objective
+) -> tuple[State, Info]:
+    """One step of gradient descent of both players on an objective."""
+    params = {name: player.params for name, player in state.players.items()}
+    (loss, (stats, info)), grads = jax.value_and_grad(objective, has_aux=True)(params)
+    optimizer, players = _optimizer(spec, hparams), {}
+    for name, player in state.players.items():
+        updates, opt_state = optimizer.update(grads[name], player.opt_state, player.params)
+        players[name] = Player(optax.apply_updates(player.params, updates), stats[name], opt_state)
+    info = {"loss": loss, "grad_norm": optax.tree.norm(grads)} | info
+    return state._replace(players=players, step=state.step + 1), info
+
+
+def draw(spec: AutoencoderSpec, state: State, data: Batch | Window) -> tuple[jax.Array, jax.Array]:
+    """The examples of an iteration, (batch, *example shape), and its key."""
+    batch = minibatch(spec.batch_size, state.key, data, state.step, low=spec.pixel_low)
+    return batch.x, stream_key(state.key, Stream.STEP_G, state.step)
+
+
+def step(
+    spec: AutoencoderSpec, hparams: HParams, state: State, data: Batch | Window
+) -> tuple[State, Info]:
+    """One iteration: gradient descent on -log p(x | E(x)), averaged over a minibatch."""
+    x, key = draw(spec, state, data)
+
+    def objective(params: dict[str, Params]) -> tuple[jax.Array, tuple[dict[str, Stats], Info]]:
+        e, g = (Variables(params[n], state.players[n].stats) for n in ("encoder", "generator"))
+        codes, e_stats = networks.apply(spec.encoder, e, x, key, train=True)
+        output, g_stats = decode(spec, g, codes, train=True)
+        loss = -jnp.mean(log_likelihood(spec, hparams, x, output))
+        return loss, ({"encoder": e_stats, "generator": g_stats}, {"codes": codes})
+
+    state, info = descend(spec, hparams, state, objective)
+    codes, moments = info.pop("codes"), state.averages["codes"]
+    new = {
+        "mean": jnp.mean(codes, axis=0),
+        "covariance": jnp.cov(codes, rowvar=False, bias=True).reshape(spec.z_dim, spec.z_dim),
+    }
+    averaged = jax.tree.map(lambda old, now: DECAY * old + (1 - DECAY) * now, moments, new)
+    return state._replace(averages={"codes": averaged}), info
+
+
+def sample_decoded(spec: AutoencoderSpec, state: State, codes: jax.Array) -> jax.Array:
+    """Examples from codes, (batch, z_dim), with pixels from 0 to 1: the mean of p(x | z)."""
+    output, _ = decode(spec, state.players["generator"].variables, codes, train=False)
+    if spec.likelihood == "bernoulli":
+        return jax.nn.sigmoid(output)
+    return to_unit(output, spec.pixel_low)
+
+
+def sample(
+    spec: AutoencoderSpec, state: State, z: jax.Array, y: jax.Array | None = None
+) -> jax.Array:
+    """Examples from standard normal z, (batch, z_dim), which are mapped to the codes' Gaussian."""
+    moments = state.averages["codes"]
+    values, vectors = jnp.linalg.eigh(moments["covariance"])
+    root = vectors * jnp.sqrt(jnp.maximum(values, 0))
+    return sample_decoded(spec, state, moments["mean"] + z @ root.T)
+
+
+def reconstruct(spec: AutoencoderSpec, state: State, x: jax.Array) -> jax.Array:
+    """Means of p(x | E(x)), with pixels from 0 to 1, of x with pixels from spec.pixel_low to 1."""
+    codes, _ = networks.apply(spec.encoder, state.players["encoder"].variables, x)
+    return sample_decoded(spec, state, codes)

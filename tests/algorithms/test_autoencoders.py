@@ -1,0 +1,279 @@
+"""Tests of autoencoders and VAEs: likelihoods, bounds, steps against NumPy, and runs."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from gan_jax import algorithms, config, evaluate, reproduce, sample, spectrum, train, workdir
+from gan_jax import data as data_lib
+from gan_jax.algorithms import autoencoder, vae
+from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
+from gan_jax.errors import InputError
+from gan_jax.writers import read_metrics
+from tests.conftest import assert_one_line_error, call, open_image, sha, tiny_config, train_digests
+
+RNG = np.random.default_rng(0)
+CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+DATA = Batch(jnp.asarray(RNG.normal(size=(20, 4)), jnp.float32))
+LINEAR = {
+    "prior.name": "normal",
+    "z_dim": 2,
+    "batch_size": 8,
+    "encoder.widths": (),
+    "generator.widths": (),
+    "generator.output": "linear",
+    "likelihood": "gaussian",
+    "likelihood_std": 0.7,
+    "optimizer.name": "sgd",
+    "optimizer.learning_rate": 0.05,
+}
+
+
+def linear(algorithm: str, **changes):
+    """A spec of linear networks on points of 4 numbers, and its hyperparameters."""
+    c = config.replace({}, {"algorithm": algorithm} | LINEAR | changes)
+    return config.spec(c, (4,)), config.hparams(c)
+
+
+# Likelihoods and bounds
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_log_likelihood(likelihood):
+    spec, hparams = linear("vae", likelihood=likelihood, **{"generator.output": "sigmoid"})
+    x, output = RNG.uniform(size=(3, 4)), RNG.normal(size=(3, 4))
+    found = autoencoder.log_likelihood(spec, hparams, jnp.float32(x), jnp.float32(output))
+    if likelihood == "bernoulli":
+        p = 1 / (1 + np.exp(-output))
+        expected = np.sum(x * np.log(p) + (1 - x) * np.log(1 - p), axis=1)
+    else:
+        expected = scipy.stats.norm.logpdf(x, output, 0.7).sum(axis=1)
+    CLOSE(found, expected)
+
+
+def test_kl_divergence():
+    mean, log_variance = RNG.normal(size=(2, 5, 3))
+    z = np.linspace(-15, 15, 20_001)
+    q = scipy.stats.norm(mean[..., None], np.exp(log_variance / 2)[..., None])
+    integrand = q.pdf(z) * (q.logpdf(z) - scipy.stats.norm.logpdf(z))
+    expected = np.trapezoid(integrand, z, axis=-1).sum(axis=1)
+    CLOSE(vae.kl_divergence(mean, log_variance), expected)
+
+
+def exact_posterior(w: np.ndarray, b: np.ndarray, std: float):
+    """Encoder parameters of the posterior of x = z w + b + std * noise; rows of w orthogonal."""
+    variance = 1 / (1 + np.sum(w**2, axis=1) / std**2)
+    kernel = np.concatenate([w.T * variance / std**2, np.zeros_like(w.T)], axis=1)
+    bias = np.concatenate([-b @ w.T * variance / std**2, np.log(variance)])
+    return {"Dense_0": {"kernel": jnp.float32(kernel), "bias": jnp.float32(bias)}}
+
+
+def test_bounds_of_a_linear_gaussian_model():
+    """Tipping and Bishop 1999: log p(x) is known, and the bounds are tight at the posterior."""
+    spec, hparams = linear("vae")
+    state = algorithms.init(spec, hparams, 0, DATA)
+    w = np.array([[1.0, 2, 0, -1], [2, -1, 3, 0]]) / 2
+    b, x = RNG.normal(size=4), RNG.normal(size=(6, 4))
+    exact = scipy.stats.multivariate_normal(b, w.T @ w + 0.7**2 * np.eye(4)).logpdf(x)
+    g, e = state.players["generator"], state.players["encoder"]
+    g = g._replace(params={"Dense_0": {"kernel": jnp.float32(w), "bias": jnp.float32(b)}})
+
+    def log_weights(params):
+        players = {"encoder": e._replace(params=params), "generator": g}
+        now, key = state._replace(players=players), jax.random.key(0)
+        return now, vae.log_weights(spec, hparams, now, jnp.float32(x), key, 50)
+
+    posterior = exact_posterior(w, b, 0.7)
+    now, log_w = log_weights(posterior)
+    np.testing.assert_allclose(log_w, np.broadcast_to(exact, (50, 6)), rtol=1e-4)
+    for bound in algorithms.bounds(spec, hparams, now, np.float32(x)).values():
+        np.testing.assert_allclose(bound, exact, rtol=1e-4)
+    now, _ = log_weights(jax.tree.map(lambda p: 0.8 * p, posterior))
+    bounds = algorithms.bounds(spec, hparams, now, np.float32(x))
+    assert (bounds["elbo"] < bounds["importance_weighted"]).all()
+    assert np.mean(bounds["importance_weighted"]) < np.mean(exact)
+    assert np.mean(bounds["elbo"]) < np.mean(exact) - 0.05
+
+
+# Training
+
+
+@pytest.mark.parametrize("algorithm", ["autoencoder", "vae"])
+def test_training_follows_numpy(algorithm):
+    spec, hparams = linear(algorithm)
+    if algorithm == "vae":
+        hparams = {**hparams, "kl_weight": 0.3}
+    state = algorithms.init(spec, hparams, 3, DATA)
+    params = jax.tree.map(np.float64, {n: p.params["Dense_0"] for n, p in state.players.items()})
+    e, g = params["encoder"], params["generator"]
+    moments = {"mean": np.zeros(2), "covariance": np.eye(2)}
+    for number in range(5):
+        x = np.float64(minibatch(8, state.key, DATA, number).x)
+        epsilon = np.float64(noise(spec, stream_key(state.key, Stream.NOISE_G, number), 8))
+        output = x @ e["kernel"] + e["bias"]
+        if algorithm == "vae":
+            mean, log_variance = output[:, :2], output[:, 2:]
+            std = np.exp(log_variance / 2)
+        else:
+            mean, std = output, 0.0
+            new = {"mean": mean.mean(axis=0), "covariance": np.cov(mean.T, bias=True)}
+            moments = {name: 0.99 * moments[name] + 0.01 * new[name] for name in new}
+        z = mean + std * epsilon
+        error = z @ g["kernel"] + g["bias"] - x
+        reconstruction = np.sum(error**2, axis=1).mean() / (2 * 0.7**2)
+        reconstruction += 4 * np.log(0.7 * np.sqrt(2 * np.pi))
+        loss = reconstruction
+        d_error = error / 0.7**2 / 8
+        d_z = d_output = d_error @ g["kernel"].T
+        if algorithm == "vae":
+            kl = np.sum(mean**2 + std**2 - 1 - log_variance, axis=1).mean() / 2
+            loss += 0.3 * kl
+            d_mean = d_z + 0.3 * mean / 8
+            d_log_variance = d_z * epsilon * std / 2 + 0.3 * (std**2 - 1) / 2 / 8
+            d_output = np.concatenate([d_mean, d_log_variance], axis=1)
+        state, info = algorithms.train_chunk(spec, hparams, state, DATA, 1)
+        CLOSE(info["loss"], loss)
+        for layer, inputs, gradient in ((e, x, d_output), (g, z, d_error)):
+            layer["kernel"] = layer["kernel"] - 0.05 * inputs.T @ gradient
+            layer["bias"] = layer["bias"] - 0.05 * gradient.sum(axis=0)
+        if algorithm == "vae":
+            CLOSE(info["reconstruction"], reconstruction)
+            CLOSE(info["kl"], kl)
+    for name, layer in (("encoder", e), ("generator", g)):
+        jax.tree.map(CLOSE, state.players[name].params["Dense_0"], layer)
+    if algorithm == "autoencoder":
+        jax.tree.map(CLOSE, state.averages["codes"], moments)
+    assert info.keys() == {"step", *algorithms.ALGORITHMS[algorithm].info_names(spec)}
+
+
+def test_autoencoder_samples_have_moments_of_codes():
+    spec, hparams = linear("autoencoder")
+    state = algorithms.init(spec, hparams, 0, DATA)
+    mean, covariance = np.array([1.0, -2]), np.array([[2, 0.9], [0.9, 0.5]])
+    moments = {"mean": jnp.float32(mean), "covariance": jnp.float32(covariance)}
+    state = state._replace(averages={"codes": moments})
+    z = noise(spec, jax.random.key(0), n := 50_000)
+    samples = algorithms.generate(spec, state, z)
+    g = state.players["generator"].params["Dense_0"]
+    kernel = np.asarray(g["kernel"])
+    expected = kernel.T @ covariance @ kernel
+    variance = expected.max()
+    near = np.testing.assert_allclose  # five standard errors
+    bias = np.asarray(g["bias"])
+    near(samples.mean(axis=0), mean @ kernel + bias, atol=5 * (variance / n) ** 0.5)
+    near(np.cov(samples.T), expected, atol=5 * variance * (2 / n) ** 0.5)
+
+
+# Runs
+
+
+def vae_config(changes=None):
+    fixed = {"algorithm": "vae", "prior.name": "normal", "encoder.widths": (6,)}
+    return config.replace(tiny_config(), fixed | (changes or {}))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("vae") / "run"
+    c = vae_config({"kl_weight": 0.0, "schedules": ("kl_weight=linear:1:8",), "metrics_every": 1})
+    assert train.run(c, directory, "vae") == 0
+    return directory
+
+
+def test_kl_warm_up(finished):
+    lines = read_metrics(finished / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    weights = [(line["loss"] - line["reconstruction"]) / line["kl"] for line in lines]
+    np.testing.assert_allclose(weights, [*np.arange(8) / 8, 1, 1, 1, 1], atol=1e-4)
+
+
+def test_reproducible(finished, capsys):
+    assert reproduce.reproduce(finished) == 0
+    assert "identical" in capsys.readouterr().out
+    assert sha(finished)
+
+
+CONVOLUTIONAL = {
+    "algorithm": "autoencoder",
+    "encoder.name": "dcgan",
+    "encoder.widths": (3, 4),
+    "generator.name": "dcgan",
+    "generator.widths": (4, 3),
+    "generator.output": "sigmoid",
+}
+
+
+@pytest.mark.parametrize("changes", [{}, CONVOLUTIONAL], ids=["vae", "autoencoder"])
+def test_resume_is_bitwise_identical(changes):
+    c, dataset = vae_config(changes), data_lib.load("digits")
+    expected = train_digests(c, dataset, (3, 5), (9,))
+    assert train_digests(c, dataset, (5,), (4, 9)) == expected[1:]
+
+
+def test_reconstructions(finished, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "pairs.npz"
+    arguments = [f"--workdir={finished}", f"--out={out}", "--num=6", "--reconstruct"]
+    assert call(sample, monkeypatch, *arguments) == 0
+    with np.load(out) as arrays:
+        shown = arrays["images"]
+    test = data_lib.load("digits", "test").images
+    chosen = test[np.random.default_rng(0).permutation(len(test))[:3]]
+    np.testing.assert_array_equal(shown[::2], chosen)
+    spec, state = workdir.load(finished)
+    e, g = (state.players[name].params for name in ("encoder", "generator"))
+
+    def layers(params, x):
+        first, last = params["Dense_0"], params["Dense_1"]
+        return np.maximum(x @ first["kernel"] + first["bias"], 0) @ last["kernel"] + last["bias"]
+
+    mean = layers(e, chosen.reshape(3, -1) / 255)[:, : spec.z_dim]
+    expected = 255 / (1 + np.exp(-layers(g, mean)))
+    np.testing.assert_allclose(shown[1::2].reshape(3, -1), expected, atol=0.51)
+    arguments[1] = f"--out={tmp_path / 'pairs.png'}"
+    assert call(sample, monkeypatch, *arguments) == 0
+    assert open_image(tmp_path / "pairs.png").width > 0
+
+
+def test_evaluation_states_bounds(finished, monkeypatch, capsys):
+    arguments = [f"--workdir={finished}", "--num=30", "--metrics=parzen"]
+    assert call(evaluate, monkeypatch, *arguments) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((finished / "evaluation.json").read_text())["log_likelihood"]
+    assert found["elbo"]["value"] < found["importance_weighted"]["value"] < 0
+    for bound in found.values():
+        assert f"{bound['value']:.2f} ± {bound['standard_error']:.2f} nats" in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"k": 2}, "config.k is not a field of algorithm=vae"),
+        ({"discriminator.widths": (3,)}, "is not a field of algorithm=vae"),
+        ({"algorithm": "autoencoder", "kl_weight": 1.0}, "not a field of algorithm=autoencoder"),
+        ({"algorithm": "gan", "encoder.widths": (3,)}, "not a field of algorithm=gan"),
+        ({"prior.name": "uniform"}, "must be normal with algorithm vae"),
+        ({"condition.on": "label"}, "must be none with algorithm vae"),
+        ({"generator.output": "tanh"}, "must be sigmoid with likelihood bernoulli"),
+        ({"generator.name": "monotone", "z_dim": 1}, "another kind with algorithm vae"),
+        ({"keep_best": "d_loss"}, "must be a metric or one of loss, reconstruction, kl"),
+        ({"schedules": ("ema=linear:0.5:9",)}, "must be of fields of algorithm vae"),
+    ],
+)
+def test_conflicting_fields(changes, words):
+    with pytest.raises(InputError, match=words):
+        vae_config(changes)
+
+
+def test_requests_that_need_another_algorithm(finished, tmp_path, monkeypatch, capsys):
+    out = f"--out={tmp_path / 'x.png'}"
+    assert call(spectrum, monkeypatch, f"--workdir={finished}", out) == 2
+    assert_one_line_error(capsys.readouterr().err, "is of algorithm vae, not of a game")
+    train.run(tiny_config(), tmp_path / "gan", "digits")
+    capsys.readouterr()
+    assert call(sample, monkeypatch, f"--workdir={tmp_path / 'gan'}", out, "--reconstruct") == 2
+    assert_one_line_error(capsys.readouterr().err, "is of algorithm gan")
