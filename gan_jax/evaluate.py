@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from gan_jax.evaluation.registry import Entry
 
 
+_BOUNDS = {"elbo": "ELBO", "importance_weighted": "importance-weighted bound"}
+
+
 def _number(x: float) -> str:
     if x % 1 == 0:
         return f"{x:.0f}"
@@ -175,7 +178,7 @@ def evaluate(
     print("\n".join(table(entries, others, num)))
     for name, bound in result.get("log_likelihood", {}).items():
         value = f"{bound['value']:.2f} ± {bound['standard_error']:.2f}"
-        print(f"log-likelihood of {split}: at least {value} nats ({name.replace('_', ' ')} bound)")
+        print(f"log-likelihood of {split}: at least {value} nats ({_BOUNDS[name]})")
     if metrics is None:
         for why in dict.fromkeys(unavailable.values()):
             missing = (name for name in unavailable if unavailable[name] == why)

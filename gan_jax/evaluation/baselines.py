@@ -14,7 +14,7 @@ from gan_jax.evaluation.metrics.intervals import Score
 from gan_jax.evaluation.metrics.neighbours import nearest
 from gan_jax.evaluation.registry import CONDITIONAL, METRICS, Conditions, Entry, Reference, score
 
-VERSION = 2  # of the cache; increment when a metric or baseline changes
+VERSION = 3  # of the cache; increment when a metric or baseline changes
 
 _EXAMPLES_PER_CENTROID = 5  # at least
 _ITERATIONS = 10  # of k-means
@@ -46,11 +46,14 @@ def gaussians(train: Dataset, num: int) -> np.ndarray:
     out = np.empty((num, x.shape[1]), np.float32)
     for label in np.unique(drawn):
         own = x[labels == label].astype(np.float64)
-        covariance = np.cov(own.T) if len(own) > 1 else np.zeros((x.shape[1],) * 2)
-        values, vectors = np.linalg.eigh(np.atleast_2d(covariance))
-        normal = rng.standard_normal((np.sum(drawn == label), x.shape[1]))
-        scale = np.sqrt(np.maximum(values, 0))
-        out[drawn == label] = own.mean(axis=0) + normal * scale @ vectors.T
+        n, d = own.shape
+        if n < 2 * d:  # of the same covariance, without a decomposition of d x d numbers
+            factor = (own - own.mean(axis=0)) / max(1, n - 1) ** 0.5
+        else:
+            values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(own.T)))
+            factor = (vectors * np.sqrt(np.maximum(values, 0))).T
+        normal = rng.standard_normal((np.sum(drawn == label), len(factor)))
+        out[drawn == label] = own.mean(axis=0) + normal @ factor
     out = out.reshape(num, *train.images.shape[1:])
     return np.clip(out, 0, 1) if train.images.dtype == np.uint8 else out
 

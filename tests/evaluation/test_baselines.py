@@ -50,6 +50,13 @@ def test_gaussians_have_the_moments_of_each_class():
         np.testing.assert_allclose(np.cov(own.T), np.cov(source.T), atol=0.1)
 
 
+def test_gaussians_of_few_examples():
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    drawn = baselines.gaussians(data.from_arrays(x), 50_000)
+    np.testing.assert_allclose(drawn.mean(0), x.mean(0), atol=0.03)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(x.T), atol=0.06)
+
+
 def test_unlabelled_data_have_one_gaussian():
     x, _ = sorted_classes(6000)
     drawn = baselines.gaussians(data.from_arrays(x), 6000)
