@@ -4,6 +4,7 @@ import enum
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from gan_jax import prng, shuffle
 from gan_jax.data.pixels import to_float
@@ -64,10 +65,27 @@ def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> 
 
 
 def noise(spec: Spec, key: jax.Array, num: int) -> jax.Array:
-    """Draws z from the prior, shape (num, z_dim)."""
+    """Draws z from the prior, shape (num, z_dim).
+
+    The priors of Makhzani et al. 2015 (https://arxiv.org/abs/1511.05644), figures 3 and 4, in two
+    dimensions: "mixture" has ten Gaussians around the origin, elongated towards it; "swiss_roll"
+    winds twice around the origin.
+    """
     shape = (num, spec.z_dim)
     if spec.prior.name == "normal":
         return jax.random.normal(key, shape)
+    if spec.prior.name in ("mixture", "swiss_roll"):
+        key_place, key_shape = jax.random.split(key)
+        if spec.prior.name == "mixture":
+            angle = 2 * jnp.pi * jax.random.randint(key_place, (num,), 0, 10) / 10
+            along, across = jax.random.normal(key_shape, (2, num)) * jnp.array([[0.5], [0.1]])
+            along = along + 1.4
+        else:
+            turn = jnp.sqrt(jax.random.uniform(key_place, (num,)))  # evenly along the roll
+            angle, along = 4 * jnp.pi * turn, 3 * turn
+            across = 0.0
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        return jnp.stack([along * cos - across * sin, along * sin + across * cos], axis=1)
     return jax.random.uniform(key, shape, minval=spec.prior.low, maxval=spec.prior.high)
 
 

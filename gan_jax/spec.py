@@ -11,9 +11,11 @@ HParams = Mapping[str, Any]
 
 
 class Prior(NamedTuple):
-    """Distribution of the latent z, independent in each component."""
+    """Distribution of the latent z."""
 
-    name: str  # "uniform" on [low, high), or "normal" with mean 0 and variance 1
+    # "uniform" on [low, high) or "normal" with mean 0 and variance 1, independent in each
+    # component; in two dimensions "mixture" or "swiss_roll", see `draws.noise`.
+    name: str
     low: float = -1.0
     high: float = 1.0
 
@@ -58,7 +60,7 @@ class GANSpec(NamedTuple):
 
 
 class AutoencoderSpec(NamedTuple):
-    """Static structure of an autoencoder or a VAE; hashable, compiled once per value."""
+    """Static structure of an autoencoder; hashable, compiled once per value."""
 
     batch_size: int
     z_dim: int
@@ -67,6 +69,11 @@ class AutoencoderSpec(NamedTuple):
     encoder: Network
     optimizer: str  # key of optimizers.OPTIMIZERS, of both networks
     likelihood: str  # p(x | z): "bernoulli" or "gaussian"
+    # Adversarial ones only:
+    discriminator: Network | None = None  # of codes
+    loss: str = ""  # key of losses.LOSSES
+    d_optimizer: str = ""
+    e_optimizer: str = ""  # of the encoder's adversarial steps
     schedules: tuple[Schedule, ...] = ()
     classes: int = 0
     text: int = 0

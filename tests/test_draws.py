@@ -35,12 +35,39 @@ def test_noise_follows_the_prior(prior, mean, std):
         assert abs(np.mean(np.abs(z) > 1.96) - 0.05) < 5 * np.sqrt(0.05 * 0.95 / z.size)
 
 
+def polar(prior):
+    """Radius and angle in turns of 10,000 points."""
+    z = draws.noise(make_spec(prior=Prior(prior), z_dim=2), jax.random.key(0), 10_000)
+    x, y = np.asarray(z, np.float64).T
+    return np.hypot(x, y), np.arctan2(y, x) / (2 * np.pi) % 1
+
+
+def test_mixture_prior():
+    radius, turns = polar("mixture")
+    spoke = np.round(10 * turns) % 10
+    assert np.abs(np.bincount(spoke.astype(int)) / 10_000 - 0.1).max() < 0.015
+    angle = 2 * np.pi * (turns - np.round(10 * turns) / 10)
+    far = radius > 1  # where spokes are apart
+    along, across = radius * np.cos(angle), radius * np.sin(angle)
+    np.testing.assert_allclose(across[far].std(), 0.1, atol=0.01)
+    np.testing.assert_allclose(np.median(along), 1.4, atol=0.03)
+    np.testing.assert_allclose(np.quantile(along, 0.84) - 1.4, 0.5, atol=0.03)
+
+
+def test_swiss_roll_prior():
+    radius, turns = polar("swiss_roll")
+    assert 2.9 < radius.max() <= 3
+    offset = (2 * radius / 3 - turns) % 1  # two turns up to radius 3
+    np.testing.assert_allclose(np.minimum(offset, 1 - offset), 0, atol=1e-5)
+    assert np.mean(radius < 1.5) == pytest.approx(0.25, abs=0.02)  # evenly along the roll
+
+
 def test_stream_keys_are_unique():
     # The numbers are part of the format: checkpoints of earlier versions resume with them.
-    assert [stream.value for stream in Stream] == list(range(13))
-    stream, number = (x.ravel() for x in jnp.meshgrid(jnp.arange(13), jnp.arange(50)))
+    assert [stream.value for stream in Stream] == list(range(14))
+    stream, number = (x.ravel() for x in jnp.meshgrid(jnp.arange(14), jnp.arange(50)))
     keys = jax.vmap(functools.partial(draws.stream_key, ROOT_KEY))(stream, number)
-    assert len(np.unique(jax.random.key_data(keys), axis=0)) == 650
+    assert len(np.unique(jax.random.key_data(keys), axis=0)) == 700
     first = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 8), 0)
     key = draws.stream_key(ROOT_KEY, Stream.EVALUATE)
     np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(first))

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from gan_jax import schedules
-from gan_jax.algorithms import autoencoder, gan, vae
+from gan_jax.algorithms import aae, autoencoder, gan, vae
 from gan_jax.data.pixels import to_float
 from gan_jax.draws import Batch, Stream, Window
 from gan_jax.spec import HParams, Spec
@@ -53,9 +53,22 @@ ALGORITHMS = {
         vae.reconstruct,
         vae.bounds,
     ),
+    "aae": Algorithm(
+        aae.init,
+        aae.step,
+        aae.sample,
+        aae.info_names,
+        autoencoder.minibatches,
+        autoencoder.reconstruct,
+    ),
 }
 # What every run of an algorithm measures, besides parameter norms.
-STEP_INFO = {"gan": gan.STEP_INFO, "autoencoder": autoencoder.STEP_INFO, "vae": vae.STEP_INFO}
+STEP_INFO = {
+    "gan": gan.STEP_INFO,
+    "autoencoder": autoencoder.STEP_INFO,
+    "vae": vae.STEP_INFO,
+    "aae": aae.STEP_INFO,
+}
 
 
 def init(spec: Spec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:

@@ -42,19 +42,17 @@ def minibatches(spec: AutoencoderSpec) -> dict[Stream, int]:
 def init_players(
     spec: AutoencoderSpec, hparams: HParams, seed: jax.Array | int, data: Batch
 ) -> State:
-    """A state of encoder and generator; arguments as for `gan.init`."""
+    """A state of encoder and generator; arguments as for `gan.init`.
+
+    The generator's opt_state is that of both.
+    """
     key = jax.random.key_data(jax.random.key(seed))
     mean = jnp.mean(to_float(data.x, spec.pixel_low), axis=0)
-    optimizer = _optimizer(spec, hparams)
-
-    def player(network: networks.Network, stream: Stream, x: jax.Array) -> Player:
-        variables = networks.init(network, stream_key(key, stream), x, mean)
-        return Player(*variables, optimizer.init(variables.params))
-
-    players = {
-        "encoder": player(spec.encoder, Stream.INIT_E, mean[None]),
-        "generator": player(spec.generator, Stream.INIT_G, jnp.zeros((1, spec.z_dim))),
-    }
+    z = jnp.zeros((1, spec.z_dim))
+    e = networks.init(spec.encoder, stream_key(key, Stream.INIT_E), mean[None], mean)
+    g = networks.init(spec.generator, stream_key(key, Stream.INIT_G), z, mean)
+    opt_state = _optimizer(spec, hparams).init({"encoder": e.params, "generator": g.params})
+    players = {"encoder": Player(*e, ()), "generator": Player(*g, opt_state)}
     return State(jnp.int32(0), key, players, {})
 
 
@@ -104,15 +102,16 @@ def decode(
 def descend(
     spec: AutoencoderSpec, hparams: HParams, state: State, objective: Objective
 ) -> tuple[State, Info]:
-    """One step of gradient descent of both players on an objective."""
-    params = {name: player.params for name, player in state.players.items()}
+    """One step of gradient descent of encoder and generator on an objective."""
+    e, g = (state.players[name] for name in ("encoder", "generator"))
+    params = {"encoder": e.params, "generator": g.params}
     (loss, (stats, info)), grads = jax.value_and_grad(objective, has_aux=True)(params)
-    optimizer, players = _optimizer(spec, hparams), {}
-    for name, player in state.players.items():
-        updates, opt_state = optimizer.update(grads[name], player.opt_state, player.params)
-        players[name] = Player(optax.apply_updates(player.params, updates), stats[name], opt_state)
+    updates, opt_state = _optimizer(spec, hparams).update(grads, g.opt_state, params)
+    params = optax.apply_updates(params, updates)
+    e = e._replace(params=params["encoder"], stats=stats["encoder"])
+    g = Player(params["generator"], stats["generator"], opt_state)
     info = {"loss": loss, "grad_norm": optax.tree.norm(grads)} | info
-    return state._replace(players=players, step=state.step + 1), info
+    return state.replace_players(encoder=e, generator=g), info
 
 
 def draw(spec: AutoencoderSpec, state: State, data: Batch | Window) -> tuple[jax.Array, jax.Array]:
@@ -121,11 +120,21 @@ def draw(spec: AutoencoderSpec, state: State, data: Batch | Window) -> tuple[jax
     return batch.x, stream_key(state.key, Stream.STEP_G, state.step)
 
 
-def step(
-    spec: AutoencoderSpec, hparams: HParams, state: State, data: Batch | Window
+def reconstruction_step(
+    spec: AutoencoderSpec, hparams: HParams, state: State, x: jax.Array, key: jax.Array
 ) -> tuple[State, Info]:
-    """One iteration: gradient descent on -log p(x | E(x)), averaged over a minibatch."""
-    x, key = draw(spec, state, data)
+    """One update of encoder and generator: gradient descent on the mean of -log p(x | E(x)).
+
+    Args:
+      spec: static structure.
+      hparams: traced numbers.
+      state: the state before.
+      x: examples with pixels from spec.pixel_low to 1, (batch, *example shape).
+      key: of dropout.
+
+    Returns:
+      The new state; loss and grad_norm (global l2 norm), and codes (batch, z_dim), all pre-update.
+    """
 
     def objective(params: dict[str, Params]) -> tuple[jax.Array, tuple[dict[str, Stats], Info]]:
         e, g = (Variables(params[n], state.players[n].stats) for n in ("encoder", "generator"))
@@ -134,14 +143,21 @@ def step(
         loss = -jnp.mean(log_likelihood(spec, hparams, x, output))
         return loss, ({"encoder": e_stats, "generator": g_stats}, {"codes": codes})
 
-    state, info = descend(spec, hparams, state, objective)
+    return descend(spec, hparams, state, objective)
+
+
+def step(
+    spec: AutoencoderSpec, hparams: HParams, state: State, data: Batch | Window
+) -> tuple[State, Info]:
+    """One iteration: a reconstruction step on a minibatch."""
+    state, info = reconstruction_step(spec, hparams, state, *draw(spec, state, data))
     codes, moments = info.pop("codes"), state.averages["codes"]
     new = {
         "mean": jnp.mean(codes, axis=0),
         "covariance": jnp.cov(codes, rowvar=False, bias=True).reshape(spec.z_dim, spec.z_dim),
     }
     averaged = jax.tree.map(lambda old, now: DECAY * old + (1 - DECAY) * now, moments, new)
-    return state._replace(averages={"codes": averaged}), info
+    return state._replace(averages={"codes": averaged}, step=state.step + 1), info
 
 
 def sample_decoded(spec: AutoencoderSpec, state: State, codes: jax.Array) -> jax.Array:

@@ -78,7 +78,8 @@ def step(
         loss = info["reconstruction"] + hparams["kl_weight"] * info["kl"]
         return loss, ({"encoder": e_stats, "generator": g_stats}, info)
 
-    return autoencoder.descend(spec, hparams, state, objective)
+    state, info = autoencoder.descend(spec, hparams, state, objective)
+    return state._replace(step=state.step + 1), info
 
 
 def sample(

@@ -100,11 +100,21 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
         "pixel_low": _pixel_low(config, example_shape),
     }
     if config.algorithm != "gan":
+        shared |= {
+            "encoder": _encoder(config),
+            "optimizer": config.optimizer.name,
+            "likelihood": config.likelihood,
+        }
+        if config.algorithm != "aae":
+            return AutoencoderSpec(**shared)
         return AutoencoderSpec(
             **shared,
-            encoder=_encoder(config),
-            optimizer=config.optimizer.name,
-            likelihood=config.likelihood,
+            discriminator=_network(
+                config, "discriminator", out_shape=(), output="linear", dtype=config.precision
+            ),
+            loss=config.loss,
+            d_optimizer=config.d_optimizer.name,
+            e_optimizer=config.e_optimizer.name,
         )
     output = {"output": "linear"} if config.discriminator.name == "mlp" else {}
     return GANSpec(

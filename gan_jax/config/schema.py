@@ -176,8 +176,9 @@ COMMON: dict[str, Field] = {
     "z_dim": Field(100, _integer(1), "dimension of the noise z"),
     "prior.name": Field(
         "uniform",
-        _choice(("uniform", "normal")),
-        "distribution of z: uniform on [low, high), or standard normal",
+        _choice(("uniform", "normal", "mixture", "swiss_roll")),
+        "distribution of z: uniform on [low, high), or standard normal; in two dimensions also ten "
+        "Gaussians on a circle, or a spiral",
     ),
     "prior.low": Field(-1.0, _real("a finite number"), "uniform: lower end"),
     "prior.high": Field(1.0, _real("a finite number"), "uniform: upper end"),
@@ -311,6 +312,10 @@ OWN: dict[str, dict[str, Field]] = {
     "autoencoder": _AUTOENCODER,
     "vae": _AUTOENCODER
     | {"kl_weight": _traced(1.0, _NON_NEGATIVE, "weight of the KL divergence (beta-VAE)")},
+    "aae": _AUTOENCODER
+    | {name: _GAN[name] for name in ("loss", "discriminator.name")}
+    | _optimizer("d_optimizer")
+    | _optimizer("e_optimizer"),
 }
 FIELDS: dict[str, Field] = COMMON | {k: f for own in OWN.values() for k, f in own.items()}
 
@@ -533,6 +538,8 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     c = config
     if not np.float32(c.prior.low) < np.float32(c.prior.high):
         yield "prior.low", f"below prior.high, {c.prior.high}"
+    if c.prior.name in ("mixture", "swiss_roll") and c.z_dim != 2:
+        yield "z_dim", f"2 with prior.name {c.prior.name}"
     scheduled = [parse_schedule(text) for text in c.schedules]
     if len({schedule.field for schedule in scheduled}) < len(scheduled):
         yield "schedules", "one per field"
@@ -583,7 +590,10 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
 def _autoencoder_conflicts(c: ConfigDict) -> Iterator[tuple[str, str]]:
     if c.condition.on != "none":
         yield "condition.on", f"none with algorithm {c.algorithm}"
-    if c.prior.name != "normal":
+    if c.algorithm == "aae":
+        if c.discriminator.name != "mlp":
+            yield "discriminator.name", "mlp with algorithm aae, for codes"
+    elif c.prior.name != "normal":
         yield "prior.name", f"normal with algorithm {c.algorithm}"
     if c.generator.name == "monotone":
         yield "generator.name", f"another kind with algorithm {c.algorithm}"

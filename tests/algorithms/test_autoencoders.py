@@ -1,4 +1,4 @@
-"""Tests of autoencoders and VAEs: likelihoods, bounds, steps against NumPy, and runs."""
+"""Tests of autoencoders, VAEs and AAEs: likelihoods, bounds, steps against NumPy, and runs."""
 
 import functools
 import json
@@ -36,7 +36,12 @@ LINEAR = {
 
 def linear(algorithm: str, **changes):
     """A spec of linear networks on points of 4 numbers, and its hyperparameters."""
-    c = config.replace({}, {"algorithm": algorithm} | LINEAR | changes)
+    adversarial = {"discriminator.widths": ()} if algorithm == "aae" else {}
+    for player, rate in (("d", 0.1), ("e", 0.2)):
+        if algorithm == "aae":
+            adversarial[f"{player}_optimizer.name"] = "sgd"
+            adversarial[f"{player}_optimizer.learning_rate"] = rate
+    c = config.replace({}, {"algorithm": algorithm} | LINEAR | adversarial | changes)
     return config.spec(c, (4,)), config.hparams(c)
 
 
@@ -103,7 +108,16 @@ def test_bounds_of_a_linear_gaussian_model():
 # Training
 
 
-@pytest.mark.parametrize("algorithm", ["autoencoder", "vae"])
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def descend(layer, rate, inputs, gradient):
+    layer["kernel"] = layer["kernel"] - rate * inputs.T @ gradient
+    layer["bias"] = layer["bias"] - rate * gradient.sum(axis=0)
+
+
+@pytest.mark.parametrize("algorithm", ["autoencoder", "vae", "aae"])
 def test_training_follows_numpy(algorithm):
     spec, hparams = linear(algorithm)
     if algorithm == "vae":
@@ -138,13 +152,25 @@ def test_training_follows_numpy(algorithm):
             d_output = np.concatenate([d_mean, d_log_variance], axis=1)
         state, info = algorithms.train_chunk(spec, hparams, state, DATA, 1)
         CLOSE(info["loss"], loss)
-        for layer, inputs, gradient in ((e, x, d_output), (g, z, d_error)):
-            layer["kernel"] = layer["kernel"] - 0.05 * inputs.T @ gradient
-            layer["bias"] = layer["bias"] - 0.05 * gradient.sum(axis=0)
+        descend(e, 0.05, x, d_output)
+        descend(g, 0.05, z, d_error)
         if algorithm == "vae":
             CLOSE(info["reconstruction"], reconstruction)
             CLOSE(info["kl"], kl)
-    for name, layer in (("encoder", e), ("generator", g)):
+        if algorithm == "aae":
+            d = params["discriminator"]
+            real = np.float64(noise(spec, stream_key(state.key, Stream.NOISE_D, number), 8))
+            codes = x @ e["kernel"] + e["bias"]
+            on_real, on_codes = (z @ d["kernel"] + d["bias"] for z in (real, codes))
+            CLOSE(info["d_loss"], np.mean(np.log1p(np.exp(-on_real)) + np.log1p(np.exp(on_codes))))
+            CLOSE(info["d_prior"], np.mean(sigmoid(on_real)))
+            CLOSE(info["d_codes"], np.mean(sigmoid(on_codes)))
+            both = np.concatenate([-sigmoid(-on_real), sigmoid(on_codes)]) / 8
+            descend(d, 0.1, np.concatenate([real, codes]), both)
+            on_codes = codes @ d["kernel"] + d["bias"]
+            CLOSE(info["g_loss"], np.mean(np.log1p(np.exp(-on_codes))))
+            descend(e, 0.2, x, -sigmoid(-on_codes) / 8 @ d["kernel"].T)
+    for name, layer in params.items():
         jax.tree.map(CLOSE, state.players[name].params["Dense_0"], layer)
     if algorithm == "autoencoder":
         jax.tree.map(CLOSE, state.averages["codes"], moments)
@@ -208,7 +234,10 @@ CONVOLUTIONAL = {
 }
 
 
-@pytest.mark.parametrize("changes", [{}, CONVOLUTIONAL], ids=["vae", "autoencoder"])
+AAE = {"algorithm": "aae", "prior.name": "mixture", "z_dim": 2, "discriminator.dropout": 0.5}
+
+
+@pytest.mark.parametrize("changes", [AAE, CONVOLUTIONAL], ids=["aae", "autoencoder"])
 def test_resume_is_bitwise_identical(changes):
     c, dataset = vae_config(changes), data_lib.load("digits")
     expected = train_digests(c, dataset, (3, 5), (9,))
@@ -260,6 +289,8 @@ def test_evaluation_states_bounds(finished, monkeypatch, capsys):
         ({"condition.on": "label"}, "must be none with algorithm vae"),
         ({"generator.output": "tanh"}, "must be sigmoid with likelihood bernoulli"),
         ({"generator.name": "monotone", "z_dim": 1}, "another kind with algorithm vae"),
+        ({"algorithm": "aae", "discriminator.name": "dcgan"}, "must be mlp with algorithm aae"),
+        ({"algorithm": "aae", "prior.name": "swiss_roll"}, "z_dim is 3, but must be 2"),
         ({"keep_best": "d_loss"}, "must be a metric or one of loss, reconstruction, kl"),
         ({"schedules": ("ema=linear:0.5:9",)}, "must be of fields of algorithm vae"),
     ],
