@@ -175,7 +175,7 @@ def curves(metrics: Sequence[dict[str, Any]], title: str) -> bytes:
         for i, (name, text) in enumerate(quantities.items()):
             color, dashes = _LINES[i % len(_LINES)]
             step = _column(metrics, "step")
-            text = text.upper() if len(text) == 1 else text
+            text = text.upper() if len(text) <= 2 else text  # D, G, KL
             axes.plot(step, values[name], dashes, color=color, label=text, lw=1.2)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)

@@ -104,8 +104,8 @@ def _colours_for_features():
 def finished(flowers, tmp_path_factory):
     """A finished run that left the class blue out."""
     directory = tmp_path_factory.mktemp("run") / "run"
-    c = text_config(flowers, {"condition.held_out": ("blue",), "eval_every": 6, "eval_num": 12})
-    c = config.replace(c, DCGAN | {"eval_metrics": ("r_precision",)})
+    changes = {"condition.held_out": ("blue",), "eval_every": 6, "eval_num": 12}
+    c = text_config(flowers, changes | {"eval_metrics": ("r_precision",)})
     assert train.run(c, directory, "text") == 0
     return directory
 
