@@ -11,7 +11,7 @@ from typing import Any
 
 from gan_jax import cli, plots, workdir
 from gan_jax.errors import InputError
-from gan_jax.evaluation.registry import METRICS
+from gan_jax.evaluation.registry import METRICS, lower_is_better
 from gan_jax.writers import read_metrics, write_json, write_whole
 
 Curves = dict[int, dict[int, float]]  # by seed and iteration
@@ -22,6 +22,8 @@ def read(directories: str, metric: str) -> tuple[Curves, str]:
     curves: Curves = {}
     for directory in map(pathlib.Path, directories.split(",")):
         run = workdir.read_json(directory / "run.json")
+        if run["seed"] in curves:
+            raise InputError(f"{directory} has the seed {run['seed']} of another run of its group")
         lines = read_metrics(directory / "metrics.jsonl")
         curves[run["seed"]] = {line["step"]: line[metric] for line in lines if metric in line}
         if not curves[run["seed"]]:
@@ -53,13 +55,14 @@ def main() -> int:
     args = parser.parse_args()
     groups: dict[str, Curves] = {}
     result: dict[str, Any] = {"metric": args.metric, "groups": {}}
-    best = max if METRICS[args.metric].better == "higher" else min
     for group in args.groups:
         label, _, directories = group.partition("=")
+        if label in groups:
+            raise InputError(f"{label} is given twice")
         groups[label], device = read(directories, args.metric)
         result["groups"][label] = {"device": device, "curves": groups[label]}
         for seed, curve in groups[label].items():
-            step = best(curve, key=curve.__getitem__)
+            step = min(curve, key=lambda step: lower_is_better(args.metric, curve[step]))
             print(f"{label}, seed {seed}: {curve[step]:.4g} at iteration {step:,}")
     args.out.mkdir(parents=True, exist_ok=True)
     write_json(args.out / "validation.json", result)

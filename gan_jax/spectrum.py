@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gan_jax.state import State
 
 _MAX_PARAMETERS = 4000  # of both players: a Jacobian of 64 MB, and a minute for its eigenvalues
+_SUPPORTED = ("mlp", "monotone")  # convolutions have no forward-mode derivative
 _MAX_EXAMPLES = 5000  # forward mode stores the hidden units of all of them once per parameter
 
 
@@ -105,6 +106,8 @@ def draw(
     spec, state = workdir.load(directory, step)
     if not isinstance(spec, GANSpec):
         raise InputError(f"{directory} is of algorithm {config.algorithm}, not of a game")
+    if config.generator.name not in _SUPPORTED or config.discriminator.name != "mlp":
+        raise InputError(f"{directory} has convolutional networks, which are not supported")
     dataset = train.load_data(config)
     workdir.check_data(directory, dataset.sha256)
     num = min(num, len(dataset.images)) // spec.pack * spec.pack

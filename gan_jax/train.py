@@ -359,6 +359,8 @@ def _train(
     else:
         states = population.place(members.mesh, population.stack([saved]))
     step = begin = int(states.step[0])
+    if begin:
+        print(f"resuming after iteration {begin}", flush=True)
     path, environment = directory / "run.json", provenance.provenance()
     earlier = workdir.read_json(path) if path.exists() else {}
     record = {
@@ -460,7 +462,10 @@ def _finish(
     step = record["step"]
     if record["status"] == "interrupted":
         write_json(directory / "run.json", record)
-        print(f"Interrupted after iteration {step} and saved; resume with the same --workdir")
+        print(
+            f"Interrupted after iteration {step} and saved; resume with --config="
+            f"{directory / 'config.json'} --workdir={directory}"
+        )
         return 128 + pending_signals[0]
     plots.draw(directory, config)
     write_json(directory / "run.json", record)

@@ -113,7 +113,7 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
     if refused:
         raise InputError(
             f"--workdir={workdir} holds a run with another config: {', '.join(refused)}; "
-            "resuming allows only a larger num_steps"
+            "resuming allows a larger num_steps, moved data, and changes of outputs"
         )
     path = workdir / "run.json"
     record = read_json(path) if path.exists() else {}

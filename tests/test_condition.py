@@ -343,6 +343,10 @@ def test_scores_by_label(finished, monkeypatch):
     assert plain["label_accuracy"] == "the run is not conditional"
     few = registry.unavailable_metrics(c, train_set, train_set, 39)
     assert few["class_fid"] == "it needs 40 samples and examples, 4 for each class"
+    fives = train_set._replace(labels=np.full(len(train_set.labels), 5, np.int32))
+    other = registry.unavailable_metrics(c, train_set, fives._replace(labels=fives.labels + 9), 99)
+    assert other["class_fid"] == "test and the samples have no class with 4 of each"
+    assert "class_fid" not in registry.unavailable_metrics(c, train_set, fives, 99)
     arguments = [f"--workdir={finished}", "--num=100", "--metrics=label_accuracy,class_fid"]
     assert call(evaluate, monkeypatch, *arguments) == 0
     result = json.loads((finished / "evaluation.json").read_text())["metrics"]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import algorithms, plots, spectrum
+from gan_jax import algorithms, config, plots, spectrum, train
 from gan_jax.draws import Batch
 from gan_jax.errors import InputError
 from gan_jax.networks.mlp import MLP
@@ -18,6 +18,7 @@ from tests.conftest import (
     make_hparams,
     make_spec,
     open_image,
+    tiny_config,
 )
 
 
@@ -66,6 +67,15 @@ def test_near_zero_eigenvalues_are_neutral(monkeypatch):
     figure = figure_of(monkeypatch, plots.spectrum, found, "a game")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["contracts (2)", "diverges (1)", "neutral (3)"]
+
+
+def test_convolutions(tmp_path, monkeypatch, capfd):
+    c = config.replace(tiny_config(), {"generator.name": "dcgan", "generator.widths": (2, 2)})
+    train.run(config.replace(c, {"num_steps": 1}), tmp_path / "run", "digits")
+    capfd.readouterr()
+    out = f"--out={tmp_path / 'x.png'}"
+    assert call(spectrum, monkeypatch, f"--workdir={tmp_path / 'run'}", out) == 2
+    assert_one_line_error(capfd.readouterr().err, "convolutional networks, which are not supported")
 
 
 def test_command(finished, tmp_path, monkeypatch, capfd):

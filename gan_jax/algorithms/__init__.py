@@ -13,6 +13,7 @@ from gan_jax import schedules
 from gan_jax.algorithms import aae, autoencoder, gan, vae
 from gan_jax.data.pixels import to_float
 from gan_jax.draws import Batch, Stream, Window
+from gan_jax.errors import InputError
 from gan_jax.spec import HParams, Spec
 from gan_jax.state import Info, State
 
@@ -168,8 +169,13 @@ def generate(
       state: training state.
       z: latent points.
       labels: labels for a conditional run: int (num,) in [0, spec.classes), or mixtures of classes,
-        float (num, spec.classes).
+        float (num, spec.classes); vectors of texts, float (num, spec.text).
+
+    Raises:
+      InputError: a conditional run without labels.
     """
+    if labels is None and (spec.classes or spec.text):
+        raise InputError("samples of a conditional run need labels or texts")
     blocks = [slice(i, i + _BLOCK) for i in range(0, len(z), _BLOCK)]
     parts = (_sample(spec, state, z[b], None if labels is None else labels[b]) for b in blocks)
     return np.concatenate([np.asarray(part) for part in parts])

@@ -65,7 +65,8 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
         variables = networks.init(network, stream_key(key, stream), x, mean, y)
         return Player(*variables, _optimizer(spec, hparams, name).init(variables.params))
 
-    x = objectives.pack(jnp.stack([mean] * spec.pack), spec.pack)
+    # Not data: networks.init updates statistics with it, which must not depend on their placement.
+    x = objectives.pack(jnp.zeros((spec.pack, *spec.example_shape)), spec.pack)
     z = jnp.zeros((1, spec.z_dim))
     y_d, y_g = None, None
     if spec.classes or spec.text:

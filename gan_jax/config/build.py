@@ -140,7 +140,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             if hparams(config)["penalties"][name]["weight"] is not None
         ),
         augment=config.augment,
-        adaptive=bool(config.ada_target),
+        adaptive=hparams(config)["ada_target"] is not None,
         classes=classes,
         text=text_encoder.FEATURES if on == "text" else 0,
     )

@@ -60,7 +60,9 @@ def _build(flat: Mapping[str, Any]) -> ConfigDict:
     )
     if conflict := next(conflicts(config), None):
         name, wanted = conflict
-        raise InputError(f"config.{name} is {flatten(config)[name]!r}, but must be {wanted}")
+        scheduled = any(text.startswith(f"{name}=") for text in config.schedules)
+        value = f"{flatten(config)[name]!r}{', with a schedule' * scheduled}"
+        raise InputError(f"config.{name} is {value}, but must be {wanted}")
     return config
 
 

@@ -7,6 +7,7 @@ numbers are traced, and what may change when a run resumes.
 """
 
 import difflib
+import functools
 import itertools
 import math
 import textwrap
@@ -534,8 +535,17 @@ def coerce(name: str, value: Any, field: Field) -> Any:
 
 
 def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
-    """Fields that are incompatible with others, each with its allowed value."""
-    c = config
+    """Fields that are incompatible with others, each with its allowed value.
+
+    An option that a schedule enables counts as enabled.
+    """
+    c = ConfigDict(config.to_dict())
+    enabled = {s.field: s.end for s in map(parse_schedule, c.schedules)}
+    for name, end in enabled.items():
+        *groups, leaf = name.split(".")
+        place = functools.reduce(lambda place, group: place.get(group, {}), groups, c)
+        if FIELDS[name].optional and leaf in place and not place[leaf]:
+            place[leaf] = end
     if not np.float32(c.prior.low) < np.float32(c.prior.high):
         yield "prior.low", f"below prior.high, {c.prior.high}"
     if c.prior.name in ("mixture", "swiss_roll") and c.z_dim != 2:

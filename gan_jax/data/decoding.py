@@ -1,7 +1,9 @@
 """Resumable decoding of many image files on all cores, into memory-mapped arrays."""
 
+import contextlib
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -66,15 +68,19 @@ def decode(
 def _arrays(directory: pathlib.Path, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Images, and the number of channels of each, 0 until it is decoded."""
     sizes = {"images.npy": shape, "channels.npy": shape[:1]}
-    try:
-        if not directory.is_dir():
-            directory.mkdir(parents=True)
-            for name, size in sizes.items():
-                np.lib.format.open_memmap(directory / name, "w+", np.uint8, size)
-                if hasattr(os, "posix_fallocate"):  # a full disk is an error here, but SIGBUS later
-                    with (directory / name).open("r+b") as file:
-                        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    with contextlib.suppress(OSError, ValueError, EOFError):  # none yet, or damaged
         images, channels = (np.load(directory / name, mmap_mode="r+") for name in sizes)
-    except (OSError, ValueError):
+        return images, channels
+    try:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        for name, size in sizes.items():
+            np.lib.format.open_memmap(directory / name, "w+", np.uint8, size)
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error here, but SIGBUS later
+                with (directory / name).open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        images, channels = (np.load(directory / name, mmap_mode="r+") for name in sizes)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
         return np.zeros(shape, np.uint8), np.zeros(shape[:1], np.uint8)
     return images, channels

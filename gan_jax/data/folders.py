@@ -76,7 +76,8 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
     # With the absolute paths: in another folder, files of equal name, size and time may differ.
     key = hashlib.sha256(repr(("names", str(folder), listing)).encode()).hexdigest()[:32]
     entry = entries_dir() / "folder" / f"{key}-{image_size}.npz"
-    partial = entry.with_suffix(".partial")
+    place = hashlib.sha256(repr((str(folder), image_size)).encode()).hexdigest()[:32]
+    partial = entry.with_name(f"{place}-{key}.partial")
 
     def decode() -> Dataset:
         images = decoding.decode(files, _read_image, image_size, partial)
@@ -94,6 +95,9 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
             with contextlib.suppress(OSError):  # without a lock where the cache cannot be written
                 entry.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(filelock.FileLock(entry.with_suffix(".lock")))
+            for abandoned in entry.parent.glob(f"{place}-*.partial"):  # the folder has changed
+                if abandoned != partial:
+                    shutil.rmtree(abandoned, ignore_errors=True)
             try:
                 dataset = cached(entry, decode)
             except InputError:  # repairing a file changes the listing, and so the entry

@@ -58,7 +58,10 @@ def load(
     n = len(dataset.images)
     start, stop = int(match[2] or 0), int(match[3] or n)
     if not start < stop <= n:
-        raise InputError(f"split {split!r}: {name} has {n} examples: expected 0 <= a < b <= {n}")
+        raise InputError(
+            f"split {split!r}: {name} has {n} examples: expected 0 <= a < b <= {n} (as config.split "
+            "or another split)"
+        )
     if captions_file:
         dataset = dataset._replace(captions=captions.load(captions_file, dataset))
     if (start, stop) != (0, n):

@@ -108,7 +108,9 @@ def _prepare(tfds: Any, name: str, data_dir: pathlib.Path) -> Any:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         known = [*tfds.list_builders(with_community_datasets=False), "digits"]
-        close = "".join(f"; did you mean {n}?" for n in difflib.get_close_matches(name, known, 1))
+        near = difflib.get_close_matches(name, known, 1)
+        near = [f"folder:{name}"] if pathlib.Path(name).is_dir() else near
+        close = "".join(f"; did you mean {n}?" for n in near)
         raise InputError(f"unknown data set {name!r}{close} {_WANTED}") from error
     except Exception as error:
         raise InputError(f"TFDS cannot open {name} in {data_dir}: {brief(error)}") from error

@@ -107,5 +107,6 @@ def features(weights: Weights, images: np.ndarray) -> np.ndarray:
     blocks = []
     for start in range(0, len(images), _BLOCK):
         block = jnp.asarray(to_float(images[start : start + _BLOCK]))
-        blocks.append(np.asarray(apply(weights, _prepare(block))))
+        with jax.default_matmul_precision("highest"):  # GPUs would round to TF32
+            blocks.append(np.asarray(apply(weights, _prepare(block))))
     return np.concatenate(blocks)

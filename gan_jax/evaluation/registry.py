@@ -355,6 +355,22 @@ def best(name: str, values: np.ndarray) -> float:
     return min(known, key=functools.partial(lower_is_better, name), default=np.nan)
 
 
+def _few_of_every_class(train: Dataset, test: Dataset, num: int) -> str:
+    """Why no class has enough samples and examples for its own FID; empty if one has.
+
+    Samples are asked for in the proportions of the training set.
+    """
+    assert train.labels is not None
+    assert test.labels is not None
+    classes = data.num_classes(train)
+    known = test.labels[(test.labels >= 0) & (test.labels < classes)]
+    examples = np.bincount(known, minlength=classes)
+    asked = np.bincount(train.labels, minlength=classes) * num / len(train.labels)
+    if (np.minimum(examples, asked) >= frechet.MIN_SAMPLES).any():
+        return ""
+    return f"and the samples have no class with {frechet.MIN_SAMPLES} of each"
+
+
 def unavailable_metrics(
     config: ConfigDict,
     train: Dataset,
@@ -395,6 +411,8 @@ def unavailable_metrics(
         few = frechet.MIN_SAMPLES * data.num_classes(train)
         if metric.requires == "labels" and min(num, n) < few:
             return f"it needs {few} samples and examples, {frechet.MIN_SAMPLES} for each class"
+        if metric.requires == "labels" and (why := _few_of_every_class(train, test, num)):
+            return f"{test_split} {why}"
         if metric.requires in ("evaluator", "labels") and stacked:
             return "the classes of stacked_mnist are its modes: see modes_covered"
         if metric.requires in ("evaluator", "labels") and (why := evaluators.unavailable(train)):

@@ -100,7 +100,7 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
             axes.fill_between(results.steps[at], low, high, color=color, alpha=0.15, lw=0)
             drawn.append(_finite(bands))
         _scale(axes, axes.yaxis, np.concatenate(drawn))
-        axes.set_ylabel(_label(name) if name in METRICS else f"{name} (nats)")
+        axes.set_ylabel(_label(name) if name in METRICS else name)
         axes.grid(alpha=0.3)
     grid[-1].set_xlabel("iteration")
     title = f"setting (final IQM of {METRICS[metric].label})"

@@ -73,9 +73,8 @@ def group(members: Sequence[Member]) -> list[list[Member]]:
     """Groups members that can train together: identical except for seeds and traced numbers."""
     groups: dict[Hashable, list[Member]] = {}
     for member in members:
-        static = config.flatten(member.config)
-        for field in ("seed", *TRACED):
-            del static[field]
+        flat = config.flatten(member.config)
+        static = {name: value for name, value in flat.items() if name not in ("seed", *TRACED)}
         # Disabled options are None in the hyperparameters and compiled out.
         options = jax.tree.structure(config.hparams(member.config))
         groups.setdefault((tuple(static.items()), options), []).append(member)

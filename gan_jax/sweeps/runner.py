@@ -68,10 +68,11 @@ def run(
     _setup(base)
     dataset = train.load_data(base)
     for alike in plan.group(members):
-        train.check(alike[0].config, dataset)
-    validation = registry.checked_test(
-        base, dataset, base.validation_split, base.eval_metrics, base.eval_num
-    )
+        config = alike[0].config
+        train.check(config, dataset)
+        validation = registry.checked_test(
+            config, dataset, base.validation_split, base.eval_metrics, base.eval_num
+        )
     spec = SweepSpec(
         config=base.to_dict(),
         settings=[member.values for member in members[::seeds]],

@@ -104,7 +104,7 @@ def test_unknown_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").touch()
     for name, message in {
-        "mnits": r"--config=mnits: neither a path nor one of all_modes, .*, mnist, .*\w$",
+        "mnits": r"--config=mnits: neither a path nor one of aae_mnist, .*, mnist, .*\w$",
         "mine": r"--config=mine: .*; did you mean --config=\./mine\.py\?$",
         "no/such.py": r"--config=no/such\.py: no such file",
         "no/such.json": r"--config=no/such\.json: no such file",

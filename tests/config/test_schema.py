@@ -131,6 +131,11 @@ CONFLICTS = {
     "discriminator.widths=() discriminator.dropout=0.5": "dropout is 0.5, but must be 0.0",
     "generator.widths=() generator.pieces=2": "pieces is 2, but must be 1 without hidden",
     "keep_best=fid eval_every=0": "keep_best is 'fid', but must be evaluated",
+    "condition.on=label schedules=condition.interpolation=linear:1:5": "interpolation is 0.0, with "
+    "a schedule, but must be 0.0 with condition.on label",
+    "loss=hinge schedules=label_smoothing=linear:0.1:5": "but must be 0 with loss hinge",
+    "schedules=ada_target=linear:0.6:5": "ada_target is 0.0, with a schedule, but must be 0",
+    "schedules=consensus=linear:1:5": "but must be 0 with update alternating",
     "k=2 update=simultaneous": "k is 2, but must be 1 with update simultaneous",
     "update=unrolled": "unrolled_steps is 0, but must be at least 1",
     "unrolled_steps=3": "unrolled_steps is 3, but must be 0 with update alternating",
@@ -164,7 +169,9 @@ def test_boundaries_of_conflicts():
             "prior.low": 0.0,
             "prior.high": 1e-9,
             "pack": 128,
+            "penalties.r1.interval": 4,
             "schedules": (
+                "penalties.r1.weight=linear:1:5",
                 "d_optimizer.learning_rate=cosine:0:10",
                 "g_optimizer.learning_rate=linear:1e-3:1",
                 "g_optimizer.b1=exponential:0:1:1",

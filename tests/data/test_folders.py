@@ -279,6 +279,33 @@ def test_decoding_resumes(folder, monkeypatch, cache_dir):
     assert not list(cache_dir.rglob("*.partial"))
 
 
+@pytest.mark.parametrize("name", ["images.npy", "channels.npy"])
+def test_decoding_after_a_full_disk(folder, tmp_path, name):
+    files = [save(folder / f"{i}.png", value=i) for i in range(3)]
+    arguments = files, folders._read_image, 0, tmp_path / "partial"
+    decoding.decode(*arguments)
+    (tmp_path / "partial" / name).write_bytes(b"")
+    assert decoding.decode(*arguments)[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert (tmp_path / "partial" / name).stat().st_size > 0
+
+
+def test_abandoned_decodings_are_deleted(folder, monkeypatch, cache_dir):
+    for i in range(2):
+        save(folder / f"{i}.png", value=i)
+
+    def interrupted(file):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding.ThreadPoolExecutor, "map", lambda *_: interrupted(None))
+        with pytest.raises(KeyboardInterrupt):
+            data.load(f"folder:{folder}")
+    assert len(list(cache_dir.rglob("*.partial"))) == 1
+    save(folder / "2.png")
+    data.load(f"folder:{folder}")
+    assert not list(cache_dir.rglob("*.partial"))
+
+
 @pytest.mark.parametrize("damage", ["text", "truncated"])
 def test_a_damaged_image_is_named(folder, damage):
     bad = folder / "bad.png"

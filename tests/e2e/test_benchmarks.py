@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import common, jax_sides, pacgan_table1, population, speed, table1
+from benchmarks import common, jax_sides, pacgan_table1, population, speed, table1, validation
 from gan_jax import config
 from gan_jax.errors import InputError
-from tests.conftest import tiny_config
+from gan_jax.writers import write_json
+from tests.conftest import assert_one_line_error, call, tiny_config
 
 
 def committed(name: str) -> dict:
@@ -124,3 +125,24 @@ def test_mistakes_stop_before_training(script, content, argument, message, tmp_p
     with pytest.raises(InputError, match=message):
         script.main()
     assert out.read_text() == content
+
+
+def test_best_validation_values(tmp_path, monkeypatch, capsys):
+    for seed in (0, 1):
+        (tmp_path / str(seed)).mkdir()
+        write_json(tmp_path / str(seed) / "run.json", {"seed": seed, "device": {"kind": "cpu"}})
+        lines = [{"step": i, "density": x, "fid": x} for i, x in enumerate((0.2, 0.98, 1.4))]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / str(seed) / "metrics.jsonl").write_text(text)
+    group = f"x={tmp_path / '0'},{tmp_path / '1'}"
+    for metric, found in (("density", "0.98 at iteration 1"), ("fid", "0.2 at iteration 0")):
+        arguments = [f"--metric={metric}", f"--out={tmp_path / metric}", group]
+        assert call(validation, monkeypatch, *arguments) == 0
+        assert capsys.readouterr().out.count(f": {found}") == 2
+        assert (tmp_path / metric / "validation.png").exists()
+    assert call(validation, monkeypatch, *arguments, group) == 2
+    assert_one_line_error(capsys.readouterr().err, "x is given twice")
+    assert (
+        call(validation, monkeypatch, *arguments[:2], f"x={tmp_path / '0'},{tmp_path / '0'}") == 2
+    )
+    assert_one_line_error(capsys.readouterr().err, "has the seed 0 of another run")

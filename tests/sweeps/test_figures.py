@@ -28,7 +28,7 @@ def test_losses_replace_a_metric_measured_once(monkeypatch):
     results.curves[:, 1, 2] = NAN
     arguments = results, "fid", ranking.rank(results, "fid")
     upper, lower = figure_of(monkeypatch, figures.curves_png, *arguments).axes
-    assert (upper.get_ylabel(), lower.get_ylabel()) == ("d_loss (nats)", "g_loss (nats)")
+    assert (upper.get_ylabel(), lower.get_ylabel()) == ("d_loss", "g_loss")
     assert upper.lines[0].get_xydata().tolist() == [[10, 0.5], [20, 1.5], [30, 2.5]]
 
 

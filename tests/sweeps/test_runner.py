@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, data, train, workdir
+from gan_jax import checkpoint, config, data, train, workdir
 from gan_jax.errors import InputError
 from gan_jax.sweeps import merge, plan, runner, summary
 from gan_jax.sweeps.merge import SweepSpec
@@ -255,6 +255,15 @@ def test_incompatible_data_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"config\.batch_size is 5000"):
         run(tmp_path / "sweep", settings=[{"batch_size": 8}, {"batch_size": 5000}])
     assert not (tmp_path / "sweep").exists()
+
+
+def test_metrics_that_a_setting_lacks_are_refused(tmp_path):
+    settings = [{"condition.on": on} for on in ("label", "none")]
+    c = config.replace(base(), {"eval_metrics": ("label_accuracy",), "eval_num": 60})
+    c = config.replace(c, {"condition.on": "label", "validation_split": "test"})
+    with pytest.raises(InputError, match="the run is not conditional"):
+        runner.run(c, settings, 1, tmp_path / "x", "x")
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("shard", [[], ["--shard=0/4"], ["--shard", "0/4"]])

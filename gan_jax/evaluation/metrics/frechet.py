@@ -26,8 +26,9 @@ class Moments(NamedTuple):
     cov: Any  # array (d, d), symmetric, possibly singular
 
 
-def _moments(x: jax.Array) -> Moments:
-    mean = jnp.mean(x, axis=0)
+def _moments(x: Any) -> Moments:
+    """Of NumPy or JAX features, (n, d)."""
+    mean = x.mean(axis=0)
     return Moments(mean, (x - mean).T @ (x - mean) / (x.shape[0] - 1))
 
 
@@ -51,9 +52,12 @@ def _distance(a: Moments, b: Moments) -> jax.Array:
     return jnp.maximum(means + jnp.trace(a.cov) + jnp.trace(b.cov) - 2 * jnp.sum(cross), 0)
 
 
-@jax.jit
-def _fid(x: jax.Array, y: jax.Array) -> jax.Array:
-    return _distance(_moments(x), _moments(y))
+_compiled_distance = jax.jit(_distance)
+
+
+def _fid(x: np.ndarray, y: np.ndarray) -> jax.Array:
+    # Moments by NumPy: one compilation serves sets of any size, such as those of each class.
+    return _compiled_distance(_moments(x), _moments(y))
 
 
 @functools.partial(jax.jit, static_argnames="parts")

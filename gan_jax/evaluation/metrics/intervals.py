@@ -73,8 +73,9 @@ def proportion(value: float, error: float, n: int) -> Score:
     size = variance / error**2 if variance > 0 and error > 0 else n + 0 * error
     centre = (value + Z**2 / (2 * size)) / (1 + Z**2 / size)
     width = Z / (1 + Z**2 / size) * np.sqrt(variance / size + Z**2 / (4 * size**2))
-    # Rounding must not exclude the value at 0 and 1.
-    return Score(float(value), float(min(centre - width, value)), float(max(centre + width, value)))
+    # Rounding must not exclude the value at 0 and 1, nor exceed them.
+    low, high = np.clip((min(centre - width, value), max(centre + width, value)), 0, 1)
+    return Score(float(value), float(low), float(high))
 
 
 def parts(n: int, count: int, splits: int, rng: np.random.Generator) -> np.ndarray:
