@@ -59,8 +59,8 @@ def load(
     start, stop = int(match[2] or 0), int(match[3] or n)
     if not start < stop <= n:
         raise InputError(
-            f"split {split!r}: {name} has {n} examples: expected 0 <= a < b <= {n} (as config.split "
-            "or another split)"
+            f"split {split!r} (config.split or another): {name} has {n} examples: expected "
+            f"0 <= a < b <= {n}"
         )
     if captions_file:
         dataset = dataset._replace(captions=captions.load(captions_file, dataset))
