@@ -23,6 +23,7 @@ from gan_jax import (
     workdir,
 )
 from gan_jax.draws import Batch
+from gan_jax.errors import InputError
 from gan_jax.evaluation import registry
 from gan_jax.evaluation.baselines import baselines
 from gan_jax.networks import layers
@@ -242,6 +243,8 @@ def test_samples_by_label(finished, tmp_path, monkeypatch):
 
 def test_grid_has_a_row_per_class(finished):
     spec, state = workdir.load(finished)
+    with pytest.raises(InputError, match="need labels or texts"):
+        algorithms.generate(spec, state, draws.noise(spec, jax.random.key(0), 2))
     c = config.replace(conditional(), {"sample_grid": (10, 2)})
     grid = train.samples(c, spec, state, data.load("digits"))
     z = draws.noise(spec, draws.stream_key(state.key, draws.Stream.NOISE_SAMPLE), 20)

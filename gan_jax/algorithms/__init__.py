@@ -13,7 +13,6 @@ from gan_jax import schedules
 from gan_jax.algorithms import aae, autoencoder, gan, vae
 from gan_jax.data.pixels import to_float
 from gan_jax.draws import Batch, Stream, Window
-from gan_jax.errors import InputError
 from gan_jax.spec import HParams, Spec
 from gan_jax.state import Info, State
 
@@ -174,8 +173,6 @@ def generate(
     Raises:
       InputError: a conditional run without labels.
     """
-    if labels is None and (spec.classes or spec.text):
-        raise InputError("samples of a conditional run need labels or texts")
     blocks = [slice(i, i + _BLOCK) for i in range(0, len(z), _BLOCK)]
     parts = (_sample(spec, state, z[b], None if labels is None else labels[b]) for b in blocks)
     return np.concatenate([np.asarray(part) for part in parts])

@@ -20,6 +20,7 @@ import optax
 from gan_jax import augment, networks, objectives
 from gan_jax.data.pixels import to_float, to_unit
 from gan_jax.draws import Batch, Stream, Window, minibatch, noise, stream_key
+from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.networks import Network, Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
@@ -338,7 +339,12 @@ def sample(spec: GANSpec, state: State, z: jax.Array, y: jax.Array | None = None
 
     Maps (batch, z_dim), and conditions (batch, ...) where G is conditional, to
     (batch, *example shape).
+
+    Raises:
+      InputError: y is None but G is conditional.
     """
+    if y is None and (spec.classes or spec.text):
+        raise InputError("samples of a conditional run need labels or texts")
     g = state.averages.get("ema", state.players["g"].variables)
     others = noise(spec, stream_key(state.key, Stream.STATISTICS), _STATISTICS_BATCH)
     labels = jnp.arange(_STATISTICS_BATCH) % spec.classes if spec.classes else None
