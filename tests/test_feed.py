@@ -12,7 +12,14 @@ DATASET = data.from_arrays(
 )
 COUNTS = [
     {"k": 2, "loss": "relativistic_pairing"},
-    {"update": "simultaneous", "condition.on": "label", "condition.discriminator": "projection"},
+    pytest.param(
+        {
+            "update": "simultaneous",
+            "condition.on": "label",
+            "condition.discriminator": "projection",
+        },
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

@@ -212,6 +212,7 @@ def test_dcgan_joins_texts_as_reed(flowers):
 # Runs
 
 
+@pytest.mark.slow
 def test_bits_on_device_on_host_and_resumed(flowers):
     c = text_config(flowers, {"pack": 2, "loss": "relativistic_pairing"})
     dataset = train.load_data(c)
@@ -356,6 +357,7 @@ def test_unsuitable_requests(finished, flowers, tmp_path, monkeypatch, capsys):
     assert_one_line_error(capsys.readouterr().err, "another text encoder")
 
 
+@pytest.mark.slow
 def test_text_birds_on_a_stand_in(flowers, tmp_path):
     """A folder of class folders with captions by image, as CUB-200-2011."""
     folder = tmp_path / "birds"

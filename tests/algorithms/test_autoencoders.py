@@ -237,7 +237,9 @@ CONVOLUTIONAL = {
 AAE = {"algorithm": "aae", "prior.name": "mixture", "z_dim": 2, "discriminator.dropout": 0.5}
 
 
-@pytest.mark.parametrize("changes", [AAE, CONVOLUTIONAL], ids=["aae", "autoencoder"])
+@pytest.mark.parametrize(
+    "changes", [AAE, pytest.param(CONVOLUTIONAL, marks=pytest.mark.slow)], ids=["aae", "dcgan"]
+)
 def test_resume_is_bitwise_identical(changes):
     c, dataset = vae_config(changes), data_lib.load("digits")
     expected = train_digests(c, dataset, (3, 5), (9,))
