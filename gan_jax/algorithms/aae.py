@@ -51,6 +51,14 @@ def _optimizer(name: str, hparams: HParams, player: str) -> optax.GradientTransf
     return transformation(name, OptimizerHParams(**hparams[f"{player}_optimizer"]))
 
 
+def _descended(
+    player: Player, optimizer: optax.GradientTransformation, grads: Params, stats: Stats
+) -> Player:
+    """The player after a step along its gradients, with new statistics."""
+    updates, opt_state = optimizer.update(grads, player.opt_state, player.params)
+    return Player(optax.apply_updates(player.params, updates), stats, opt_state)
+
+
 def _logits(
     spec: AutoencoderSpec, d: Variables, z: jax.Array, key: jax.Array, train: bool
 ) -> tuple[jax.Array, Stats]:
@@ -92,9 +100,7 @@ def d_step(
     (value, (on_prior, on_codes, stats)), grads = jax.value_and_grad(objective, has_aux=True)(
         d.params
     )
-    optimizer = _optimizer(spec.d_optimizer, hparams, "d")
-    updates, opt_state = optimizer.update(grads, d.opt_state, d.params)
-    new = Player(optax.apply_updates(d.params, updates), stats, opt_state)
+    new = _descended(d, _optimizer(spec.d_optimizer, hparams, "d"), grads, stats)
     return state.replace_players(discriminator=new), {
         "d_loss": value,
         "d_prior": jnp.mean(loss.output(on_prior)),
@@ -134,9 +140,7 @@ def encoder_step(
         return LOSSES[spec.loss].g(on_prior, on_codes), stats
 
     (value, stats), grads = jax.value_and_grad(objective, has_aux=True)(e.params)
-    optimizer = _optimizer(spec.e_optimizer, hparams, "e")
-    updates, opt_state = optimizer.update(grads, e.opt_state, e.params)
-    new = Player(optax.apply_updates(e.params, updates), stats, opt_state)
+    new = _descended(e, _optimizer(spec.e_optimizer, hparams, "e"), grads, stats)
     info = {"g_loss": value, "g_grad_norm": optax.tree.norm(grads)}
     return state.replace_players(encoder=new), info
 

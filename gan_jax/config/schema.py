@@ -350,6 +350,19 @@ def _output_map(default: str, doc: str) -> Field:
     return Field(default, _choice(OUTPUTS), doc)
 
 
+_MLP_WITH_DROPOUT = {
+    **_MLP,
+    "input_dropout": Field(0.0, _FRACTION, "dropped fraction of input components"),
+    "dropout": Field(0.0, _FRACTION, "dropped fraction of hidden units"),
+}
+_DOWNWARDS = {  # DCGAN from images
+    "widths": _widths(
+        (64, 128, 256), "channels of each level, largest map first; levels halve the map"
+    ),
+    "hidden": Field(
+        (), _integers("(1024,) or ()", None, 2**16), "units of dense layers after the last map"
+    ),
+}
 _BLOCKS = Field(2, _integer(1, 100), "residual blocks per stage")
 _GROUP_SIZE = Field(16, _integer(1, 2**16), "channels per group of the 3x3 convolutions")
 # Fields of each kind of network, without the name of the player.
@@ -397,20 +410,11 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
     },
     "discriminator": {
         "mlp": {
-            **_MLP,
-            "input_dropout": Field(0.0, _FRACTION, "dropped fraction of input components"),
-            "dropout": Field(0.0, _FRACTION, "dropped fraction of hidden units"),
+            **_MLP_WITH_DROPOUT,
             "spectral_norm": Field(False, _FLAG, _SPECTRAL_NORM),
         },
         "dcgan": {
-            "widths": _widths(
-                (64, 128, 256), "channels of each level, largest map first; levels halve the map"
-            ),
-            "hidden": Field(
-                (),
-                _integers("(1024,) or ()", None, 2**16),
-                "units of dense layers after the last map",
-            ),
+            **_DOWNWARDS,
             "batch_norm": Field(
                 True, _FLAG, "batch normalisation, separate for real and generated minibatches"
             ),
@@ -429,21 +433,10 @@ KINDS: dict[str, dict[str, dict[str, Field]]] = {
     },
     "encoder": {
         "mlp": {
-            **_MLP,
-            "input_dropout": Field(0.0, _FRACTION, "dropped fraction of input components"),
-            "dropout": Field(0.0, _FRACTION, "dropped fraction of hidden units"),
+            **_MLP_WITH_DROPOUT,
             "batch_norm": Field(False, _FLAG, "batch normalisation of hidden layers"),
         },
-        "dcgan": {
-            "widths": _widths(
-                (64, 128, 256), "channels of each level, largest map first; levels halve the map"
-            ),
-            "hidden": Field(
-                (),
-                _integers("(1024,) or ()", None, 2**16),
-                "units of dense layers after the last map",
-            ),
-        },
+        "dcgan": _DOWNWARDS,
     },
 }
 

@@ -355,7 +355,7 @@ def best(name: str, values: np.ndarray) -> float:
     return min(known, key=functools.partial(lower_is_better, name), default=np.nan)
 
 
-def _few_of_every_class(train: Dataset, test: Dataset, num: int) -> str:
+def _too_few_of_any_class(train: Dataset, test: Dataset, num: int) -> str:
     """Why no class has enough samples and examples for its own FID; empty if one has.
 
     Samples are asked for in the proportions of the training set.
@@ -411,7 +411,7 @@ def unavailable_metrics(
         few = frechet.MIN_SAMPLES * data.num_classes(train)
         if metric.requires == "labels" and min(num, n) < few:
             return f"it needs {few} samples and examples, {frechet.MIN_SAMPLES} for each class"
-        if metric.requires == "labels" and (why := _few_of_every_class(train, test, num)):
+        if metric.requires == "labels" and (why := _too_few_of_any_class(train, test, num)):
             return f"{test_split} {why}"
         if metric.requires in ("evaluator", "labels") and stacked:
             return "the classes of stacked_mnist are its modes: see modes_covered"
