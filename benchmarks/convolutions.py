@@ -129,7 +129,7 @@ def measure(name: str, changes: dict[str, Any], rounds: int) -> dict[str, Any]:
     sides = {"gan_jax": ours, "data on host": host}
     if jax.default_backend() == "cpu":  # on a GPU, launches would take longer than products
         sides["limit"] = limit(products(config, images))
-    for label in torch_sides.VARIANTS.keys() - {"torch eager"}:
+    for label in (name for name in torch_sides.VARIANTS if name != "torch eager"):
         try:
             side = torch_sides.VARIANTS[label](config, images)
             side(1)
