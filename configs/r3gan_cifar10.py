@@ -22,7 +22,7 @@ ENDS = {
 }
 
 
-def get_config() -> ConfigDict:
+def get_config(num_steps: int = NUM_STEPS) -> ConfigDict:
     optimizer = {"learning_rate": 2e-4, "b1": 0.0, "b2": 0.9}
     network = {"name": "r3gan", "widths": (768,) * 4, "blocks": 2, "group_size": 16}
     return ConfigDict(
@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
             "validation_split": "test",
             "loss": "relativistic_pairing",
             "penalties": {"r1": {"weight": 0.05}, "r2": {"weight": 0.05}},
-            "num_steps": NUM_STEPS,
+            "num_steps": num_steps,
             "batch_size": 512,
             "z_dim": 64,
             "prior": {"name": "normal"},
@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
             "g_optimizer": optimizer,
             "augment": ("flip", "color", "translation", "cutout"),
             "augment_probability": 0.0,
-            "schedules": tuple(f"{field}=cosine:{end}:{NUM_STEPS}" for field, end in ENDS.items()),
+            "schedules": tuple(f"{field}=cosine:{end}:{num_steps}" for field, end in ENDS.items()),
             "log_every": 1_000,
             "sample_every": 1_000,
             "sample_grid": (8, 8),
