@@ -7,7 +7,8 @@ FILE is a .png (a grid) or an .npz (`images`, and `labels` if the run is conditi
 set npz:FILE). Uses the newest checkpoint unless --step is given. Rows of the grid are the classes
 of a conditional run in turn, unless --label is given. With --interpolate, each row interpolates
 between two latent points, or between two classes at one latent point. With --reconstruct, test
-examples of an autoencoder alternate with their reconstructions.
+examples of an autoencoder alternate with their reconstructions, from their own labels if the run
+is conditional.
 """
 
 import math
@@ -66,16 +67,20 @@ def _between_classes(labels: np.ndarray, classes: int, columns: int) -> np.ndarr
 
 def _reconstructions(
     config: "ConfigDict", spec: "Spec", state: "State", num: int, seed: int
-) -> np.ndarray:
-    """Random test examples, alternating with their reconstructions, (num, *example shape)."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Random test examples, alternating with their reconstructions, and the labels of both."""
     from gan_jax import algorithms, data
     from gan_jax.data.pixels import to_float
 
-    test = data.load(config.dataset, config.test_split, config.image_size).images
-    order = np.random.default_rng(seed).permutation(len(test))
-    chosen = test[np.resize(order, math.ceil(num / 2))]
-    pairs = to_float(chosen), algorithms.reconstruct(spec, state, chosen)
-    return np.stack(pairs, axis=1).reshape(-1, *spec.example_shape)[:num]
+    test = data.load(config.dataset, config.test_split, config.image_size)
+    order = np.random.default_rng(seed).permutation(len(test.images))
+    chosen = np.resize(order, math.ceil(num / 2))
+    x, y = test.images[chosen], None
+    if spec.classes and test.labels is not None:
+        y = test.labels[chosen]
+    pairs = to_float(x), algorithms.reconstruct(spec, state, x, y)
+    shown = np.stack(pairs, axis=1).reshape(-1, *spec.example_shape)[:num]
+    return shown, None if y is None else y.repeat(2)[:num]
 
 
 def draw(
@@ -126,7 +131,11 @@ def draw(
     if reconstruct:
         if algorithms.ALGORITHMS[spec.algorithm].reconstruct is None:
             raise InputError(f"--reconstruct: {directory} is of algorithm {spec.algorithm}")
-        samples = _reconstructions(workdir.read_config(directory), spec, state, num, seed)
+        if label is not None:
+            raise InputError("--reconstruct takes labels of test examples: leave out --label")
+        config = workdir.read_config(directory)
+        samples, labels = _reconstructions(config, spec, state, num, seed)
+        condition = labels
     else:
         samples = algorithms.generate(spec, state, z, condition)
     if out.suffix == ".png":

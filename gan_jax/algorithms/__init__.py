@@ -28,8 +28,9 @@ class Algorithm(NamedTuple):
     sample: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array]
     info_names: Callable[[Any], tuple[str, ...]]  # measured by `train_chunk`, besides the step
     minibatches: Callable[[Any], dict[Stream, int]]  # per iteration from each stream
-    # Examples with pixels from 0 to 1, from examples, if there is an encoder.
-    reconstruct: Callable[[Any, State, jax.Array], jax.Array] | None = None
+    # Examples with pixels from 0 to 1, from examples, and labels if conditional, if there is an
+    # encoder.
+    reconstruct: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array] | None = None
     # Lower bounds of log p(x) of examples by name, (batch,) each, where the density has any.
     bounds: Callable[[Any, HParams, State, jax.Array], dict[str, jax.Array]] | None = None
 
@@ -130,16 +131,26 @@ def _sample(spec: Spec, state: State, z: jax.Array, y: jax.Array | None) -> jax.
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def _reconstruct(spec: Spec, state: State, x: jax.Array) -> jax.Array:
+def _reconstruct(spec: Spec, state: State, x: jax.Array, y: jax.Array | None) -> jax.Array:
     reconstruct = ALGORITHMS[spec.algorithm].reconstruct
     assert reconstruct is not None
-    return reconstruct(spec, state, to_float(x, spec.pixel_low))
+    return reconstruct(spec, state, to_float(x, spec.pixel_low), y)
 
 
-def reconstruct(spec: Spec, state: State, examples: np.ndarray) -> np.ndarray:
-    """Reconstructions on the host, pixels from 0 to 1, of examples as data sets hold them."""
-    blocks = (examples[i : i + _BLOCK] for i in range(0, len(examples), _BLOCK))
-    return np.concatenate([np.asarray(_reconstruct(spec, state, x)) for x in blocks])
+def reconstruct(
+    spec: Spec, state: State, examples: np.ndarray, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """Reconstructions on the host, pixels from 0 to 1, of examples as data sets hold them.
+
+    labels: of the examples, for a conditional run.
+    """
+    labels = labels if spec.classes else None
+    blocks = [slice(i, i + _BLOCK) for i in range(0, len(examples), _BLOCK)]
+    parts = (
+        _reconstruct(spec, state, examples[b], None if labels is None else labels[b])
+        for b in blocks
+    )
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 @functools.partial(jax.jit, static_argnames="spec")

@@ -5,7 +5,8 @@
         regularisation: the discriminator learns to tell samples of the prior from codes E(x)
                         the encoder learns to prevent it
 
-Samples decode z from the prior. Codes are deterministic.
+Samples decode z from the prior. Codes are deterministic. With labels, the decoder also sees y, and
+the encoder and discriminator do not (section 4): codes then hold what labels do not tell.
 """
 
 from typing import Any
@@ -149,10 +150,11 @@ def step(
     spec: AutoencoderSpec, hparams: HParams, state: State, data: Batch | Window
 ) -> tuple[State, Info]:
     """One iteration: reconstruction, discriminator and encoder steps on one minibatch."""
-    x, key = autoencoder.draw(spec, state, data)
+    batch, key = autoencoder.draw(spec, state, data)
+    x = batch.x
     z = noise(spec, stream_key(state.key, Stream.NOISE_D, state.step), len(x))
     key_d = stream_key(state.key, Stream.STEP_D, state.step)
-    state, info = autoencoder.reconstruction_step(spec, hparams, state, x, key)
+    state, info = autoencoder.reconstruction_step(spec, hparams, state, batch, key)
     info.pop("codes")
     state, d_info = d_step(spec, hparams, state, x, z, key_d)
     state, e_info = encoder_step(spec, hparams, state, x, z, key_d)
@@ -162,5 +164,5 @@ def step(
 def sample(
     spec: AutoencoderSpec, state: State, z: jax.Array, y: jax.Array | None = None
 ) -> jax.Array:
-    """Examples with pixels from 0 to 1, from samples z of the prior, (batch, z_dim)."""
-    return autoencoder.sample_decoded(spec, state, z)
+    """Examples with pixels from 0 to 1, from samples z of the prior, (batch, z_dim), and labels."""
+    return autoencoder.sample_decoded(spec, state, z, y)

@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax import networks
+from gan_jax.algorithms.gan import condition
 from gan_jax.data.pixels import to_float, to_unit
 from gan_jax.draws import Batch, Stream, Window, minibatch, stream_key
+from gan_jax.errors import InputError
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
 from gan_jax.spec import AutoencoderSpec, HParams
@@ -50,7 +52,8 @@ def init_players(
     mean = jnp.mean(to_float(data.x, spec.pixel_low), axis=0)
     z = jnp.zeros((1, spec.z_dim))
     e = networks.init(spec.encoder, stream_key(key, Stream.INIT_E), mean[None], mean)
-    g = networks.init(spec.generator, stream_key(key, Stream.INIT_G), z, mean)
+    y = condition(spec, jnp.zeros(1, jnp.int32)) if spec.classes else None
+    g = networks.init(spec.generator, stream_key(key, Stream.INIT_G), z, mean, y)
     opt_state = _optimizer(spec, hparams).init({"encoder": e.params, "generator": g.params})
     players = {"encoder": Player(*e, ()), "generator": Player(*g, opt_state)}
     return State(jnp.int32(0), key, players, {})
@@ -90,13 +93,16 @@ def log_likelihood(
 
 
 def decode(
-    spec: AutoencoderSpec, g: Variables, z: jax.Array, train: bool
+    spec: AutoencoderSpec, g: Variables, z: jax.Array, train: bool, y: jax.Array | None = None
 ) -> tuple[jax.Array, Stats]:
-    """What `log_likelihood` takes, (batch, *example shape), from codes (batch, z_dim)."""
+    """What `log_likelihood` takes, (batch, *example shape), from codes (batch, z_dim).
+
+    y: labels, as `gan.condition` takes them, where G is conditional.
+    """
     network = spec.generator
     if spec.likelihood == "bernoulli":
         network = network.clone(output="linear")
-    return networks.apply(network, g, z, train=train)
+    return networks.apply(network, g, z, train=train, y=condition(spec, y))
 
 
 def descend(
@@ -114,22 +120,22 @@ def descend(
     return state.replace_players(encoder=e, generator=g), info
 
 
-def draw(spec: AutoencoderSpec, state: State, data: Batch | Window) -> tuple[jax.Array, jax.Array]:
-    """The examples of an iteration, (batch, *example shape), and its key."""
+def draw(spec: AutoencoderSpec, state: State, data: Batch | Window) -> tuple[Batch, jax.Array]:
+    """The minibatch of an iteration, and its key."""
     batch = minibatch(spec.batch_size, state.key, data, state.step, low=spec.pixel_low)
-    return batch.x, stream_key(state.key, Stream.STEP_G, state.step)
+    return batch, stream_key(state.key, Stream.STEP_G, state.step)
 
 
 def reconstruction_step(
-    spec: AutoencoderSpec, hparams: HParams, state: State, x: jax.Array, key: jax.Array
+    spec: AutoencoderSpec, hparams: HParams, state: State, batch: Batch, key: jax.Array
 ) -> tuple[State, Info]:
-    """One update of encoder and generator: gradient descent on the mean of -log p(x | E(x)).
+    """One update of encoder and generator: gradient descent on the mean of -log p(x | E(x), y).
 
     Args:
       spec: static structure.
       hparams: traced numbers.
       state: the state before.
-      x: examples with pixels from spec.pixel_low to 1, (batch, *example shape).
+      batch: x with pixels from spec.pixel_low to 1, (batch, *example shape), and its labels.
       key: of dropout.
 
     Returns:
@@ -138,9 +144,9 @@ def reconstruction_step(
 
     def objective(params: dict[str, Params]) -> tuple[jax.Array, tuple[dict[str, Stats], Info]]:
         e, g = (Variables(params[n], state.players[n].stats) for n in ("encoder", "generator"))
-        codes, e_stats = networks.apply(spec.encoder, e, x, key, train=True)
-        output, g_stats = decode(spec, g, codes, train=True)
-        loss = -jnp.mean(log_likelihood(spec, hparams, x, output))
+        codes, e_stats = networks.apply(spec.encoder, e, batch.x, key, train=True)
+        output, g_stats = decode(spec, g, codes, train=True, y=batch.y)
+        loss = -jnp.mean(log_likelihood(spec, hparams, batch.x, output))
         return loss, ({"encoder": e_stats, "generator": g_stats}, {"codes": codes})
 
     return descend(spec, hparams, state, objective)
@@ -160,9 +166,23 @@ def step(
     return state._replace(averages={"codes": averaged}, step=state.step + 1), info
 
 
-def sample_decoded(spec: AutoencoderSpec, state: State, codes: jax.Array) -> jax.Array:
-    """Examples from codes, (batch, z_dim), with pixels from 0 to 1: the mean of p(x | z)."""
-    output, _ = decode(spec, state.players["generator"].variables, codes, train=False)
+def sample_decoded(
+    spec: AutoencoderSpec, state: State, codes: jax.Array, y: jax.Array | None = None
+) -> jax.Array:
+    """Examples with pixels from 0 to 1: the means of p(x | z, y).
+
+    Args:
+      spec: static structure.
+      state: training state.
+      codes: z, (batch, z_dim).
+      y: labels, as `gan.condition` takes them, of a conditional run.
+
+    Raises:
+      InputError: y is None but G is conditional.
+    """
+    if y is None and spec.classes:
+        raise InputError("samples of a conditional run need labels")
+    output, _ = decode(spec, state.players["generator"].variables, codes, train=False, y=y)
     if spec.likelihood == "bernoulli":
         return jax.nn.sigmoid(output)
     return to_unit(output, spec.pixel_low)
@@ -178,7 +198,9 @@ def sample(
     return sample_decoded(spec, state, moments["mean"] + z @ root.T)
 
 
-def reconstruct(spec: AutoencoderSpec, state: State, x: jax.Array) -> jax.Array:
-    """Means of p(x | E(x)), with pixels from 0 to 1, of x with pixels from spec.pixel_low to 1."""
+def reconstruct(
+    spec: AutoencoderSpec, state: State, x: jax.Array, y: jax.Array | None = None
+) -> jax.Array:
+    """Means of p(x | E(x), y), with pixels from 0 to 1, of x from spec.pixel_low to 1."""
     codes, _ = networks.apply(spec.encoder, state.players["encoder"].variables, x)
-    return sample_decoded(spec, state, codes)
+    return sample_decoded(spec, state, codes, y)

@@ -24,7 +24,7 @@ from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.networks import Network, Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
-from gan_jax.spec import GANSpec, HParams
+from gan_jax.spec import GANSpec, HParams, Spec
 from gan_jax.state import Info, Player, State
 from gan_jax.updates import UPDATES, Gradient, Gradients
 
@@ -91,7 +91,7 @@ def _optimizer(spec: GANSpec, hparams: HParams, player: str) -> optax.GradientTr
     )
 
 
-def condition(spec: GANSpec, y: jax.Array | None) -> jax.Array | None:
+def condition(spec: Spec, y: jax.Array | None) -> jax.Array | None:
     """What networks see of conditions: those of an example joined, (batch, d), labels one-hot.
 
     Args:

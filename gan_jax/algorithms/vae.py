@@ -64,7 +64,7 @@ def step(
       The new state; loss (the negative bound), reconstruction (-log p(x | z)) and kl (unweighted),
       averaged over the minibatch in nats and pre-update, and grad_norm (global l2 norm).
     """
-    x, key = autoencoder.draw(spec, state, data)
+    (x, *_), key = autoencoder.draw(spec, state, data)
     epsilon = noise(spec, stream_key(state.key, Stream.NOISE_G, state.step), len(x))
 
     def objective(params: dict[str, Params]) -> tuple[jax.Array, tuple[dict[str, Stats], Info]]:
@@ -141,7 +141,9 @@ def bounds(
     return {"elbo": jnp.mean(log_w, axis=0), "importance_weighted": tighter}
 
 
-def reconstruct(spec: AutoencoderSpec, state: State, x: jax.Array) -> jax.Array:
+def reconstruct(
+    spec: AutoencoderSpec, state: State, x: jax.Array, y: jax.Array | None = None
+) -> jax.Array:
     """Means of p(x | z) at the means of q(z | x); as `autoencoder.reconstruct`."""
     mean, _, _ = posterior(spec, state.players["encoder"].variables, x)
     return autoencoder.sample_decoded(spec, state, mean)

@@ -104,6 +104,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             "encoder": _encoder(config),
             "optimizer": config.optimizer.name,
             "likelihood": config.likelihood,
+            "classes": classes,
         }
         if config.algorithm != "aae":
             return AutoencoderSpec(**shared)

@@ -185,7 +185,9 @@ COMMON: dict[str, Field] = {
     "prior.high": Field(1.0, _real("a finite number"), "uniform: upper end"),
     "generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network"),
     "condition.on": Field(
-        "none", _choice(("none", "label", "text")), "what both networks are conditioned on"
+        "none",
+        _choice(("none", "label", "text")),
+        "what both networks are conditioned on, or the generator alone where it decodes codes",
     ),
     "condition.captions": _fixed(
         "", Rule(str, "a path", lambda v: True), "text: TSV file of captions, by image or by class"
@@ -574,6 +576,12 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     for field in unused:
         if (default := COMMON[f"condition.{field}"].default) != condition[field]:
             yield f"condition.{field}", f"{default!r} with condition.on {condition.on}"
+    normalised = c.generator.name in ("dcgan", "resnet") or c.generator.get("batch_norm")
+    if condition.generator == "batch_norm" and not normalised:
+        yield "condition.generator", "concat for a generator without batch normalisation"
+    if (condition.discriminator == "classifier") != (condition.weight > 0):
+        wanted = "above 0" if condition.discriminator == "classifier" else "0"
+        yield "condition.weight", f"{wanted} with condition.discriminator {condition.discriminator}"
     for player in (name for name in KINDS if name in c):
         network = c[player].to_dict()
         if network["name"] == "r3gan" and any(
@@ -591,8 +599,14 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
 
 
 def _autoencoder_conflicts(c: ConfigDict) -> Iterator[tuple[str, str]]:
-    if c.condition.on != "none":
-        yield "condition.on", f"none with algorithm {c.algorithm}"
+    allowed = ("none", "label") if c.algorithm == "aae" else ("none",)
+    if c.condition.on not in allowed:
+        yield "condition.on", f"{' or '.join(allowed)} with algorithm {c.algorithm}"
+    if c.condition.discriminator != "concat":
+        yield (
+            "condition.discriminator",
+            f"concat, the default, with algorithm {c.algorithm}, whose D sees codes only",
+        )
     if c.algorithm == "aae":
         if c.discriminator.name != "mlp":
             yield "discriminator.name", "mlp with algorithm aae, for codes"
@@ -630,12 +644,6 @@ def _gan_conflicts(c: ConfigDict) -> Iterator[tuple[str, str]]:
             yield "generator.sample_statistics", "running with condition.on text"
     if condition.on != "none" and c.generator.name == "monotone":
         yield "condition.on", "none for a monotone generator, whose density is not conditional"
-    normalised = c.generator.name in ("dcgan", "resnet") or c.generator.get("batch_norm")
-    if condition.generator == "batch_norm" and not normalised:
-        yield "condition.generator", "concat for a generator without batch normalisation"
-    if (condition.discriminator == "classifier") != (condition.weight > 0):
-        wanted = "above 0" if condition.discriminator == "classifier" else "0"
-        yield "condition.weight", f"{wanted} with condition.discriminator {condition.discriminator}"
     if condition.discriminator == "classifier" and c.pack != 1:
         yield "condition.discriminator", "concat or projection with pack: it classifies one example"
     if c.discriminator.get("batch_norm") and any(c.penalties[name].weight for name in PENALTIES):

@@ -20,6 +20,7 @@ from tests.conftest import assert_one_line_error, call, open_image, sha, tiny_co
 RNG = np.random.default_rng(0)
 CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
 DATA = Batch(jnp.asarray(RNG.normal(size=(20, 4)), jnp.float32))
+LABELLED = DATA._replace(y=jnp.arange(20) % 3)
 LINEAR = {
     "prior.name": "normal",
     "z_dim": 2,
@@ -42,7 +43,7 @@ def linear(algorithm: str, **changes):
             adversarial[f"{player}_optimizer.name"] = "sgd"
             adversarial[f"{player}_optimizer.learning_rate"] = rate
     c = config.replace({}, {"algorithm": algorithm} | LINEAR | adversarial | changes)
-    return config.spec(c, (4,)), config.hparams(c)
+    return config.spec(c, (4,), 3), config.hparams(c)
 
 
 # Likelihoods and bounds
@@ -117,17 +118,22 @@ def descend(layer, rate, inputs, gradient):
     layer["bias"] = layer["bias"] - rate * gradient.sum(axis=0)
 
 
-@pytest.mark.parametrize("algorithm", ["autoencoder", "vae", "aae"])
-def test_training_follows_numpy(algorithm):
-    spec, hparams = linear(algorithm)
+@pytest.mark.parametrize(
+    ("algorithm", "on"),
+    [("autoencoder", "none"), ("vae", "none"), ("aae", "none"), ("aae", "label")],
+)
+def test_training_follows_numpy(algorithm, on):
+    spec, hparams = linear(algorithm, **{"condition.on": on})
+    data = LABELLED if on == "label" else DATA
     if algorithm == "vae":
         hparams = {**hparams, "kl_weight": 0.3}
-    state = algorithms.init(spec, hparams, 3, DATA)
+    state = algorithms.init(spec, hparams, 3, data)
     params = jax.tree.map(np.float64, {n: p.params["Dense_0"] for n, p in state.players.items()})
     e, g = params["encoder"], params["generator"]
     moments = {"mean": np.zeros(2), "covariance": np.eye(2)}
     for number in range(5):
-        x = np.float64(minibatch(8, state.key, DATA, number).x)
+        batch = minibatch(8, state.key, data, number)
+        x = np.float64(batch.x)
         epsilon = np.float64(noise(spec, stream_key(state.key, Stream.NOISE_G, number), 8))
         output = x @ e["kernel"] + e["bias"]
         if algorithm == "vae":
@@ -138,19 +144,21 @@ def test_training_follows_numpy(algorithm):
             new = {"mean": mean.mean(axis=0), "covariance": np.cov(mean.T, bias=True)}
             moments = {name: 0.99 * moments[name] + 0.01 * new[name] for name in new}
         z = mean + std * epsilon
+        if on == "label":  # section 4 of Makhzani et al. 2015: the decoder alone sees labels
+            z = np.concatenate([z, np.eye(3)[batch.y]], axis=1)
         error = z @ g["kernel"] + g["bias"] - x
         reconstruction = np.sum(error**2, axis=1).mean() / (2 * 0.7**2)
         reconstruction += 4 * np.log(0.7 * np.sqrt(2 * np.pi))
         loss = reconstruction
         d_error = error / 0.7**2 / 8
-        d_z = d_output = d_error @ g["kernel"].T
+        d_z = d_output = (d_error @ g["kernel"].T)[:, :2]
         if algorithm == "vae":
             kl = np.sum(mean**2 + std**2 - 1 - log_variance, axis=1).mean() / 2
             loss += 0.3 * kl
             d_mean = d_z + 0.3 * mean / 8
             d_log_variance = d_z * epsilon * std / 2 + 0.3 * (std**2 - 1) / 2 / 8
             d_output = np.concatenate([d_mean, d_log_variance], axis=1)
-        state, info = algorithms.train_chunk(spec, hparams, state, DATA, 1)
+        state, info = algorithms.train_chunk(spec, hparams, state, data, 1)
         CLOSE(info["loss"], loss)
         descend(e, 0.05, x, d_output)
         descend(g, 0.05, z, d_error)
@@ -235,6 +243,7 @@ CONVOLUTIONAL = {
 
 
 AAE = {"algorithm": "aae", "prior.name": "mixture", "z_dim": 2, "discriminator.dropout": 0.5}
+LABEL = {"algorithm": "aae", "condition.on": "label"}
 
 
 @pytest.mark.parametrize(
@@ -270,6 +279,38 @@ def test_reconstructions(finished, tmp_path, monkeypatch, capsys):
     assert open_image(tmp_path / "pairs.png").width > 0
 
 
+@pytest.mark.parametrize("how", ["concat", pytest.param("batch_norm", marks=pytest.mark.slow)])
+def test_labels_reach_the_decoder_alone(how, tmp_path, monkeypatch, capsys):
+    changes = {"condition.generator": how, "generator.batch_norm": how == "batch_norm"}
+    assert train.run(vae_config(LABEL | changes), tmp_path / "run", "aae") == 0
+    spec, state = workdir.load(tmp_path / "run")
+    z = np.zeros((10, spec.z_dim), np.float32)
+    digits = np.arange(10)
+    means = algorithms.generate(spec, state, z, digits)
+    assert len(np.unique(means, axis=0)) == 10  # labels matter
+    for player, inputs in (("encoder", 64), ("discriminator", spec.z_dim)):
+        assert state.players[player].params["Dense_0"]["kernel"].shape[0] == inputs
+    with pytest.raises(InputError, match="samples of a conditional run need labels"):
+        algorithms.generate(spec, state, z)
+
+    test, order = data_lib.load("digits", "test"), np.random.default_rng(0).permutation(297)[:3]
+    out = tmp_path / "pairs.npz"
+    arguments = [f"--workdir={tmp_path / 'run'}", f"--out={out}", "--num=6", "--reconstruct"]
+    assert call(sample, monkeypatch, *arguments) == 0
+    x, y = test.images[order], test.labels[order]
+    with np.load(out) as arrays:
+        np.testing.assert_array_equal(arrays["labels"], y.repeat(2))
+        np.testing.assert_array_equal(arrays["images"][::2], x)
+        expected = algorithms.reconstruct(spec, state, x, y)
+        np.testing.assert_allclose(arrays["images"][1::2], 255 * expected, atol=0.51)
+        other = algorithms.reconstruct(spec, state, x, (y + 1) % 10)
+        assert np.abs(other - expected).max() > 1e-3
+    capsys.readouterr()
+    out.unlink()
+    assert call(sample, monkeypatch, *arguments, "--label=3") == 2
+    assert_one_line_error(capsys.readouterr().err, "leave out --label")
+
+
 def test_evaluation_states_bounds(finished, monkeypatch, capsys):
     arguments = [f"--workdir={finished}", "--num=30", "--metrics=parzen"]
     assert call(evaluate, monkeypatch, *arguments) == 0
@@ -289,6 +330,10 @@ def test_evaluation_states_bounds(finished, monkeypatch, capsys):
         ({"algorithm": "gan", "encoder.widths": (3,)}, "not a field of algorithm=gan"),
         ({"prior.name": "uniform"}, "must be normal with algorithm vae"),
         ({"condition.on": "label"}, "must be none with algorithm vae"),
+        ({"algorithm": "aae", "condition.on": "text"}, "must be none or label with algorithm aae"),
+        (LABEL | {"condition.discriminator": "projection"}, "must be concat, the default, with"),
+        (LABEL | {"condition.generator": "batch_norm"}, "concat for a generator without batch"),
+        ({"condition.weight": 1.0}, "must be 0 with condition.discriminator concat"),
         ({"generator.output": "tanh"}, "must be sigmoid with likelihood bernoulli"),
         ({"generator.name": "monotone", "z_dim": 1}, "another kind with algorithm vae"),
         ({"algorithm": "aae", "discriminator.name": "dcgan"}, "must be mlp with algorithm aae"),
