@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from gan_jax.evaluation.registry import Entry
 
 
-_BOUNDS = {"elbo": "ELBO", "importance_weighted": "importance-weighted bound"}
+_LIKELIHOODS = {
+    "elbo": "at least {} nats (ELBO)",
+    "importance_weighted": "at least {} nats (importance-weighted bound)",
+    "log_likelihood": "{} nats (partition function by annealed importance sampling)",
+}
 
 
 def _number(x: float) -> str:
@@ -178,7 +182,7 @@ def evaluate(
     print("\n".join(table(entries, others, num)))
     for name, bound in result.get("log_likelihood", {}).items():
         value = f"{bound['value']:.2f} ± {bound['standard_error']:.2f}"
-        print(f"log-likelihood of {split}: at least {value} nats ({_BOUNDS[name]})")
+        print(f"log-likelihood of {split}: {_LIKELIHOODS[name].format(value)}")
     if metrics is None:
         for why in dict.fromkeys(unavailable.values()):
             missing = (name for name in unavailable if unavailable[name] == why)

@@ -78,9 +78,7 @@ def conditioning(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray | Non
 def _on_host(config: ConfigDict, size: int) -> bool:
     """Whether training data of `size` bytes stay in host memory."""
     if config.data_placement == "auto":
-        # The initial output bias needs the mean of all examples on the device.
-        with_mean = config.generator.get("output_bias") == "data_mean"
-        return size > device.memory() / 2 and not with_mean
+        return size > device.memory() / 2 and not config_lib.needs_mean(config)
     return config.data_placement == "host"
 
 

@@ -85,4 +85,22 @@ class AutoencoderSpec(NamedTuple):
         return self.generator.out_shape
 
 
-Spec = GANSpec | AutoencoderSpec
+class RBMSpec(NamedTuple):
+    """Static structure of a restricted Boltzmann machine; hashable, compiled once per value."""
+
+    k: int  # Gibbs steps per iteration
+    persistent: bool  # chains go on across iterations
+    sample_steps: int  # Gibbs steps per sample
+    batch_size: int
+    z_dim: int  # hidden units
+    prior: Prior
+    optimizer: str  # key of optimizers.OPTIMIZERS
+    example_shape: tuple[int, ...]
+    schedules: tuple[Schedule, ...] = ()
+    classes: int = 0
+    text: int = 0
+    pixel_low: float = 0.0
+    algorithm: str = "rbm"
+
+
+Spec = GANSpec | AutoencoderSpec | RBMSpec

@@ -312,11 +312,16 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             f"config.condition.on is 'label', but {config.dataset} has the label "
             f"{dataset.labels.min()}: expected classes numbered from 0"
         )
-    output = config.generator.get("output")
+    output = config.get("generator", {"output": "sigmoid"}).get("output")
     if dataset.images.dtype != np.uint8 and output in OUTPUT_RANGES:
         least, most = OUTPUT_RANGES[output]
         low, high = dataset.images.min(), dataset.images.max()
         if low < least or high > most:
+            if config.algorithm == "rbm":
+                raise InputError(
+                    f"config.algorithm is 'rbm', with pixels from 0 to 1, but {config.dataset} has "
+                    f"values from {low:.3g} to {high:.3g}"
+                )
             raise InputError(
                 f"config.generator.output is {output!r}, with range {least} to {most}, but "
                 f"{config.dataset} has values from {low:.3g} to {high:.3g}: use "

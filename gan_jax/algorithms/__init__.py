@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from gan_jax import schedules
-from gan_jax.algorithms import aae, autoencoder, gan, vae
+from gan_jax.algorithms import aae, autoencoder, gan, rbm, vae
 from gan_jax.data.pixels import to_float
 from gan_jax.draws import Batch, Stream, Window
 from gan_jax.spec import HParams, Spec
@@ -28,10 +28,10 @@ class Algorithm(NamedTuple):
     sample: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array]
     info_names: Callable[[Any], tuple[str, ...]]  # measured by `train_chunk`, besides the step
     minibatches: Callable[[Any], dict[Stream, int]]  # per iteration from each stream
-    # Examples with pixels from 0 to 1, from examples, and labels if conditional, if there is an
-    # encoder.
+    # Examples with pixels from 0 to 1, from examples, and labels if conditional, where there are
+    # codes.
     reconstruct: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array] | None = None
-    # Lower bounds of log p(x) of examples by name, (batch,) each, where the density has any.
+    # Lower bounds or estimates of log p(x) of examples by name, (n,) each, where there are any.
     bounds: Callable[[Any, HParams, State, jax.Array], dict[str, jax.Array]] | None = None
 
 
@@ -62,6 +62,15 @@ ALGORITHMS = {
         autoencoder.minibatches,
         autoencoder.reconstruct,
     ),
+    "rbm": Algorithm(
+        rbm.init,
+        rbm.step,
+        rbm.sample,
+        rbm.info_names,
+        rbm.minibatches,
+        rbm.reconstruct,
+        rbm.bounds,
+    ),
 }
 # What every run of an algorithm measures, besides parameter norms.
 STEP_INFO = {
@@ -69,6 +78,7 @@ STEP_INFO = {
     "autoencoder": autoencoder.STEP_INFO,
     "vae": vae.STEP_INFO,
     "aae": aae.STEP_INFO,
+    "rbm": rbm.STEP_INFO,
 }
 
 
@@ -163,10 +173,8 @@ def _bounds(spec: Spec, hparams: HParams, state: State, x: jax.Array) -> dict[st
 def bounds(
     spec: Spec, hparams: HParams, state: State, examples: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Lower bounds of log p(x) in nats by name, (n,) each, of examples as data sets hold them."""
-    blocks = (examples[i : i + _BLOCK] for i in range(0, len(examples), _BLOCK))
-    parts = [jax.device_get(_bounds(spec, hparams, state, x)) for x in blocks]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    """Bounds or estimates of log p(x) in nats by name, (n,) each, of examples of a data set."""
+    return jax.device_get(_bounds(spec, hparams, state, examples))
 
 
 def generate(

@@ -23,6 +23,7 @@ from gan_jax.state import Info, State
 STEP_INFO = ("loss", "reconstruction", "kl", "grad_norm")
 _LOG_2PI = math.log(2 * math.pi)
 _SAMPLES = 100  # of q(z | x) per example, of `bounds`
+_BLOCK = 1000  # examples at a time there, which bounds memory
 
 
 def info_names(spec: AutoencoderSpec) -> tuple[str, ...]:
@@ -135,10 +136,15 @@ def bounds(
       state: training state.
       x: examples with pixels from spec.pixel_low to 1, (batch, *example shape).
     """
-    key = stream_key(state.key, Stream.EVALUATE)
-    log_w = log_weights(spec, hparams, state, x, key, _SAMPLES)
-    tighter = jax.nn.logsumexp(log_w, axis=0) - math.log(_SAMPLES)
-    return {"elbo": jnp.mean(log_w, axis=0), "importance_weighted": tighter}
+
+    def one(example: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:
+        x, key = example
+        log_w = log_weights(spec, hparams, state, x[None], key, _SAMPLES)[:, 0]
+        tighter = jax.nn.logsumexp(log_w) - math.log(_SAMPLES)
+        return {"elbo": jnp.mean(log_w), "importance_weighted": tighter}
+
+    keys = jax.random.split(stream_key(state.key, Stream.EVALUATE), len(x))
+    return jax.lax.map(one, (x, keys), batch_size=_BLOCK)
 
 
 def reconstruct(

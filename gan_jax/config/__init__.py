@@ -2,6 +2,7 @@
 
 from gan_jax.config.build import hparams, spec
 from gan_jax.config.load import call, default, differences, flatten, load, override, replace
+from gan_jax.config.schema import needs_mean
 
 __all__ = [
     "call",
@@ -10,6 +11,7 @@ __all__ = [
     "flatten",
     "hparams",
     "load",
+    "needs_mean",
     "override",
     "replace",
     "spec",

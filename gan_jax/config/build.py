@@ -11,7 +11,7 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation import text_encoder
 from gan_jax.networks import NETWORKS, Network
 from gan_jax.penalties import PENALTIES
-from gan_jax.spec import AutoencoderSpec, GANSpec, HParams, Prior, Spec
+from gan_jax.spec import AutoencoderSpec, GANSpec, HParams, Prior, RBMSpec, Spec
 
 _MAX_CLASSES = 10_000
 
@@ -30,7 +30,7 @@ def _way(config: ConfigDict, player: str) -> str:
 
 def _shape_conflicts(config: ConfigDict, shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
     """Fields that do not fit examples of a shape, each with the examples it needs."""
-    if config.generator.name == "monotone" and shape not in ((), (1,)):
+    if config.get("generator", {}).get("name") == "monotone" and shape not in ((), (1,)):
         yield "generator.name", "single numbers"
     augment = config.get("augment", ())
     if augment and len(shape) != 3:
@@ -87,6 +87,19 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             f"config.{name} is {flatten(config)[name]!r}, but {config.dataset} has examples of "
             f"shape {example_shape}: expected {wanted}"
         )
+    schedules = tuple(map(parse_schedule, config.schedules))
+    if config.algorithm == "rbm":
+        return RBMSpec(
+            k=config.k,
+            persistent=config.persistent,
+            sample_steps=config.sample_steps,
+            batch_size=config.batch_size,
+            z_dim=config.z_dim,
+            prior=Prior(**config.prior),
+            optimizer=config.optimizer.name,
+            example_shape=example_shape,
+            schedules=schedules,
+        )
     dtype = {"dtype": config.precision, "condition": _way(config, "generator")}
     if config.generator.name == "monotone":
         dtype = {}
@@ -96,7 +109,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
         "z_dim": config.z_dim,
         "prior": Prior(**config.prior),
         "generator": _network(config, "generator", out_shape=example_shape, **dtype),
-        "schedules": tuple(map(parse_schedule, config.schedules)),
+        "schedules": schedules,
         "pixel_low": _pixel_low(config, example_shape),
     }
     if config.algorithm != "gan":

@@ -171,10 +171,10 @@ COMMON: dict[str, Field] = {
     ),
     "algorithm": Field("gan", _choice(ALGORITHMS), "training algorithm"),
     "num_steps": Field(
-        20_000, _integer(1), "iterations, each of k discriminator steps and one generator step"
+        20_000, _integer(1), "iterations; of a GAN k discriminator steps and one generator step"
     ),
     "batch_size": Field(128, _integer(1), "examples, and noise vectors, per minibatch"),
-    "z_dim": Field(100, _integer(1), "dimension of the noise z"),
+    "z_dim": Field(100, _integer(1), "dimension of the noise z; rbm: hidden units"),
     "prior.name": Field(
         "uniform",
         _choice(("uniform", "normal", "mixture", "swiss_roll")),
@@ -183,7 +183,6 @@ COMMON: dict[str, Field] = {
     ),
     "prior.low": Field(-1.0, _real("a finite number"), "uniform: lower end"),
     "prior.high": Field(1.0, _real("a finite number"), "uniform: upper end"),
-    "generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network"),
     "condition.on": Field(
         "none",
         _choice(("none", "label", "text")),
@@ -257,7 +256,9 @@ COMMON: dict[str, Field] = {
     "tensorboard": _output(False, _FLAG, "also write TensorBoard files (extra: tensorboard)"),
 }
 
+_GENERATOR = {"generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network")}
 _GAN: dict[str, Field] = {
+    **_GENERATOR,
     "loss": Field("non_saturating", _choice(LOSSES), "adversarial loss"),
     "k": Field(1, _integer(1), "discriminator steps per generator step"),
     "update": Field(
@@ -302,6 +303,7 @@ _GAN: dict[str, Field] = {
 }
 
 _AUTOENCODER: dict[str, Field] = {
+    **_GENERATOR,
     "encoder.name": Field("mlp", _choice(NETWORKS["encoder"]), "kind of network"),
     "likelihood": Field(
         "bernoulli", _choice(("bernoulli", "gaussian")), "distribution of an example given its code"
@@ -319,6 +321,14 @@ OWN: dict[str, dict[str, Field]] = {
     | {name: _GAN[name] for name in ("loss", "discriminator.name")}
     | _optimizer("d_optimizer")
     | _optimizer("e_optimizer"),
+    "rbm": {
+        "k": Field(1, _integer(1), "Gibbs steps per iteration"),
+        "persistent": Field(
+            True, _FLAG, "chains go on across iterations (PCD), else start at the data (CD)"
+        ),
+        "sample_steps": Field(1000, _integer(1), "Gibbs steps per sample"),
+        **_optimizer("optimizer"),
+    },
 }
 FIELDS: dict[str, Field] = COMMON | {k: f for own in OWN.values() for k, f in own.items()}
 
@@ -529,6 +539,12 @@ def coerce(name: str, value: Any, field: Field) -> Any:
     return value
 
 
+def needs_mean(config: ConfigDict) -> bool:
+    """Whether initial parameters depend on the mean of all examples."""
+    output_bias = config.get("generator", {}).get("output_bias")
+    return config.algorithm == "rbm" or output_bias == "data_mean"
+
+
 def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     """Fields that are incompatible with others, each with its allowed value.
 
@@ -563,8 +579,9 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
                 f"of at least num_steps, {c.num_steps}, iterations where {schedule.field} ends at "
                 "0, where training does nothing",
             )
-    if c.data_placement == "host" and c.generator.get("output_bias") == "data_mean":
-        yield "data_placement", "device with generator.output_bias data_mean, the mean of all data"
+    if c.data_placement == "host" and needs_mean(c):
+        needing = "generator.output_bias data_mean" if "generator" in c else "algorithm rbm"
+        yield "data_placement", f"device with {needing}, which needs the mean of all data"
     if c.keep_best in METRICS and not (c.eval_every and c.keep_best in c.eval_metrics):
         yield "keep_best", "evaluated: add it to eval_metrics and set eval_every above 0"
     own = STEP_INFO[c.algorithm]
@@ -576,7 +593,8 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     for field in unused:
         if (default := COMMON[f"condition.{field}"].default) != condition[field]:
             yield f"condition.{field}", f"{default!r} with condition.on {condition.on}"
-    normalised = c.generator.name in ("dcgan", "resnet") or c.generator.get("batch_norm")
+    generator = c.get("generator", {"name": ""})
+    normalised = generator["name"] in ("dcgan", "resnet") or generator.get("batch_norm")
     if condition.generator == "batch_norm" and not normalised:
         yield "condition.generator", "concat for a generator without batch normalisation"
     if (condition.discriminator == "classifier") != (condition.weight > 0):
@@ -593,7 +611,11 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
                 yield f"{player}.{field}", f"{off} without hidden layers ({player}.widths is ())"
         if player != "discriminator" and network.get("batch_norm") and c.batch_size == 1:
             yield "batch_size", f"at least 2 with {player}.batch_norm"
-    yield from (_gan_conflicts if c.algorithm == "gan" else _autoencoder_conflicts)(c)
+    if c.algorithm == "rbm":
+        if c.condition.on != "none":
+            yield "condition.on", "none with algorithm rbm"
+    else:
+        yield from (_gan_conflicts if c.algorithm == "gan" else _autoencoder_conflicts)(c)
     if c.num_steps * c.get("k", 1) * c.batch_size >= 2**31:
         yield "num_steps", "smaller: num_steps * k * batch_size must be below 2^31"
 

@@ -46,7 +46,7 @@ class Line(NamedTuple):
 
 def known_mixture(dataset: str, spec: Spec) -> Mixture | None:
     """The data distribution of a run with known p_data and p_G, None for other runs."""
-    return MIXTURES.get(dataset) if isinstance(spec.generator, Monotone) else None
+    return MIXTURES.get(dataset) if isinstance(getattr(spec, "generator", None), Monotone) else None
 
 
 @functools.partial(jax.jit, static_argnames="generator")

@@ -84,7 +84,7 @@ def test_bounds_of_a_linear_gaussian_model():
     spec, hparams = linear("vae")
     state = algorithms.init(spec, hparams, 0, DATA)
     w = np.array([[1.0, 2, 0, -1], [2, -1, 3, 0]]) / 2
-    b, x = RNG.normal(size=4), RNG.normal(size=(6, 4))
+    b, x = RNG.normal(size=4), RNG.normal(size=(600, 4))
     exact = scipy.stats.multivariate_normal(b, w.T @ w + 0.7**2 * np.eye(4)).logpdf(x)
     g, e = state.players["generator"], state.players["encoder"]
     g = g._replace(params={"Dense_0": {"kernel": jnp.float32(w), "bias": jnp.float32(b)}})
@@ -96,13 +96,14 @@ def test_bounds_of_a_linear_gaussian_model():
 
     posterior = exact_posterior(w, b, 0.7)
     now, log_w = log_weights(posterior)
-    np.testing.assert_allclose(log_w, np.broadcast_to(exact, (50, 6)), rtol=1e-4)
+    np.testing.assert_allclose(log_w, np.broadcast_to(exact, (50, 600)), rtol=1e-4)
     for bound in algorithms.bounds(spec, hparams, now, np.float32(x)).values():
         np.testing.assert_allclose(bound, exact, rtol=1e-4)
     now, _ = log_weights(jax.tree.map(lambda p: 0.8 * p, posterior))
     bounds = algorithms.bounds(spec, hparams, now, np.float32(x))
     assert (bounds["elbo"] < bounds["importance_weighted"]).all()
-    assert np.mean(bounds["importance_weighted"]) < np.mean(exact)
+    excess = bounds["importance_weighted"] - exact  # 0 at most in expectation
+    assert np.mean(excess) < 3 * np.std(excess) / len(exact) ** 0.5
     assert np.mean(bounds["elbo"]) < np.mean(exact) - 0.05
 
 

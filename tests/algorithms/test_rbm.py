@@ -1,0 +1,172 @@
+"""Tests of the RBM: energies and chains against enumeration, steps against NumPy, and runs."""
+
+import functools
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import algorithms, config, data, evaluate, train
+from gan_jax.algorithms import rbm
+from gan_jax.draws import Batch, Stream, minibatch, stream_key
+from gan_jax.errors import InputError
+from tests.conftest import call, tiny_config, train_digests
+
+RNG = np.random.default_rng(0)
+CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+PARAMS = {
+    "weights": jnp.asarray(RNG.normal(size=(5, 3)), jnp.float32),
+    "visible": jnp.asarray(RNG.normal(size=5), jnp.float32),
+    "hidden": jnp.asarray(RNG.normal(size=3), jnp.float32),
+}
+VISIBLE = np.array(list(itertools.product((0.0, 1.0), repeat=5)))
+
+
+def exact():
+    """Log of the unnormalised p(v), summed over hidden units, of each of VISIBLE."""
+    w, b, c = (np.float64(PARAMS[name]) for name in ("weights", "visible", "hidden"))
+    hidden = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
+    energies = VISIBLE @ w @ hidden.T + (VISIBLE @ b)[:, None] + hidden @ c
+    return np.log(np.sum(np.exp(energies), axis=1))
+
+
+def tiny(changes=None):
+    fixed = {"algorithm": "rbm", "z_dim": 6, "k": 2, "sample_steps": 20}
+    return config.replace(tiny_config(), fixed | (changes or {}))
+
+
+def test_free_energy():
+    CLOSE(rbm.free_energy(PARAMS, jnp.float32(VISIBLE)), -exact())
+
+
+def test_annealed_importance_sampling():
+    log_z = np.log(np.sum(np.exp(exact())))
+    found = rbm.log_partition(PARAMS, jax.random.key(0), 500, 200)
+    np.testing.assert_allclose(found, log_z, atol=0.02)
+    # Z itself is estimated without bias, also by a single temperature.
+    keys = jax.random.split(jax.random.key(1), 4000)
+    estimates = np.exp(jax.vmap(lambda key: rbm.log_partition(PARAMS, key, 1, 1))(keys))
+    error = np.std(estimates) / len(keys) ** 0.5
+    np.testing.assert_allclose(np.mean(estimates), np.exp(log_z), atol=4 * error)
+    assert error < 0.1 * np.exp(log_z)
+
+
+def test_gibbs_chain_is_stationary():
+    n = 40_000
+    v = jnp.zeros((n, 5))
+    for i in range(60):
+        v = rbm.gibbs_step(PARAMS, jax.random.key(i), v)
+    counts = np.bincount(np.int32(v) @ 2 ** np.arange(5)[::-1], minlength=32)
+    p = np.exp(exact() - np.log(np.sum(np.exp(exact()))))
+    assert np.sum((counts - n * p) ** 2 / (n * p)) < 62.5  # chi square, 31 degrees: 0.07 %
+
+
+def test_samples_have_the_means_of_the_model():
+    c = config.replace({}, {"algorithm": "rbm", "z_dim": 3, "sample_steps": 60})
+    spec = config.spec(c, (5,))
+    state = algorithms.init(spec, config.hparams(c), 0, Batch(jnp.float32(VISIBLE)))
+    player = state.players["rbm"]._replace(params=PARAMS)
+    z = jax.random.uniform(jax.random.key(2), (20_000, 3), minval=-1)
+    samples = algorithms.generate(spec, state.replace_players(rbm=player), z)
+    p = np.exp(exact() - np.log(np.sum(np.exp(exact()))))
+    np.testing.assert_allclose(samples.mean(axis=0), p @ VISIBLE, atol=0.015)
+    assert len(np.unique(samples, axis=0)) == 8  # means given each of the hidden states
+    halves = samples.reshape(2, -1, 5)
+    assert np.abs(np.corrcoef(halves[0, :, 0], halves[1, :, 0])[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("persistent", [True, False], ids=["PCD", "CD"])
+def test_training_follows_numpy(persistent):
+    x = Batch(jnp.asarray(RNG.uniform(size=(20, 5)), jnp.float32))
+    changes = {"persistent": persistent, "optimizer.name": "sgd", "optimizer.learning_rate": 0.3}
+    c = tiny({"batch_size": 8, "z_dim": 3} | changes)
+    spec, hparams = config.spec(c, (5,)), config.hparams(c)
+    state = algorithms.init(spec, hparams, 3, x)
+    w, b, c = (np.float64(state.players["rbm"].params[n]) for n in ("weights", "visible", "hidden"))
+    np.testing.assert_allclose(1 / (1 + np.exp(-b)), np.mean(x.x, axis=0), rtol=1e-5)
+
+    def draw(key, logits):
+        return np.float64(jax.random.uniform(key, logits.shape) < 1 / (1 + np.exp(-logits)))
+
+    chains = np.float64(state.averages["chains"]) if persistent else None
+    for number in range(4):
+        batch = np.float64(minibatch(8, state.key, x, number).x)
+        key_data, key_chain = jax.random.split(stream_key(state.key, Stream.STEP_G, number))
+        v = np.float64(jax.random.uniform(key_data, batch.shape) < batch)
+        chains = chains if persistent else v
+        for step in range(2):
+            key_h, key_v = jax.random.split(jax.random.fold_in(key_chain, step))
+            chains = draw(key_v, draw(key_h, chains @ w + c) @ w.T + b)
+        h, h_chain = (1 / (1 + np.exp(-(u @ w + c))) for u in (v, chains))
+        logits = h @ w.T + b
+        state, info = algorithms.train_chunk(spec, hparams, state, x, 1)
+        cross_entropy = np.sum(np.log1p(np.exp(logits)) - v * logits, axis=1).mean()
+        CLOSE(info["reconstruction"], cross_entropy)
+        w = w + 0.3 * (v.T @ h - chains.T @ h_chain) / 8
+        b = b + 0.3 * (v - chains).mean(axis=0)
+        c = c + 0.3 * (h - h_chain).mean(axis=0)
+    params = state.players["rbm"].params
+    for name, expected in (("weights", w), ("visible", b), ("hidden", c)):
+        CLOSE(params[name], expected)
+
+
+def test_persistent_chains_learn_a_distribution():
+    """Two patterns and their noise: log p(v) comes near that of the best model."""
+    patterns = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])
+    rows = patterns[RNG.integers(0, 2, 2000)]
+    x = np.abs(rows - (RNG.uniform(size=rows.shape) < 0.05))
+    optimizer = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.1}
+    c = tiny({"batch_size": 100, "z_dim": 4, "k": 1} | optimizer)
+    spec, hparams = config.spec(c, (6,)), config.hparams(c)
+    batch = Batch(jnp.float32(x))
+    state = algorithms.init(spec, hparams, 0, batch)
+    state, _ = algorithms.train_chunk(spec, hparams, state, batch, 3000)
+    found = algorithms.bounds(spec, hparams, state, np.float32(x))["log_likelihood"].mean()
+    flips = np.minimum(*(np.sum(x != p, axis=1) for p in patterns))
+    entropy = np.log(0.5) + np.mean(flips * np.log(0.05) + (6 - flips) * np.log(0.95))
+    assert entropy - 0.1 < found < entropy + 0.05
+
+
+@pytest.mark.parametrize(
+    "persistent", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["PCD", "CD"]
+)
+def test_resume_is_bitwise_identical(persistent):
+    c, dataset = tiny({"persistent": persistent}), data.load("digits")
+    expected = train_digests(c, dataset, (3, 5), (9,))
+    assert train_digests(c, dataset, (5,), (4, 9)) == expected[1:]
+
+
+@pytest.mark.slow
+def test_evaluation_states_the_likelihood(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rbm.log_partition, "__defaults__", (10, 20))
+    assert train.run(tiny(), tmp_path / "run", "rbm") == 0
+    arguments = [f"--workdir={tmp_path / 'run'}", "--num=30", "--metrics=parzen"]
+    assert call(evaluate, monkeypatch, *arguments) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())["log_likelihood"]
+    value = found["log_likelihood"]["value"]
+    assert f"log-likelihood of test: {value:.2f} ±" in printed
+    assert "annealed importance sampling" in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"generator.widths": (3,)}, "config.generator.widths is not a field of algorithm=rbm"),
+        ({"loss": "hinge"}, "config.loss is not a field of algorithm=rbm"),
+        ({"condition.on": "label"}, "none with algorithm rbm"),
+        ({"data_placement": "host"}, "device with algorithm rbm"),
+    ],
+)
+def test_refuses(changes, words):
+    with pytest.raises(InputError, match=words):
+        tiny(changes)
+
+
+def test_refuses_points_beyond_0_and_1():
+    c = tiny({"dataset": "gaussian1d"})
+    with pytest.raises(InputError, match="algorithm is 'rbm', with pixels from 0 to 1"):
+        train.check(c, data.load("gaussian1d"))
