@@ -3,9 +3,8 @@
     python -m gan_jax.main --config=configs/cdcgan_mnist.py
 
 The game of configs/dcgan_mnist.py with labels: concatenated in G (Mirza and Osindero 2014,
-https://arxiv.org/abs/1411.1784), by projection in D (Miyato and Koyama 2018,
-https://arxiv.org/abs/1802.05637). One seed took 20 minutes on one core: FID 0.139, label
-accuracy 98.9 %.
+https://arxiv.org/abs/1411.1784), as targets of a classifier in D (Odena et al. 2017,
+https://arxiv.org/abs/1610.09585). One seed: FID 0.133, label accuracy 99.6 %.
 """
 
 from ml_collections import ConfigDict
@@ -14,10 +13,10 @@ from gan_jax.configs import dcgan_mnist
 
 
 def get_config() -> ConfigDict:
-    config = dcgan_mnist.get_config(num_steps=6_000)
+    config = dcgan_mnist.get_config(num_steps=9_000)
     config.update(
         {
-            "condition": {"on": "label", "discriminator": "projection"},
+            "condition": {"on": "label", "discriminator": "classifier", "weight": 0.2},
             "sample_grid": (10, 10),
         }
     )

@@ -18,11 +18,12 @@ ENDS = {
     "penalties.r1.weight": 0.005,
     "penalties.r2.weight": 0.005,
     "augment_probability": 0.55,
-    "ema_half_life": 5_000_000,
 }
 
 
-def get_config(num_steps: int = NUM_STEPS) -> ConfigDict:
+def get_config(num_steps: int = NUM_STEPS, batch_size: int = 512) -> ConfigDict:
+    images = num_steps * batch_size
+    ends = ENDS | {"ema_half_life": 5_000_000 * images / (NUM_STEPS * 512)}
     optimizer = {"learning_rate": 2e-4, "b1": 0.0, "b2": 0.9}
     network = {"name": "r3gan", "widths": (768,) * 4, "blocks": 2, "group_size": 16}
     return ConfigDict(
@@ -32,7 +33,7 @@ def get_config(num_steps: int = NUM_STEPS) -> ConfigDict:
             "loss": "relativistic_pairing",
             "penalties": {"r1": {"weight": 0.05}, "r2": {"weight": 0.05}},
             "num_steps": num_steps,
-            "batch_size": 512,
+            "batch_size": batch_size,
             "z_dim": 64,
             "prior": {"name": "normal"},
             "generator": network,
@@ -41,7 +42,7 @@ def get_config(num_steps: int = NUM_STEPS) -> ConfigDict:
             "g_optimizer": optimizer,
             "augment": ("flip", "color", "translation", "cutout"),
             "augment_probability": 0.0,
-            "schedules": tuple(f"{field}=cosine:{end}:{num_steps}" for field, end in ENDS.items()),
+            "schedules": tuple(f"{field}=cosine:{end}:{num_steps}" for field, end in ends.items()),
             "log_every": 1_000,
             "sample_every": 1_000,
             "sample_grid": (8, 8),

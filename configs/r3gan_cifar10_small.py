@@ -12,7 +12,7 @@ from gan_jax.configs import r3gan_cifar10
 
 
 def get_config(num_steps: int = 15_000) -> ConfigDict:
-    c = r3gan_cifar10.get_config(num_steps)
+    c = r3gan_cifar10.get_config(num_steps, batch_size=64)
     network = {"widths": (64,) * 4, "blocks": 1}
-    c.update({"batch_size": 64, "generator": network, "discriminator": network})
+    c.update({"generator": network, "discriminator": network})
     return c
