@@ -267,6 +267,33 @@ def evaluation(
 
 
 @style()
+def retrieval(images: np.ndarray, captions: Sequence[str], title: str) -> bytes:
+    """A query image and its hits in order, each under its caption, as a PNG.
+
+    Args:
+      images: uint8 (n, height, width, 1 or 3), the query first.
+      captions: n, of one or two lines.
+      title: of the figure.
+    """
+    columns = min(8, len(images))
+    rows = math.ceil(len(images) / columns)
+    height, width = images.shape[1:3]
+    figure = new_figure(1.2 * columns, rows * (1.15 * height / width + 0.4) + 0.3)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
+        axes.axis("off")
+        if i < len(images):
+            axes.imshow(
+                np.squeeze(images[i], -1) if images.shape[-1] == 1 else images[i],
+                cmap="gray",
+                vmin=0,
+                vmax=255,
+            )
+            axes.set_title(captions[i], fontsize=8, color="black" if i else "#D55E00")
+    return figure_png(figure)
+
+
+@style()
 def spectrum(eigenvalues: np.ndarray, of: str) -> bytes:
     """PNG of the eigenvalues of a game's Jacobian, complex (n,); `of` completes the title."""
     figure = new_figure(6, 5)

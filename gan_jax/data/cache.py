@@ -5,7 +5,7 @@ import logging
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -88,16 +88,24 @@ def read(entry: pathlib.Path) -> Dataset | None:
 def write(entry: pathlib.Path, dataset: Dataset) -> None:
     """Caches a data set, or warns if the cache cannot be written."""
     images = np.ascontiguousarray(dataset.images)
-    header, arrays = io.BytesIO(), io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
+    arrays = io.BytesIO()
     others = {key: x for key, x in dataset._asdict().items() if key != "images" and x is not None}
     np.savez(arrays, allow_pickle=False, **others)
-    if write_cache_file(entry.with_suffix(".npy"), header.getbuffer(), images.data.cast("B")):
-        write_cache_file(entry, arrays.getbuffer())
+    header = npy_header(images.shape, images.dtype)
+    if write_cache_file(entry.with_suffix(".npy"), [header, images.data.cast("B")]):
+        write_cache_file(entry, [arrays.getbuffer()])
 
 
-def write_cache_file(entry: pathlib.Path, *content: bytes | memoryview) -> bool:
-    """Writes a cache file atomically and returns True, or warns and returns False."""
+def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    """What precedes the bytes of a C-contiguous array in an .npy file."""
+    header = io.BytesIO()
+    described = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    return header.getvalue()
+
+
+def write_cache_file(entry: pathlib.Path, content: Iterable[bytes | memoryview]) -> bool:
+    """Writes parts of a cache file, atomically, and returns True, or warns and returns False."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")

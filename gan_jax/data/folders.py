@@ -80,7 +80,7 @@ def load(path: str, image_size: pixels.Size) -> Dataset:
     partial = entry.with_name(f"{place}-{key}.partial")
 
     def decode() -> Dataset:
-        images = decoding.decode(files, _read_image, image_size, partial)
+        images = decoding.decode(files, read_image, image_size, partial)
         names = np.array([f.relative_to(folder).as_posix() for f in files])
         if not nested:
             return from_arrays(images, names=names)
@@ -130,7 +130,7 @@ def _walk(
             skipped[suffix or "without a suffix"] += 1
 
 
-def _read_image(file: pathlib.Path) -> np.ndarray:
+def read_image(file: pathlib.Path) -> np.ndarray:
     """Decodes the first frame: upright, on white where transparent.
 
     Returns:

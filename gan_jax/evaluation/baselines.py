@@ -136,5 +136,5 @@ def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
         entries = score(images, reference, measurable, conditions=conditions)
         found[row] |= dict.fromkeys(missing[row])
         found[row] |= {name: {**entry, "samples": len(images)} for name, entry in entries.items()}
-        data.write_cache_file(file, json.dumps(found).encode())
+        data.write_cache_file(file, [json.dumps(found).encode()])
     return {row: {name: found[row][name] for name in names} for row in BASELINES}

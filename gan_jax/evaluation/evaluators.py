@@ -331,7 +331,7 @@ def load(dataset_name: str, train_set: Dataset) -> Evaluator:
     if evaluator is None:
         print(f"training an evaluator for {dataset_name}, once: {entry}", file=sys.stderr)
         evaluator = _fit(dataset_name, train_set)
-        data.write_cache_file(entry, _pack(evaluator))
+        data.write_cache_file(entry, [_pack(evaluator)])
     return _name_by_content(evaluator)
 
 

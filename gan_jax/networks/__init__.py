@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 from gan_jax.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from gan_jax.networks.layers import INVERSE_OUTPUTS
+from gan_jax.networks.layers import HIDDEN, INVERSE_OUTPUTS
 from gan_jax.networks.mlp import MLP
 from gan_jax.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from gan_jax.networks.resnet import ResNetDiscriminator, ResNetGenerator
@@ -19,6 +19,7 @@ __all__ = [
     "Stats",
     "Variables",
     "apply",
+    "hidden",
     "init",
     "sample_stats",
 ]
@@ -132,6 +133,29 @@ def apply(
         mutable=["batch_stats"],  # some networks always normalise by the minibatch
     )
     return y, updated.get("batch_stats", variables.stats) if train else variables.stats
+
+
+def hidden(
+    network: Network, variables: Variables, x: jax.Array, y: jax.Array | None = None
+) -> dict[str, jax.Array]:
+    """Activations of the hidden layers by name, first to last: each a function of one example.
+
+    Batch normalisation uses running averages. Arguments as for `apply`.
+
+    Returns:
+      Maps (batch, height, width, channels) of convolutions, and vectors (batch, d).
+    """
+    if isinstance(network, DCGANDiscriminator):
+        network = network.clone(running_statistics=True)
+    _, sown = network.apply(
+        {"params": variables.params, "batch_stats": variables.stats},
+        x,
+        None,
+        False,
+        *(() if y is None else (y,)),
+        mutable=[HIDDEN],
+    )
+    return {name: activations for name, (activations,) in sown.get(HIDDEN, {}).items()}
 
 
 def sample_stats(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from gan_jax.networks.layers import (
     ACTIVATIONS,
+    HIDDEN,
     OUTPUTS,
     Conv,
     Upconv,
@@ -75,7 +76,8 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(nn.Module):
     """4x4 convolutions of stride 2 with LeakyReLU and, after the first, batch normalisation.
 
-    Always normalises by minibatch statistics, separately for real and generated examples.
+    Normalises by minibatch statistics, separately for real and generated examples; with
+    `running_statistics`, by averages over real minibatches of training.
     """
 
     widths: tuple[int, ...]  # channels of the map at each level, largest map first
@@ -83,6 +85,7 @@ class DCGANDiscriminator(nn.Module):
     out_shape: tuple[int, ...] = ()  # of one example: () for a logit, (d,) for an encoder
     batch_norm: bool = True
     spectral_norm: bool = False
+    running_statistics: bool = False
     condition: str = "concat"  # or "projection", "classifier": how labels enter
     dtype: str = "float32"
 
@@ -107,7 +110,7 @@ class DCGANDiscriminator(nn.Module):
 
         def active(x: jax.Array, normalise: bool) -> jax.Array:
             if normalise:
-                x = nn.BatchNorm(False, scale_init=_scale, dtype=self.dtype)(x)
+                x = nn.BatchNorm(self.running_statistics, scale_init=_scale, dtype=self.dtype)(x)
             return ACTIVATIONS["leaky_relu"](x)
 
         x, concat = packed_channels(x), to_join(y, self.condition, self.dtype)
@@ -116,13 +119,16 @@ class DCGANDiscriminator(nn.Module):
             conv = Conv(features, 4, 2, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
             x = normalised(conv, x if text else joined(x, concat))
             x = active(x, level > 0 and self.batch_norm)
+            self.sow(HIDDEN, f"conv{level}", x)
         if text:
             conv = Conv(features, 1, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
             x = active(normalised(conv, joined(x, concat)), self.batch_norm)
+            self.sow(HIDDEN, "text", x)
             y = concat = None
         x = x.reshape(x.shape[0], -1)
-        for units in self.hidden:
+        for layer, units in enumerate(self.hidden):
             x = active(dense(joined(x, concat), units), self.batch_norm)
+            self.sow(HIDDEN, f"dense{layer}", x)
         if self.out_shape:
             return dense(x, *self.out_shape).astype(jnp.float32)
         return discriminator_output(x, y, self.condition, dense)

@@ -35,6 +35,9 @@ INITIALIZERS: dict[str, Callable[[float], nn.initializers.Initializer]] = {
     ),
     "normal": nn.initializers.normal,  # standard deviation scale
 }
+# Collection of the activations of hidden layers, see `networks.hidden`. Flax excludes it from
+# `init`, and `sow` does nothing where it is not asked for.
+HIDDEN = "intermediates"
 JOINED = ("concat", "text")  # ways to condition by joining the condition to inputs
 _TEXT_UNITS = 128
 

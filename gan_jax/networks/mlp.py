@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gan_jax.networks.layers import (
     ACTIVATIONS,
+    HIDDEN,
     INITIALIZERS,
     OUTPUTS,
     batch_norm,
@@ -79,6 +80,7 @@ class MLP(nn.Module):
             if self.batch_norm:
                 x = batch_norm(x, modulate, train, self.momentum, self.dtype)
             x = ACTIVATIONS[self.activation](x)
+            self.sow(HIDDEN, f"dense{layer}", x)
         if y is not None and self.condition in ("projection", "classifier"):
             names = iter((f"Dense_{len(self.widths)}", self.condition))
             x = dropped(len(self.widths), x)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gan_jax.networks.layers import (
     ACTIVATIONS,
+    HIDDEN,
     OUTPUTS,
     Conv,
     discriminator_output,
@@ -108,10 +109,12 @@ class R3GANDiscriminator(nn.Module):
             if stage:
                 x = _to_channels(downsample(x), features, self.dtype)
             x = _stage(x, self.blocks, total, self.group_size, self.dtype)
+            self.sow(HIDDEN, f"stage{stage}", x)
         _, height, width, channels = x.shape
         init = nn.initializers.normal(1 / math.sqrt(height * width))
         basis = self.param("basis", init, (height, width, channels)).astype(self.dtype)
         x = jnp.einsum("bhwc,hwc->bc", x, basis)
+        self.sow(HIDDEN, "sum", x)
 
         def dense(x: jax.Array, width: int) -> jax.Array:
             return nn.Dense(width, use_bias=False, kernel_init=_init(1), dtype=self.dtype)(x)

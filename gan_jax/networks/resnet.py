@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.networks.layers import (
+    HIDDEN,
     OUTPUTS,
     Conv,
     batch_norm,
@@ -115,8 +116,11 @@ class ResNetDiscriminator(nn.Module):
             residual = halved(conv(nn.relu(residual), features))
             # The 1x1 shortcut commutes with average pooling.
             x = residual + conv(halved(x), features, 1, _PLAIN)
-        for _ in range(self.blocks):
+            self.sow(HIDDEN, f"block{level}", x)
+        for block in range(len(self.widths), len(self.widths) + self.blocks):
             residual = conv(nn.relu(x), x.shape[-1])
             x = x + conv(nn.relu(residual), x.shape[-1])
+            self.sow(HIDDEN, f"block{block}", x)
         x = jnp.sum(nn.relu(x), axis=(1, 2))
+        self.sow(HIDDEN, "sum", x)
         return discriminator_output(x, y, self.condition, dense)

@@ -259,7 +259,7 @@ def test_decoding_resumes(folder, monkeypatch, cache_dir):
     for i in range(10):
         save(folder / f"{i}.png", value=20 * i)
     monkeypatch.setattr(decoding, "_BLOCK", 3)
-    read, done = folders._read_image, []
+    read, done = folders.read_image, []
 
     def interrupted(file):
         if len(done) == 8:
@@ -267,11 +267,11 @@ def test_decoding_resumes(folder, monkeypatch, cache_dir):
         done.append(file)
         return read(file)
 
-    monkeypatch.setattr(folders, "_read_image", interrupted)
+    monkeypatch.setattr(folders, "read_image", interrupted)
     monkeypatch.setattr(decoding, "ThreadPoolExecutor", lambda _: ThreadPoolExecutor(1))
     with pytest.raises(KeyboardInterrupt):
         data.load(f"folder:{folder}")
-    monkeypatch.setattr(folders, "_read_image", lambda file: done.append(file) or read(file))
+    monkeypatch.setattr(folders, "read_image", lambda file: done.append(file) or read(file))
     images = data.load(f"folder:{folder}").images
     assert len(done) == 8 + 1 + 4  # the first again, for its size, and those after two blocks
     expected = [i * 20 for i in np.random.default_rng(0).permutation(10)]
@@ -282,7 +282,7 @@ def test_decoding_resumes(folder, monkeypatch, cache_dir):
 @pytest.mark.parametrize("name", ["images.npy", "channels.npy"])
 def test_decoding_after_a_full_disk(folder, tmp_path, name):
     files = [save(folder / f"{i}.png", value=i) for i in range(3)]
-    arguments = files, folders._read_image, 0, tmp_path / "partial"
+    arguments = files, folders.read_image, 0, tmp_path / "partial"
     decoding.decode(*arguments)
     (tmp_path / "partial" / name).write_bytes(b"")
     assert decoding.decode(*arguments)[:, 0, 0, 0].tolist() == [0, 1, 2]
