@@ -87,10 +87,13 @@ def discriminator(spec: GANSpec, state: State, layer: str | None = None) -> Feat
             f"--features=discriminator: D takes {spec.pack} images at once (config.pack)"
         )
     d = state.players["d"].variables
-    found = _hidden(spec, d, jnp.zeros((1, *spec.example_shape), jnp.uint8))
-    layers = tuple(name for name, x in found.items() if not jnp.isnan(x).any())
+    x = jnp.zeros((1, *spec.example_shape), jnp.uint8)
+    layers = tuple(jax.eval_shape(functools.partial(_hidden, spec), d, x))
+    why = "it has none"
+    if spec.classes or spec.text:
+        layers = tuple(name for name, x in _hidden(spec, d, x).items() if not jnp.isnan(x).any())
+        why = "all depend on the condition"
     if not layers:
-        why = "all depend on the condition" if found else "it has none"
         raise InputError(f"--features=discriminator needs a hidden layer of D: {why}")
     if layer is not None and layer not in layers:
         raise InputError(f"--layer={layer}: expected one of {', '.join(layers)}")

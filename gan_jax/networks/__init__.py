@@ -138,7 +138,7 @@ def apply(
 def hidden(
     network: Network, variables: Variables, x: jax.Array, y: jax.Array | None = None
 ) -> dict[str, jax.Array]:
-    """Activations of the hidden layers by name, first to last: each a function of one example.
+    """Activations of the hidden layers by name, each a function of one example.
 
     Batch normalisation uses running averages. Arguments as for `apply`.
 

@@ -123,7 +123,6 @@ class DCGANDiscriminator(nn.Module):
         if text:
             conv = Conv(features, 1, use_bias=False, kernel_init=_NORMAL, dtype=self.dtype)
             x = active(normalised(conv, joined(x, concat)), self.batch_norm)
-            self.sow(HIDDEN, "text", x)
             y = concat = None
         x = x.reshape(x.shape[0], -1)
         for layer, units in enumerate(self.hidden):

@@ -126,6 +126,30 @@ def test_nearest_of_uint8_pixels_is_exact():
     np.testing.assert_array_equal(distance, [28, 28, 28])  # 784 differences of 1
 
 
+@pytest.mark.parametrize("cached", [1, 100, 2**21])  # rows per block: 1, 5 and all
+def test_k_nearest_agrees_with_sorting(monkeypatch, cached):
+    monkeypatch.setattr(neighbours, "_CACHED", cached)
+    monkeypatch.setattr(neighbours, "_BLOCK", 3)
+    query, points = (np.float32(gaussian(seed, n, 5)) for seed, n in ((0, 1), (1, 41)))
+    points[[7, 30]] = points[20]  # equal distances
+    every = np.linalg.norm(np.float64(query) - points, axis=1)
+    for k in (1, 17, 41):
+        index, distance = neighbours.k_nearest(query[0], points, k)
+        np.testing.assert_array_equal(index, every.argsort(kind="stable")[:k])
+        np.testing.assert_array_equal(distance, np.sort(every)[:k])
+    assert neighbours.k_nearest(points[30], points, 2)[0].tolist() == [7, 20]
+
+
+def test_k_nearest_beyond_float32():
+    # Squared distances that differ by less than float32 resolves: 1 + 2^-26 before 1 + 2^-24.
+    points = np.zeros((3, 2), np.float32)
+    points[:, 0] = 1
+    points[:, 1] = 2**-12, 2**-13, 3
+    index, distance = neighbours.k_nearest(np.zeros(2, np.float32), points, 1)
+    assert np.float32(1 + 2**-24) == np.float32(1 + 2**-26)
+    assert (index, distance) == ([1], [(1 + 2**-26) ** 0.5])
+
+
 def test_memorisation_by_hand():
     # Distances to training points 0 and 10: fakes 0, 1, 2; tests 1, 3. Of 6 pairs the fake is
     # nearer in 0 < 1, 0 < 3, 1 < 3, 2 < 3 and equal in 1 = 1.
