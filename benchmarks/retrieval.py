@@ -173,7 +173,7 @@ def timing() -> dict[str, Any]:
     state = algorithms.init(spec, config_lib.hparams(config), 0, Batch(jnp.asarray(images[:1])))
     found = {}
     print("| features | dimensions | GB | to compute (s) | search (s) |\n|---|---|---|---|---|")
-    for layer in (None, "conv2", "conv0"):
+    for layer in (None, "conv0"):
         kind = features.discriminator(spec, state, layer)
         begun = time.perf_counter()
         searched = features.cached(kind, dataset)

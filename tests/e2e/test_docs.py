@@ -316,6 +316,18 @@ def test_conditional_results():
             assert_row("reproductions", METRICS[name].label, *row)
 
 
+def test_retrieval_tables():
+    for file in ("mnist", "silhouettes"):
+        for i, (name, found) in enumerate(read(f"retrieval/{file}.json")["features"].items()):
+            row = [found["dimensions"], *found["score"].values()]
+            row += [] if i == 0 else found["difference"].values()
+            assert_row("retrieval", name, *row)
+    for name, found in read("retrieval/time.json")["features"].items():
+        seconds = found["seconds_to_search"]
+        row = found["dimensions"], found["bytes"] / 1e9, found["seconds_to_compute"]
+        assert_row("retrieval", name, *row, statistics.median(seconds), max(seconds))
+
+
 def test_readme_results():
     table = read("table1.json")
     one, three = (

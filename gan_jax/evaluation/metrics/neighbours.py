@@ -1,6 +1,8 @@
 """Nearest-neighbour metrics: manifolds of features, and memorised training examples."""
 
 import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -209,7 +211,8 @@ def nearest(queries: npt.ArrayLike, points: npt.ArrayLike) -> tuple[np.ndarray, 
 def k_nearest(query: np.ndarray, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k points nearest to a query, found exactly: as if all distances were in float64.
 
-    Reads the points once, in blocks that fit a core's cache, so they may be memory-mapped.
+    Reads the points once, on all cores, in blocks that fit a core's cache: they may be
+    memory-mapped.
 
     Args:
       query: finite float32 (d,).
@@ -222,9 +225,13 @@ def k_nearest(query: np.ndarray, points: np.ndarray, k: int) -> tuple[np.ndarray
     """
     squared = np.empty(len(points), np.float32)
     rows = max(1, _CACHED // query.nbytes)
-    for start in range(0, len(points), rows):
+
+    def measure(start: int) -> None:
         difference = points[start : start + rows] - query
         np.einsum("nd,nd->n", difference, difference, out=squared[start : start + rows])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy releases the GIL
+        list(pool.map(measure, range(0, len(points), rows)))
     # A sum of d rounded squares of rounded differences is within this fraction of the exact one.
     rounding = (len(query) + 2) * np.finfo(np.float32).eps / 2
     near = np.flatnonzero(squared <= np.partition(squared, k - 1)[k - 1] * (1 + 3 * rounding))

@@ -141,13 +141,14 @@ def test_k_nearest_agrees_with_sorting(monkeypatch, cached):
 
 
 def test_k_nearest_beyond_float32():
-    # Squared distances that differ by less than float32 resolves: 1 + 2^-26 before 1 + 2^-24.
-    points = np.zeros((3, 2), np.float32)
-    points[:, 0] = 1
-    points[:, 1] = 2**-12, 2**-13, 3
-    index, distance = neighbours.k_nearest(np.zeros(2, np.float32), points, 1)
-    assert np.float32(1 + 2**-24) == np.float32(1 + 2**-26)
-    assert (index, distance) == ([1], [(1 + 2**-26) ** 0.5])
+    points = gaussian(1, 500, 64)
+    points = np.float32(points / np.linalg.norm(points, axis=1, keepdims=True))
+    query = np.zeros(64, np.float32)
+    every = np.linalg.norm(np.float64(points), axis=1)  # 1, but for the rounding of points
+    index, distance = neighbours.k_nearest(query, points, 10)
+    np.testing.assert_array_equal(index, every.argsort(kind="stable")[:10])
+    np.testing.assert_array_equal(distance, np.sort(every)[:10])
+    assert not np.array_equal(index, np.einsum("nd,nd->n", points, points).argsort()[:10])
 
 
 def test_memorisation_by_hand():
