@@ -135,7 +135,7 @@ def silhouettes(shapes: pathlib.Path, directory: pathlib.Path) -> dict[str, Any]
         },
     )
     autoencoder = config_lib.replace(
-        config_lib.load("autoencoder_mnist"), {**same, "split": "train", "num_steps": 2_000}
+        config_lib.load("autoencoder_mnist"), {**same, "split": "train", "num_steps": 1_500}
     )
     dataset = data.load(gan.dataset, "train", SIDE)
     kinds = [features.pixels(dataset.images.shape[1:])]
