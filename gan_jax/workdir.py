@@ -214,15 +214,19 @@ def _is_count(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def lock(workdir: pathlib.Path) -> Iterator[None]:
+def lock(workdir: pathlib.Path, seconds: float = 0) -> Iterator[None]:
     """Locks a directory for this process; the lock is released if the process dies.
+
+    Args:
+      workdir: the directory.
+      seconds: to wait for a process that holds the lock.
 
     Raises:
       InputError: another process holds the lock, or the directory cannot be created.
       OSError: re-raised from the body, with a hint on how to resume.
     """
     owner = workdir / ".owner"  # a separate file: filelock may truncate the locked one
-    held = filelock.FileLock(workdir / ".lock", timeout=0)
+    held = filelock.FileLock(workdir / ".lock", timeout=seconds)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         held.acquire()

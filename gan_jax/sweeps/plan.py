@@ -81,7 +81,7 @@ def group(members: Sequence[Member]) -> list[list[Member]]:
     return list(groups.values())
 
 
-def max_unit(config: ConfigDict, dataset: Dataset) -> int:
+def max_unit(config: ConfigDict, dataset: Dataset, processes: int = 1) -> int:
     """Number of members that fit into memory at once.
 
     Members may use half of the free memory. Each takes three times the size of its state: in
@@ -90,6 +90,7 @@ def max_unit(config: ConfigDict, dataset: Dataset) -> int:
     Args:
       config: config of a member.
       dataset: training data.
+      processes: that share the memory, each with a unit and the data.
 
     Raises:
       InputError: not even one fits.
@@ -98,6 +99,7 @@ def max_unit(config: ConfigDict, dataset: Dataset) -> int:
     free = psutil.virtual_memory().available
     if stats and "bytes_limit" in stats:
         free = (stats["bytes_limit"] - stats["bytes_in_use"]) * jax.device_count()
+    free //= processes
     bytes_each = 3 * unit.size(config, dataset)
     if bytes_each > free:
         raise InputError(
@@ -107,11 +109,21 @@ def max_unit(config: ConfigDict, dataset: Dataset) -> int:
     return max(1, min(_MAX_UNIT, int((free / 2 - dataset.images.nbytes) / bytes_each)))
 
 
-def units(members: Sequence[Member], dataset: Dataset) -> list[list[Member]]:
-    """Splits each group into units that fit into memory, as equal in size as possible."""
+def units(
+    members: Sequence[Member], dataset: Dataset, most: int | None = None, processes: int = 1
+) -> list[list[Member]]:
+    """Splits each group into units that fit into memory, as equal in size as possible.
+
+    Args:
+      members: to group.
+      dataset: training data.
+      most: maximum number of members in a unit; None for no maximum but memory.
+      processes: that train units on one machine at once.
+    """
     found = []
     for alike in group(members):
-        number = -(-len(alike) // max_unit(alike[0].config, dataset))
+        fitting = max_unit(alike[0].config, dataset, processes)
+        number = -(-len(alike) // min(fitting, most or fitting))
         cuts = [len(alike) * i // number for i in range(number + 1)]
         found += [alike[a:b] for a, b in itertools.pairwise(cuts)]
     return found

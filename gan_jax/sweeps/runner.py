@@ -1,12 +1,15 @@
 """Trains a sweep: one unit after another, each resumable by itself."""
 
+import contextlib
 import csv
+import functools
+import os
 import pathlib
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +22,16 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation import registry
 from gan_jax.evaluation.registry import Reference
 from gan_jax.provenance import cores, earlier, provenance
-from gan_jax.sweeps import merge, plan, summary, unit
+from gan_jax.sweeps import executors, merge, plan, summary, unit
+from gan_jax.sweeps.executors import Options
 from gan_jax.sweeps.merge import SweepSpec
 from gan_jax.sweeps.plan import Member
 from gan_jax.sweeps.unit import Progress
 from gan_jax.writers import write_json
+
+_PROGRESS = "progress.json"  # of a unit in another process
+_HANDOVER = 60.0  # seconds in which a process whose unit is trained again elsewhere saves
+_DEFAULT = Options()
 
 
 class Sweep(NamedTuple):
@@ -43,6 +51,9 @@ def run(
     name: str,
     shard: tuple[int, int] | None = None,
     dry_run: bool = False,
+    max_unit: int | None = None,
+    on: str | None = None,
+    options: Options = _DEFAULT,
 ) -> int:
     """Trains a sweep, or resumes it.
 
@@ -54,9 +65,12 @@ def run(
       name: name of the sweep.
       shard: (i, n) trains only every n-th member from i on.
       dry_run: prints what would be trained, with time estimates, and writes nothing.
+      max_unit: maximum number of members trained as one program.
+      on: key of executors.EXECUTORS; None trains the units in this process.
+      options: of the executor.
 
     Returns:
-      Exit status: 0 finished, 128 + signal interrupted.
+      Exit status: 0 finished, 1 a unit failed, 128 + signal interrupted.
 
     Raises:
       InputError: incompatible settings, data or directory; nothing is written.
@@ -64,8 +78,10 @@ def run(
     """
     if shard is not None and directory is None:
         raise InputError("--shard needs --workdir, the same one for all shards")
+    if on is not None:
+        executors.check(on)
     members = plan.members(base, settings, seeds)
-    _setup(base)
+    _setup(base, on)
     dataset = train.load_data(base)
     for alike in plan.group(members):
         config = alike[0].config
@@ -89,7 +105,10 @@ def run(
     if directory is not None:
         directory = merge.shard_directory(directory, spec.shard) if spec.shard else directory
         merge.check(directory, spec)
-    units = plan.units(chosen, dataset)
+    processes = 1 if on in (None, "slurm") else cores()
+    if on == "local":  # a unit for every core
+        max_unit = max_unit or -(-len(chosen) // processes)
+    units = plan.units(chosen, dataset, max_unit, processes)
     print(f"members: {len(chosen)}, units: {len(units)}")
     if dry_run:
         _describe(units, dataset)
@@ -107,17 +126,21 @@ def run(
             return 0
         merge.write_spec(directory, spec)
         write_json(directory / "config.json", spec.config)
-        record = {"status": "running", **provenance()}
+        record = {"status": "running", **(provenance() if on is None else {"on": on})}
         write_json(directory / "run.json", record)
         (directory / "units").mkdir(exist_ok=True)
-        sweep = Sweep(directory, units, dataset, reference)
+        sweep = Sweep(directory.absolute(), units, dataset, reference)
         total = sum(member.config.num_steps for member in chosen)
         with tqdm(total=total, unit="member-step", unit_scale=True, disable=None) as bar:
-            for number in range(len(units)):
-                if not train_unit(sweep, number, pending_signals, bar):
-                    write_json(directory / "run.json", record | {"status": "interrupted"})
-                    print("Interrupted and saved; resume with the same command and --workdir")
-                    return 128 + pending_signals[0]
+            failed = _train(sweep, on, options, pending_signals, bar)
+        if failed is None:
+            write_json(directory / "run.json", record | {"status": "interrupted"})
+            print("Interrupted and saved; resume with the same command and --workdir")
+            return 128 + pending_signals[0]
+        if failed:
+            write_json(directory / "run.json", record | {"status": "failed"})
+            print(f"{failed} of {len(units)} units failed; resume with --workdir={directory}")
+            return 1
         if shard is None:
             merge.summarize(directory, spec, {directory: spec})
         else:
@@ -126,48 +149,142 @@ def run(
     return 0
 
 
-def train_unit(sweep: Sweep, number: int, pending_signals: Sequence[int], bar: Any) -> bool:
+def _train(
+    sweep: Sweep, on: str | None, options: Options, pending_signals: Sequence[int], bar: Any
+) -> int | None:
+    """Trains the unfinished units; returns how many failed, None if interrupted."""
+    numbers = range(len(sweep.units))
+    unit_directories = [merge.unit_directory(sweep.directory, number) for number in numbers]
+    report = functools.partial(_report, bar, {}, sweep.units[0][0].config.eval_metrics[0])
+    todo = {n for n in numbers if not (unit_directories[n] / "result.npz").exists()}
+    for number in set(numbers) - todo:
+        report(number, _finish_unit(sweep, number))
+
+    def finish(number: int) -> None:
+        end, size = _finish_unit(sweep, number), len(sweep.units[number])
+        report(number, end)
+        bar.write(f"unit {number}: {size} members, {end.diverged} diverged, best {end.best:.4g}")
+
+    if on is None:
+        for number in sorted(todo):
+            if not train_unit(sweep, number, pending_signals, functools.partial(report, number)):
+                return None
+            finish(number)
+        return 0
+    tasks = {number: _task(unit_directories[number], number) for number in todo}
+    failed = 0
+    with contextlib.closing(executors.EXECUTORS[on](tasks, options)) as steps:
+        for ended in steps:
+            if pending_signals:
+                return None
+            for number, status in ended.items():
+                todo.remove(number)
+                if status == 0:
+                    finish(number)
+                else:
+                    failed += 1
+                    log = tasks[number].log
+                    bar.write(f"error: unit {number} ended with {status}: see {log}", sys.stderr)
+            for number in todo:
+                if (file := unit_directories[number] / _PROGRESS).exists():
+                    report(number, Progress(**workdir.read_json(file)))
+    return failed
+
+
+def _task(directory: pathlib.Path, number: int) -> executors.Task:
+    directory.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "gan_jax.sweeps.worker", str(directory.parent.parent)]
+    return executors.Task([*command, str(number)], str(directory / "log.txt"), os.getcwd())
+
+
+def _report(
+    bar: Any, progress: dict[int, Progress], metric: str, number: int, reported: Progress
+) -> None:
+    """Shows the progress of all units, one of which has reported."""
+    progress[number] = reported
+    bar.update(sum(unit.member_steps for unit in progress.values()) - bar.n)
+    best = registry.best(metric, np.array([unit.best for unit in progress.values()], float))
+    diverged = sum(unit.diverged for unit in progress.values())
+    bar.set_postfix(diverged=diverged, best=f"{best:.4g}")
+
+
+def _finish_unit(sweep: Sweep, number: int) -> Progress:
+    """Deletes what a finished unit no longer needs, and returns its final progress."""
+    directory, members = merge.unit_directory(sweep.directory, number), sweep.units[number]
+    result = merge.read_result(directory, [member.number for member in members])
+    shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+    (directory / _PROGRESS).unlink(missing_ok=True)
+    metric = members[0].config.eval_metrics[0]
+    best = registry.best(metric, result["curves"][:, :, result["names"].tolist().index(metric)])
+    steps = sum(member.config.num_steps for member in members)  # also of those that diverged
+    return Progress(steps, int(np.count_nonzero(result["diverged"])), best)
+
+
+def train_unit(
+    sweep: Sweep,
+    number: int,
+    pending_signals: Sequence[int],
+    on_progress: Callable[[Progress], None],
+) -> bool:
     """Trains a unit from its last checkpoint and writes its result; nothing if it is finished.
 
     Args:
       sweep: the sweep.
       number: number of the unit.
       pending_signals: received signals; if there is one, saves a checkpoint and returns.
-      bar: tqdm bar that counts iterations of members.
+      on_progress: called after every chunk.
 
     Returns:
       False if interrupted.
     """
     directory, members = merge.unit_directory(sweep.directory, number), sweep.units[number]
-    configs = [member.config for member in members]
-    end = bar.n + sum(config.num_steps for config in configs)
-    if (directory / "result.npz").exists():
-        shutil.rmtree(directory / "checkpoints", ignore_errors=True)  # left behind by a kill
-        bar.update(end - bar.n)
-        return True
     directory.mkdir(exist_ok=True)
-    checkpoints, record = directory / "checkpoints", directory / "run.json"
-    old, new = workdir.read_json(record) if record.exists() else {}, provenance()
-    begin = max(checkpoint.steps(checkpoints), default=0)
-    write_json(record, new | {"earlier": earlier(old, new, begin)})
+    with workdir.lock(directory, _HANDOVER):
+        if (directory / "result.npz").exists():
+            return True
+        checkpoints, record = directory / "checkpoints", directory / "run.json"
+        old, new = workdir.read_json(record) if record.exists() else {}, provenance()
+        begin = max(checkpoint.steps(checkpoints), default=0)
+        write_json(record, new | {"earlier": earlier(old, new, begin)})
+        configs = [member.config for member in members]
+        result = unit.run(
+            configs, sweep.dataset, sweep.reference, checkpoints, pending_signals, on_progress
+        )
+        if result is not None:
+            merge.write_result(directory, [member.number for member in members], result)
+    return result is not None
 
-    def on_progress(progress: Progress) -> None:
-        bar.update(progress.member_steps)
-        bar.set_postfix(diverged=progress.diverged, best=f"{progress.best:.4g}")
 
-    result = unit.run(
-        configs, sweep.dataset, sweep.reference, checkpoints, pending_signals, on_progress
-    )
-    if result is None:
-        return False
-    bar.update(end - bar.n)  # diverged members end early
-    merge.write_result(directory, [member.number for member in members], result)
-    shutil.rmtree(checkpoints)
-    metric = configs[0].eval_metrics[0]
-    best = registry.best(metric, result.curves[:, :, result.names.index(metric)])
-    diverged = np.count_nonzero(result.diverged)
-    bar.write(f"unit {number}: {len(members)} members, {diverged} diverged, best {best:.4g}")
-    return True
+def train_alone(directory: pathlib.Path, number: int, devices: int, core: int | None) -> int:
+    """Trains one unit of a sweep in this process, for an executor.
+
+    Args:
+      directory: the sweep's directory.
+      number: number of the unit.
+      devices: number of JAX devices to split a CPU into; 0 for one per core.
+      core: pins this process to a core; None does not.
+
+    Returns:
+      Exit status: 0 finished, 128 + signal interrupted.
+
+    Raises:
+      InputError: the data have changed, or another process trains this unit.
+      OSError: a system failure; saved files are intact.
+    """
+    if core is not None:
+        # Not earlier: on import, BLAS counts the cores, by which it partitions sums.
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), {core})
+    spec = merge.read_spec(directory)
+    _setup(config.override(spec.config, ()), devices=devices)
+    base, members, dataset = _read(directory, spec)
+    sweep = Sweep(directory, _units(spec, members), dataset, _reference(base, dataset))
+    file = merge.unit_directory(directory, number) / _PROGRESS
+    with train.signals() as pending_signals:
+        finished = train_unit(
+            sweep, number, pending_signals, lambda progress: write_json(file, progress._asdict())
+        )
+    return 0 if finished else 128 + pending_signals[0]
 
 
 def rerun(directory: pathlib.Path, number: int) -> int:
@@ -223,9 +340,10 @@ def _recorded_end(directory: pathlib.Path, spec: SweepSpec, number: int) -> tupl
     return None
 
 
-def _setup(base: ConfigDict) -> None:
+def _setup(base: ConfigDict, on: str | None = None, devices: int = 0) -> None:
+    accelerator = base.accelerator if on is None else "cpu"  # the units' processes need the others
     cache = data.cache_dir() / "xla"
-    device.setup(base.accelerator, base.deterministic, cache, cpu_devices=cores())
+    device.setup(accelerator, base.deterministic, cache, cpu_devices=devices or cores())
 
 
 def _reference(base: ConfigDict, dataset: Dataset) -> Reference:
@@ -261,9 +379,9 @@ def _finished(directory: pathlib.Path, spec: SweepSpec) -> bool:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command of the whole sweep, without --shard."""
+    """The command of the whole sweep, without where it is trained."""
     command = shlex.join(["python", "-m", "gan_jax.sweep", *arguments])
-    return re.sub(r" --shard[= ]\S+", "", command)
+    return re.sub(r" '?--(shard|on|gpus_per_unit|slurm)[= ]('[^']*'|\S+)", "", command)
 
 
 def _describe(units: Sequence[Sequence[Member]], dataset: Dataset) -> None:

@@ -39,8 +39,8 @@ class Result(NamedTuple):
 class Progress(NamedTuple):
     """What a population reports after a chunk."""
 
-    member_steps: int  # since the last report
-    diverged: int  # members so far
+    member_steps: int  # completed iterations, summed over members
+    diverged: int  # members
     best: float  # of the first of eval_metrics so far, NaN before the first evaluation
 
 
@@ -124,9 +124,8 @@ def run(
                 at = np.ix_(living, [steps.index(report.step)], columns)
                 curves[at] = values[living][:, None]
             best = registry.best(config.eval_metrics[0], curves[:, :, len(trained)])
-            on_progress(
-                Progress((report.step - step) * int(living.sum()), int((~living).sum()), best)
-            )
+            completed = np.where(living, report.step, diverged)
+            on_progress(Progress(int(completed.sum()), int((~living).sum()), best))
             step = report.step
             stop = bool(pending_signals)  # once: a signal may arrive during the save
             if stop or "checkpoint" in report.due:

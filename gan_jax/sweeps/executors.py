@@ -1,0 +1,231 @@
+"""Engines that train the units of a sweep in processes of their own.
+
+An engine is a generator function of tasks and options. It starts every task, yields the exit
+statuses of those that have ended since the last yield, a few times a second, and returns once all
+have ended. Closing it stops the remaining tasks with SIGTERM and waits until they have saved.
+
+Imports nothing but the standard library: it is also loaded by the workers of Ray and submitit.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, NamedTuple
+
+from gan_jax.errors import InputError, brief
+
+_POLL = 0.2  # seconds
+_SAVE = 60.0  # seconds in which a stopped task saves its checkpoint
+_RETRIES = 3  # of a task whose Ray worker dies
+
+
+class Task(NamedTuple):
+    """A resumable command that trains one unit."""
+
+    command: list[str]
+    log: str  # file to which its output is appended
+    directory: str  # in which it runs
+
+
+class Options(NamedTuple):
+    """Settings of engines.
+
+    gpus_per_unit: for Ray; below 1, units share a GPU.
+    slurm: parameters of submitit's SlurmExecutor, such as partition and time (minutes).
+    cluster: submitit's; tests use "local".
+    """
+
+    gpus_per_unit: float = 0.0
+    slurm: Mapping[str, str | int] = {}
+    cluster: str = "slurm"
+
+
+Tasks = Mapping[int, Task]
+Ended = dict[int, int]  # unit -> exit status: 0 finished, -signal or 128 + signal, anything else
+
+
+def start(
+    task: Task, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a task, in a session of its own so that Ctrl-C reaches only the sweep."""
+    with open(task.log, "ab") as log:
+        return subprocess.Popen(
+            [*task.command, *arguments],
+            cwd=task.directory,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def local(tasks: Tasks, options: Options) -> Generator[Ended]:
+    """One process per core, pinned to it.
+
+    XLA still partitions sums as for all cores (NPROC), so the bytes are those of one process.
+    """
+    from gan_jax.provenance import cores
+
+    env = os.environ | {"NPROC": str(cores())}
+    free, waiting = sorted(os.sched_getaffinity(0)), sorted(tasks, reverse=True)
+    running: dict[int, tuple[subprocess.Popen[bytes], int]] = {}
+    try:
+        while waiting or running:
+            while waiting and free:
+                unit, core = waiting.pop(), free.pop(0)
+                running[unit] = start(tasks[unit], "--devices=1", f"--core={core}", env=env), core
+            time.sleep(_POLL)
+            found = {unit: process.poll() for unit, (process, _) in running.items()}
+            ended = {unit: status for unit, status in found.items() if status is not None}
+            free += [running.pop(unit)[1] for unit in ended]
+            yield ended
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.wait()
+
+
+def on_ray(tasks: Tasks, options: Options) -> Generator[Ended]:
+    """One Ray task per unit, on one CPU and `gpus_per_unit` GPUs.
+
+    Uses the cluster of RAY_ADDRESS, or else starts one on this machine. Ray repeats a task whose
+    worker dies; the unit then resumes from its last checkpoint.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = os.environ.get("RAY_ADDRESS")
+    before = signal.getsignal(signal.SIGTERM)
+    import ray
+
+    new = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    try:
+        with warnings.catch_warnings():  # Ray's children execute another program at once
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            ray.init(**new, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as e:
+        raise InputError(f"--on=ray: RAY_ADDRESS={address}: {brief(e)}") from e
+    signal.signal(signal.SIGTERM, before)  # Ray has replaced it
+    running: dict[Any, int] = {}
+    try:
+        gpus = options.gpus_per_unit
+        most = max((node["Resources"].get("GPU", 0) for node in ray.nodes()), default=0)
+        if gpus > most and not address:
+            raise InputError(f"--gpus_per_unit={gpus:g}, but Ray finds {most:g} GPUs here")
+        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_ray_task)
+        env = dict(os.environ)
+        if 0 < gpus < 1:  # JAX would reserve three quarters of a shared GPU
+            env.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.75 * gpus:.3f}")
+        running = {remote.remote(tasks[unit], env): unit for unit in sorted(tasks)}
+        while running:
+            found, _ = ray.wait(list(running), num_returns=len(running), timeout=_POLL)
+            units = [(running.pop(ref), ref) for ref in found]
+            yield {
+                unit: _status(functools.partial(ray.get, ref), tasks[unit]) for unit, ref in units
+            }
+    finally:
+        for ref in running:
+            ray.cancel(ref)
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=_SAVE)
+        ray.shutdown()
+
+
+def _ray_task(task: Task, env: dict[str, str]) -> int:
+    # The sweep's environment, without what Ray adds, except for the GPUs that it assigns.
+    gpus = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    process = start(task, "--devices=1", env=env | gpus)
+    try:
+        status = process.wait()
+    finally:  # cancelled: a KeyboardInterrupt
+        process.terminate()
+        process.wait()
+    if status == -signal.SIGKILL:  # probably out of memory
+        os.kill(os.getpid(), signal.SIGKILL)  # so that Ray retries
+    return status
+
+
+def on_slurm(tasks: Tasks, options: Options) -> Generator[Ended]:
+    """A job array, one job per unit, through submitit.
+
+    A job that is preempted or out of time is requeued and resumes from the last checkpoint.
+    """
+    import submitit
+
+    folder = pathlib.Path(next(iter(tasks.values())).log).parent.parent / "slurm"
+    try:
+        executor = submitit.AutoExecutor(folder, cluster=options.cluster)
+        parameters = {f"slurm_{name}": value for name, value in options.slurm.items()}
+        executor.update_parameters(name="gan_jax", **parameters)
+        units = sorted(tasks)
+        jobs = executor.map_array(SlurmTask(), [tasks[unit] for unit in units])
+    except Exception as e:  # no Slurm, an unknown parameter, or refused by sbatch
+        raise InputError(f"--on=slurm: {brief(e)}") from e
+    running = dict(zip(units, jobs, strict=True))
+    try:
+        while running:
+            time.sleep(_POLL)
+            found = [unit for unit, job in running.items() if job.done()]
+            yield {unit: _status(running.pop(unit).result, tasks[unit]) for unit in found}
+    finally:
+        for job in running.values():
+            job.cancel(check=False)
+        end = time.monotonic() + _SAVE
+        while time.monotonic() < end and not all(job.done(True) for job in running.values()):
+            time.sleep(_POLL)
+
+
+class SlurmTask:
+    """A task as submitit runs it; submitit calls `checkpoint` before it requeues the job."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, task: Task) -> int:
+        self.process = start(task)
+        try:
+            return self.process.wait()
+        finally:
+            self.process.terminate()
+            self.process.wait()
+
+    def checkpoint(self, task: Task) -> Any:
+        import submitit
+
+        if self.process is not None:
+            self.process.terminate()
+            with contextlib.suppress(ChildProcessError):  # has ended
+                os.waitpid(self.process.pid, 0)  # wait() would deadlock in a signal handler
+        return submitit.helpers.DelayedSubmission(SlurmTask(), task)
+
+
+def _status(result: Callable[[], Any], task: Task) -> int:
+    """A task's exit status: 1 if the engine lost it, with the reason in the log."""
+    try:
+        return int(result())
+    except Exception as e:
+        with open(task.log, "a") as log:
+            print(f"error: {brief(e)}", file=log)
+        return 1
+
+
+EXECUTORS: dict[str, Callable[[Tasks, Options], Generator[Ended]]] = {
+    "local": local,
+    "ray": on_ray,
+    "slurm": on_slurm,
+}
+_PACKAGES = {"ray": "ray", "slurm": "submitit"}
+
+
+def check(on: str) -> None:
+    """Raises an InputError if an engine's package is not installed."""
+    if on in _PACKAGES and importlib.util.find_spec(_PACKAGES[on]) is None:
+        raise InputError(f"--on={on} needs: pip install 'gan_jax[{on}]'")
