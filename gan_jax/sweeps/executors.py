@@ -161,7 +161,7 @@ def on_slurm(tasks: Tasks, options: Options) -> Generator[Ended]:
     """
     import submitit
 
-    folder = pathlib.Path(next(iter(tasks.values())).log).parent.parent / "slurm"
+    folder = pathlib.Path(next(iter(tasks.values())).log).parents[2] / "slurm"
     try:
         executor = submitit.AutoExecutor(folder, cluster=options.cluster)
         parameters = {f"slurm_{name}": value for name, value in options.slurm.items()}

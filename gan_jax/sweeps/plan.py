@@ -59,11 +59,14 @@ def members(base: ConfigDict, settings: Any, seeds: int) -> list[Member]:
         if fixed := setting.keys() & set(PER_SWEEP):
             raise InputError(f"--sweep: config.{min(fixed)} must be the same in the whole sweep")
         named = {str(field): value for field, value in setting.items()}
+        checked = config.replace(base, named)
+        flat = config.flatten(checked)
+        values = {field: flat[field] for field in settings[0]}
         for seed in range(base.seed, base.seed + seeds):
-            c = config.replace(base, named | {"seed": seed})
-            flat = config.flatten(c)
-            found.append(Member(len(found), i, {field: flat[field] for field in settings[0]}, c))
-        first = known.setdefault(tuple(found[-1].values.values()), i)
+            c = checked.copy_and_resolve_references()
+            c.seed = seed
+            found.append(Member(len(found), i, values, c))
+        first = known.setdefault(tuple(values.values()), i)
         if first != i:
             raise InputError(f"--sweep: settings {first} and {i} are the same")
     return found

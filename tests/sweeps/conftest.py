@@ -8,6 +8,7 @@ import pytest
 from gan_jax import config
 from gan_jax.errors import InputError
 from gan_jax.sweeps import runner, space
+from gan_jax.sweeps.executors import Options
 from gan_jax.sweeps.ranking import Results
 from tests.conftest import contents, tiny_config
 
@@ -63,8 +64,10 @@ def base():
     )
 
 
-def run(directory, shard=None, settings=SETTINGS, **changes) -> int:
-    return runner.run(config.replace(base(), changes), settings, 2, directory, "sweep", shard)
+def run(directory, shard=None, settings=SETTINGS, on=None, options=None, **changes) -> int:
+    changed = config.replace(base(), changes)
+    options = options or Options()
+    return runner.run(changed, settings, 2, directory, "sweep", shard, on=on, options=options)
 
 
 @pytest.fixture(scope="session")
