@@ -2,14 +2,15 @@
 
     python benchmarks/engines.py [--rounds=5]
 
-Each engine runs 1 and then 9 units whose command does nothing; the difference per unit is its cost.
-Next to it, the processor time of a process that trains a unit for one iteration of configs/digits:
-imports, data and compilation, most of which a sweep in one process pays once. `submitit` is its
-executor on this machine; `slurm` is measured where there is an sbatch. Writes
-benchmarks/results/engines-DEVICE.json.
+Each engine runs 17 units whose command does nothing: wall time until the first and until all have
+ended, with as many at once as there are cores (submitit's own executor, `submitit`, runs all at
+once). `slurm` is measured where there is an sbatch. Next to it, the processor time of a process
+that trains a unit for one iteration of configs/digits: imports, data and compilation, most of which
+a sweep in one process pays once. Writes benchmarks/results/engines-DEVICE.json.
 """
 
 import collections
+import importlib.metadata
 import pathlib
 import resource
 import shutil
@@ -26,24 +27,23 @@ from gan_jax.sweeps import executors
 from gan_jax.sweeps.executors import Options, Task
 from gan_jax.writers import write_json
 
-UNITS = 9
+UNITS = 17
 
 
-def seconds(on: str, options: Options, units: int) -> float:
-    """Wall time of an engine for units that do nothing."""
+def seconds(on: str, options: Options, units: int) -> tuple[float, float]:
+    """Wall time until the first of units that do nothing has ended, and until all have."""
     with tempfile.TemporaryDirectory() as name:
         logs = [pathlib.Path(name, "units", str(i), "log.txt") for i in range(units)]
         for log in logs:
             log.parent.mkdir(parents=True)
         tasks = {i: Task(["true"], str(log), name) for i, log in enumerate(logs)}
         begun = time.perf_counter()
-        ended: dict[int, int] = {}
-        for found in executors.EXECUTORS[on](tasks, options):
-            ended |= found
-        spent = time.perf_counter() - begun
-    if ended != dict.fromkeys(tasks, 0):
-        raise RuntimeError(f"{on}: {ended}")
-    return spent
+        ends: list[float] = []
+        for ended in executors.ENGINES[on](tasks, options):
+            if set(ended.values()) - {0}:
+                raise RuntimeError(f"{on}: {ended}")
+            ends += [time.perf_counter() - begun] * len(ended)
+    return ends[0], ends[-1]
 
 
 def process_seconds() -> float:
@@ -75,20 +75,23 @@ def main() -> int:
     if shutil.which("sbatch"):
         engines["slurm"] = ("slurm", Options())
     first: dict[str, list[float]] = collections.defaultdict(list)
-    each: dict[str, list[float]] = collections.defaultdict(list)
+    every: dict[str, list[float]] = collections.defaultdict(list)
     for _ in range(args.rounds):
         for name, engine in engines.items():
-            one, many = (seconds(*engine, units) for units in (1, UNITS))
-            first[name].append(one)
-            each[name].append((many - one) / (UNITS - 1))
+            begin, end = seconds(*engine, UNITS)
+            first[name].append(begin)
+            every[name].append(end)
     process = [process_seconds() for _ in range(args.rounds)]
     for name in engines:
-        print(f"{name:<10} first unit {statistics.median(first[name]):6.2f} s", end="")
-        print(f"   each further {statistics.median(each[name]):6.3f} s")
+        one, seventeen = (statistics.median(times[name]) for times in (first, every))
+        each = seventeen / UNITS
+        print(f"{name:<10} first {one:6.2f} s   all {seventeen:6.2f} s   per unit {each:5.2f} s")
     print(f"a unit's process takes {statistics.median(process):.1f} s of processor time")
-    result = {"first": dict(first), "each_further": dict(each), "process": process}
+    origin = common.origin()
+    origin["versions"] |= {name: importlib.metadata.version(name) for name in ("ray", "submitit")}
+    result = {"first": dict(first), "all": dict(every), "units": UNITS, "process": process}
     out = common.RESULTS / f"engines-{common.device_name()}.json"
-    write_json(out, common.origin() | result)
+    write_json(out, origin | result)
     print(out)
     return 0
 

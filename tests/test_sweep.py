@@ -31,6 +31,8 @@ def test_dry_run_writes_nothing(files, monkeypatch, capsys):
     assert "members: 12, units: 2" in out
     assert "unit 1: 6 members" in out
     assert "total: 12 min" in out
+    assert call(sweep, monkeypatch, *SWEEP, "--seeds=3", "--dry_run", metrics, "--max_unit=2") == 0
+    assert "members: 12, units: 6" in capsys.readouterr().out
     one = "--shard=0/4", "--workdir=new"
     assert call(sweep, monkeypatch, *SWEEP, "--dry_run", metrics, *one) == 0
     assert "unit 0: 1 members" in capsys.readouterr().out
@@ -49,6 +51,13 @@ def test_dry_run_writes_nothing(files, monkeypatch, capsys):
         ([*SWEEP, "--workdir=x", "--shard=2/2"], "must be I/N with I from 0"),
         ([*SWEEP, "--workdir=x", "--shard=1e0/8"], "must be I/N"),
         ([*SWEEP, "--workdir=x", "--shard=4/5"], "--shard=4/5 has no members"),
+        ([*SWEEP, "--on=cloud"], "invalid choice: 'cloud'"),
+        ([*SWEEP, "--max_unit=0"], "integer of at least 1"),
+        ([*SWEEP, "--on=local", "--gpus_per_unit=1"], "at least 0, with --on=ray"),
+        ([*SWEEP, "--on=ray", "--gpus_per_unit=nan"], "at least 0, with --on=ray"),
+        ([*SWEEP, "--slurm=time=5"], "--slurm needs --on=slurm"),
+        ([*SWEEP, "--on=slurm", "--slurm=time"], "must be KEY=VALUE,..., such as time=240"),
+        (["--merge", "--workdir=none", "--on=local"], "accept no other argument"),
         (["--merge"], "need --workdir"),
         (["--merge", "--workdir=none", "--config.k=2"], "accept no other argument"),
         (["--merge", "--workdir=none", "--rerun=0"], "accept no other argument"),

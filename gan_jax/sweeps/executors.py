@@ -15,6 +15,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping
@@ -69,13 +70,13 @@ def start(
 
 
 def local(tasks: Tasks, options: Options) -> Generator[Ended]:
-    """One process per core, pinned to it.
+    """One process per core, pinned to it, on CPU.
 
     XLA still partitions sums as for all cores (NPROC), so the bytes are those of one process.
     """
     from gan_jax.provenance import cores
 
-    env = os.environ | {"NPROC": str(cores())}
+    env = os.environ | {"NPROC": str(cores()), "JAX_PLATFORMS": "cpu"}
     free, waiting = sorted(os.sched_getaffinity(0)), sorted(tasks, reverse=True)
     running: dict[int, tuple[subprocess.Popen[bytes], int]] = {}
     try:
@@ -102,7 +103,6 @@ def on_ray(tasks: Tasks, options: Options) -> Generator[Ended]:
     worker dies; the unit then resumes from its last checkpoint.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = os.environ.get("RAY_ADDRESS")
     before = signal.getsignal(signal.SIGTERM)
     import ray
@@ -122,7 +122,7 @@ def on_ray(tasks: Tasks, options: Options) -> Generator[Ended]:
         if gpus > most and not address:
             raise InputError(f"--gpus_per_unit={gpus:g}, but Ray finds {most:g} GPUs here")
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES)(_ray_task)
-        env = dict(os.environ)
+        env = dict(os.environ) if gpus else os.environ | {"JAX_PLATFORMS": "cpu"}
         if 0 < gpus < 1:  # JAX would reserve three quarters of a shared GPU
             env.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.75 * gpus:.3f}")
         running = {remote.remote(tasks[unit], env): unit for unit in sorted(tasks)}
@@ -141,9 +141,11 @@ def on_ray(tasks: Tasks, options: Options) -> Generator[Ended]:
 
 
 def _ray_task(task: Task, env: dict[str, str]) -> int:
+    import ray
+
     # The sweep's environment, without what Ray adds, except for the GPUs that it assigns.
-    gpus = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
-    process = start(task, "--devices=1", env=env | gpus)
+    gpus = ",".join(map(str, ray.get_gpu_ids()))
+    process = start(task, "--devices=1", env=env | {"CUDA_VISIBLE_DEVICES": gpus})
     try:
         status = process.wait()
     finally:  # cancelled: a KeyboardInterrupt
@@ -192,7 +194,10 @@ class SlurmTask:
     def __call__(self, task: Task) -> int:
         self.process = start(task)
         try:
-            return self.process.wait()
+            status = self.process.wait()
+            if status in (-signal.SIGTERM, 128 + signal.SIGTERM):
+                time.sleep(_SAVE)  # until Slurm ends the job; to return would be its result,
+            return status  # but Slurm may have requeued it
         finally:
             self.process.terminate()
             self.process.wait()
@@ -213,11 +218,11 @@ def _status(result: Callable[[], Any], task: Task) -> int:
         return int(result())
     except Exception as e:
         with open(task.log, "a") as log:
-            print(f"error: {brief(e)}", file=log)
+            print(f"error: {type(e).__name__}: {textwrap.shorten(str(e), 300)}", file=log)
         return 1
 
 
-EXECUTORS: dict[str, Callable[[Tasks, Options], Generator[Ended]]] = {
+ENGINES: dict[str, Callable[[Tasks, Options], Generator[Ended]]] = {
     "local": local,
     "ray": on_ray,
     "slurm": on_slurm,
@@ -225,7 +230,13 @@ EXECUTORS: dict[str, Callable[[Tasks, Options], Generator[Ended]]] = {
 _PACKAGES = {"ray": "ray", "slurm": "submitit"}
 
 
-def check(on: str) -> None:
-    """Raises an InputError if an engine's package is not installed."""
+def check(on: str, options: Options, accelerator: str) -> None:
+    """Raises an InputError if an engine is not installed, or does not have config.accelerator."""
     if on in _PACKAGES and importlib.util.find_spec(_PACKAGES[on]) is None:
         raise InputError(f"--on={on} needs: pip install 'gan_jax[{on}]'")
+    on_cpu = on == "local" or (on == "ray" and not options.gpus_per_unit)
+    if on_cpu and accelerator not in ("auto", "cpu"):
+        raise InputError(
+            f"config.accelerator is {accelerator!r}, but --on={on} trains on CPU: use --on=slurm, "
+            "or --on=ray with --gpus_per_unit"
+        )

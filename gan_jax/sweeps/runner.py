@@ -66,8 +66,8 @@ def run(
       shard: (i, n) trains only every n-th member from i on.
       dry_run: prints what would be trained, with time estimates, and writes nothing.
       max_unit: maximum number of members trained as one program.
-      on: key of executors.EXECUTORS; None trains the units in this process.
-      options: of the executor.
+      on: key of executors.ENGINES; None trains the units in this process.
+      options: of the engine.
 
     Returns:
       Exit status: 0 finished, 1 a unit failed, 128 + signal interrupted.
@@ -79,7 +79,7 @@ def run(
     if shard is not None and directory is None:
         raise InputError("--shard needs --workdir, the same one for all shards")
     if on is not None:
-        executors.check(on)
+        executors.check(on, options, base.accelerator)
     members = plan.members(base, settings, seeds)
     _setup(base, on)
     dataset = train.load_data(base)
@@ -170,10 +170,11 @@ def _train(
             if not train_unit(sweep, number, pending_signals, functools.partial(report, number)):
                 return None
             finish(number)
+    if on is None or not todo:
         return 0
     tasks = {number: _task(unit_directories[number], number) for number in todo}
     failed = 0
-    with contextlib.closing(executors.EXECUTORS[on](tasks, options)) as steps:
+    with contextlib.closing(executors.ENGINES[on](tasks, options)) as steps:
         for ended in steps:
             if pending_signals:
                 return None
@@ -256,7 +257,7 @@ def train_unit(
 
 
 def train_alone(directory: pathlib.Path, number: int, devices: int, core: int | None) -> int:
-    """Trains one unit of a sweep in this process, for an executor.
+    """Trains one unit of a sweep in this process, for an engine.
 
     Args:
       directory: the sweep's directory.

@@ -5,9 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import common, jax_sides, pacgan_table1, population, speed, table1, validation
+from benchmarks import (
+    common,
+    engines,
+    jax_sides,
+    pacgan_table1,
+    population,
+    speed,
+    table1,
+    validation,
+)
 from gan_jax import config
 from gan_jax.errors import InputError
+from gan_jax.sweeps.executors import Options
 from gan_jax.writers import write_json
 from tests.conftest import assert_one_line_error, call, tiny_config
 
@@ -30,6 +40,11 @@ def test_sides_alternate_for_equal_durations():
 def test_origin_omits_directories(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/x/table1.py", "--seeds=2", "--out=/x/y", "--workdir=/z"])
     assert common.origin()["command"] == "python benchmarks/table1.py --seeds=2"
+
+
+def test_engine_runs_empty_units():
+    first, every = engines.seconds("local", Options(), 3)
+    assert 0 < first <= every < 10
 
 
 def test_observed_chunks(tiny):

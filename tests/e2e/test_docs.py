@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 import pytest
+import yaml
 
 from benchmarks import pacgan_table1, table1
 from gan_jax import config, evaluate
@@ -134,6 +135,29 @@ def test_code_runs(tmp_path, mnist_dir):
                         subprocess.run(
                             shrunk(command), shell=True, cwd=tmp_path, env=env, check=True
                         )
+
+
+def test_cluster_files():
+    """The Slurm array and the Kubernetes job are valid, and cover all shards."""
+    blocks = BLOCK.findall((ROOT / "docs/sweeps.md").read_text())
+    (array,) = [body for _, _, body in blocks if "#SBATCH" in body]
+    subprocess.run(["bash", "-n"], input=array, text=True, check=True)
+    assert array.startswith("#!/bin/bash\n")
+    last, shards = re.search(r"--array=0-(\d+)\n.*ARRAY_TASK_ID/(\d+)", array, re.DOTALL).groups()
+    assert int(shards) == int(last) + 1
+    (job,) = [yaml.safe_load(body) for language, _, body in blocks if language == "yaml"]
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert pod["restartPolicy"] == "OnFailure"  # indexed jobs allow it or Never
+    (container,) = pod["containers"]
+    *_, command = container["command"]
+    subprocess.run(["sh", "-n"], input=command, text=True, check=True)
+    shards = re.search(r"COMPLETION_INDEX/(\d+)$", command)[1]
+    assert int(shards) == spec["completions"] == spec["parallelism"]
+    (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
+    assert mount["name"] == volume["name"]
+    assert f"--workdir={mount['mountPath']}/" in command
 
 
 @pytest.mark.slow
@@ -272,6 +296,15 @@ def test_sweep_of_losses():
             best = min(several, key=statistics.mean)
             row += [statistics.mean(best), statistics.stdev(best)]
         assert_row("sweeps", f"`{loss}`", *row)
+
+
+def test_engines():
+    found = read("engines-cpu-2.json")
+    for name in ("local", "ray", "submitit", "slurm"):
+        first, every = (statistics.median(found[key][name]) for key in ("first", "all"))
+        assert_row("sweeps", name, first, every, every / found["units"])
+    process = f"{statistics.median(found['process']):.1f} s of processor time"
+    assert process in (ROOT / "docs/sweeps.md").read_text()
 
 
 def test_speed():

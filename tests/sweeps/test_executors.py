@@ -54,11 +54,15 @@ def test_local_stops_processes_when_closed(tmp_path):
     assert (tmp_path / "saved").exists()
 
 
-def test_missing_packages_are_named(monkeypatch):
+def test_engines_are_checked(monkeypatch):
+    executors.check("local", Options(), "cpu")
+    executors.check("ray", Options(gpus_per_unit=0.5), "gpu")
+    for on in ("local", "ray"):
+        with pytest.raises(InputError, match=rf"'gpu', but --on={on} trains on CPU"):
+            executors.check(on, Options(), "gpu")
     monkeypatch.setattr(executors, "_PACKAGES", {"ray": "no_such_package"})
     with pytest.raises(InputError, match=r"^--on=ray needs: pip install 'gan_jax\[ray\]'$"):
-        executors.check("ray")
-    executors.check("local")
+        executors.check("ray", Options(), "auto")
 
 
 @pytest.fixture
@@ -85,13 +89,13 @@ def test_failed_units_are_reported_and_retried(finished, half, monkeypatch, caps
         yield {}
         yield {1: status}
 
-    monkeypatch.setitem(executors.EXECUTORS, "local", failing)
+    monkeypatch.setitem(executors.ENGINES, "local", failing)
     assert run(half, on="local") == 1
     out, err = capsys.readouterr()
     assert err == f"error: unit 1 ended with -9: see {half}/units/0001/log.txt\n"
     assert "1 of 2 units failed" in out
     assert workdir.read_json(half / "run.json")["status"] == "failed"
-    monkeypatch.setitem(executors.EXECUTORS, "local", finishing)
+    monkeypatch.setitem(executors.ENGINES, "local", finishing)
     assert run(half, on="local") == 0
     assert_same(finished, half)
 
@@ -106,7 +110,7 @@ def test_signals_stop_the_engine(half, monkeypatch, capsys):
         finally:
             closed.append(True)
 
-    monkeypatch.setitem(executors.EXECUTORS, "local", interrupted)
+    monkeypatch.setitem(executors.ENGINES, "local", interrupted)
     assert run(half, on="local") == 128 + signal.SIGTERM
     assert closed
     assert "resume with the same command" in capsys.readouterr().out

@@ -72,9 +72,10 @@ def test_group_by_static_fields_and_options():
 def test_units_fit_into_memory(monkeypatch):
     members = plan.members(tiny_config(), [{"k": 1}, {"k": 2}], 7)
     monkeypatch.setattr(plan, "max_unit", lambda *_: 3)
-    units = plan.units(members, DATASET)
-    assert [len(unit) for unit in units] == [2, 2, 3] * 2
-    assert [m for unit in units for m in unit] == members
+    for most, sizes in ((None, [2, 2, 3]), (9, [2, 2, 3]), (2, [1, 2, 2, 2])):
+        units = plan.units(members, DATASET, most)
+        assert [len(unit) for unit in units] == sizes * 2
+        assert [m for unit in units for m in unit] == members
 
 
 def test_half_of_free_memory_is_for_members(monkeypatch):
@@ -82,6 +83,10 @@ def test_half_of_free_memory_is_for_members(monkeypatch):
     memory = type("Memory", (), {"available": 2 * (DATASET.images.nbytes + 9.5 * each)})
     monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: memory)
     assert plan.max_unit(tiny_config(), DATASET) == 9
+    shared = memory.available
+    memory.available *= 4
+    assert plan.max_unit(tiny_config(), DATASET, processes=4) == 9
+    memory.available = shared
     memory.available = each
     assert plan.max_unit(tiny_config(), DATASET) == 1
     memory.available = each - 1

@@ -266,8 +266,14 @@ def test_metrics_that_a_setting_lacks_are_refused(tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("shard", [[], ["--shard=0/4"], ["--shard", "0/4"]])
-def test_command_omits_shard(shard):
-    arguments = ["--sweep=s.py", *shard, "--config.split=train[:9]"]
+@pytest.mark.parametrize(
+    "where",
+    [
+        *([], ["--shard=0/4"], ["--shard", "0/4"], ["--on=ray", "--gpus_per_unit=0.5"]),
+        ["--on=slurm", "--slurm=time=5,constraint=a&b"],
+    ],
+)
+def test_command_omits_where_it_is_trained(where):
+    arguments = ["--sweep=s.py", *where, "--config.split=train[:9]"]
     command = "python -m gan_jax.sweep --sweep=s.py '--config.split=train[:9]'"
     assert runner._command(arguments) == command
