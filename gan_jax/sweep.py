@@ -70,8 +70,11 @@ def main() -> int:
         return runner.rerun(args.workdir, args.rerun)
     if args.config is None or args.sweep is None:
         raise InputError("--config and --sweep are required (see --help)")
-    if args.gpus_per_unit is not None and (args.on != "ray" or not args.gpus_per_unit >= 0):
-        raise InputError("--gpus_per_unit must be at least 0, with --on=ray")
+    gpus = args.gpus_per_unit
+    if gpus is not None and (
+        args.on != "ray" or not (0 <= gpus < 1 or (gpus > 0 and gpus.is_integer()))
+    ):
+        raise InputError("--gpus_per_unit must be from 0 to 1 or an integer, with --on=ray")
     if args.slurm is not None and args.on != "slurm":
         raise InputError("--slurm needs --on=slurm")
     return runner.run(
@@ -84,9 +87,7 @@ def main() -> int:
         dry_run=args.dry_run,
         max_unit=args.max_unit,
         on=args.on,
-        options=executors.Options(
-            args.gpus_per_unit or 0, _slurm(args.slurm) if args.slurm else {}
-        ),
+        options=executors.Options(gpus or 0, _slurm(args.slurm)),
     )
 
 

@@ -65,6 +65,14 @@ def test_engines_are_checked(monkeypatch):
         executors.check("ray", Options(), "auto")
 
 
+def test_unknown_slurm_parameters_are_refused(tmp_path):
+    directory = tmp_path / "units/0000"
+    directory.mkdir(parents=True)
+    options = Options(slurm={"nope": 1}, cluster="local")
+    with pytest.raises(InputError, match="--on=slurm: NameError: Unknown argument 'nope'"):
+        next(executors.on_slurm(tasks(directory, "pass"), options))
+
+
 @pytest.fixture
 def half(finished, tmp_path):
     """The finished sweep without the result of unit 1."""
@@ -163,19 +171,16 @@ def workers(parent: int) -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_local_equals_the_plain_sweep(finished, tmp_path, command):
-    """Even if it is interrupted by SIGTERM, and then killed, with which its workers end."""
+    """Even if it is killed, with which its workers end."""
     directory = tmp_path / "sweep"
     unit = merge.unit_directory(directory, 0)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        process = command("--on=local")
-        wait_for(unit, "progress.json")
-        trained = workers(process.pid)
-        assert trained
-        process.send_signal(number)
-        assert process.wait(60) == (143 if number == signal.SIGTERM else -number)
-        assert not psutil.wait_procs(trained, 20)[1]
-        assert any(unit.glob("checkpoints/step_*"))
-        (unit / "progress.json").unlink()
+    process = command("--on=local")
+    wait_for(unit, "checkpoints/step_*")
+    trained = workers(process.pid)
+    assert trained
+    process.kill()
+    assert not psutil.wait_procs(trained, 20)[1]
+    assert not (unit / "result.npz").exists()
     process = command("--on=local")
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
