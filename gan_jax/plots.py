@@ -76,6 +76,19 @@ def points(samples: np.ndarray, data: np.ndarray | None = None) -> Image.Image:
     return figure_image(figure)
 
 
+@style()
+def component_means(samples: np.ndarray, data: np.ndarray) -> Image.Image:
+    """The mean of each component of samples, (n, d), over that of data, (m, d)."""
+    figure = new_figure(4, 4)
+    axes = figure.subplots()
+    means = data.mean(axis=0), samples.mean(axis=0)
+    axes.axline((0, 0), slope=1, lw=0.8, color="0.75")
+    axes.plot(*means, ".", ms=4, color="#D55E00")
+    axes.set_xlabel("mean of each component, data")
+    axes.set_ylabel("samples")
+    return figure_image(figure)
+
+
 def _plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[:, 0], x[:, 1] if x.shape[1] > 1 else np.zeros(len(x))
 
@@ -83,8 +96,15 @@ def _plane(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def sample_image(
     samples: np.ndarray, rows: int, columns: int, data: np.ndarray | None = None
 ) -> Image.Image:
-    """A grid of images, (n, height, width, 1 or 3), or points, (n, d), over those of the data."""
-    return image_grid(samples, rows, columns) if samples.ndim == 4 else points(samples, data)
+    """A grid of images, (n, height, width, 1 or 3), or points, (n, d), over those of the data.
+
+    Of points with more than two components, the means.
+    """
+    if samples.ndim == 4:
+        return image_grid(samples, rows, columns)
+    if data is not None and data.shape[1] > 2:
+        return component_means(samples, data)
+    return points(samples, data)
 
 
 def npz(samples: np.ndarray, labels: np.ndarray | None) -> bytes:

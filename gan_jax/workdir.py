@@ -21,12 +21,14 @@ from ml_collections import ConfigDict
 from gan_jax import algorithms, checkpoint
 from gan_jax import config as config_lib
 from gan_jax.config.schema import RESUME_MUTABLE
+from gan_jax.data.molecules import FINGERPRINTS
 from gan_jax.errors import InputError, brief
 from gan_jax.evaluation import text_encoder
 from gan_jax.spec import Spec
 from gan_jax.state import State
 
-_FILES = ("folder:", "npz:", "npy:")  # data sets named by a path
+# Data sets named by a path.
+_FILES = ("folder:", "npz:", "npy:", *(f"{kind}:" for kind in FINGERPRINTS))
 
 
 def next_run(name: str) -> pathlib.Path:

@@ -74,7 +74,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
     elif not classes:
         raise InputError(
             f"config.condition.on is 'label', but {config.dataset} has no labels (a folder "
-            "has, with one subfolder per class; an npz, as `labels`)"
+            "has, with one subfolder per class; an npz, as `labels`; molecules, as `active`)"
         )
     elif classes > _MAX_CLASSES:
         raise InputError(

@@ -148,8 +148,8 @@ COMMON: dict[str, Field] = {
     "dataset": _fixed(
         "mnist",
         _TEXT,
-        "TFDS name, digits, stacked_mnist, ring, grid, gaussian1d, folder:DIR, npz:FILE or "
-        "npy:FILE",
+        "TFDS name, digits, stacked_mnist, ring, grid, gaussian1d, folder:DIR, npz:FILE, npy:FILE, "
+        "smiles:FILE or smiles_morgan:FILE",
     ),
     "split": _fixed("train", _TEXT, "split to train on, or a slice such as train[:50000]"),
     "validation_split": _fixed("train", _TEXT, "split for evaluation during training"),

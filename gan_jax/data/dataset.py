@@ -36,7 +36,7 @@ class Dataset(NamedTuple):
     labels: int32 (n,), or None.
     sha256: hex digest of dtype, shape and bytes of the images and of the labels, if any.
     class_names: the name of class i at index i, or None if unknown.
-    names: of a folder's images, their paths below it; else None.
+    names: of a folder's images, their paths below it; of molecules, their SMILES; else None.
     captions: of training conditioned on text, else None.
     """
 

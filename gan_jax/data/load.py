@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gan_jax.data import captions, folders, mixtures, numpy_files, pixels, tfds
+from gan_jax.data import captions, folders, mixtures, molecules, numpy_files, pixels, tfds
 from gan_jax.data.cache import cached, entries_dir
 from gan_jax.data.dataset import Dataset, check_split, from_arrays, select
 from gan_jax.errors import InputError
@@ -34,7 +34,9 @@ def load(
           digits (Lin et al. 2018, "PacGAN", https://arxiv.org/abs/1712.04086, section 4.2); the
           labels are the three digits as a number, the 1,000 modes;
         - `folder:DIR`: image files, whose subfolders are the classes (gan_jax/data/folders.py);
-        - `npz:FILE`, `npy:FILE`: uint8 images or float points (gan_jax/data/numpy_files.py).
+        - `npz:FILE`, `npy:FILE`: uint8 images or float points (gan_jax/data/numpy_files.py);
+        - `smiles:FILE`, `smiles_morgan:FILE`: MACCS keys or Morgan fingerprints of molecules in a
+          CSV file, and whether they are active (gan_jax/data/molecules.py).
       split: NAME or NAME[a:b], a and b counting examples: `train`, `train[50000:60000]`.
       image_size: pixels per side to resize images to, or (height, width); 0 keeps their size.
       captions_file: of captions of all splits, see gan_jax/data/captions.py; they become part of
@@ -105,6 +107,11 @@ def _load_whole(name: str, split: str, image_size: pixels.Size) -> Dataset:
     if kind in ("npz", "npy", "folder") and path:
         check_split(name, split, ["train"])
         return (folders if kind == "folder" else numpy_files).load(path, image_size)
+    if kind in molecules.FINGERPRINTS and path:
+        check_split(name, split, ["train"])
+        if image_size:
+            raise InputError(f"image_size {image_size}: {name} has fingerprints, without a size")
+        return molecules.load(kind, path)
     if name == "digits":
         return _load_digits(split, image_size)
     if name in mixtures.MIXTURES:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # Published as IDX files, which we read ourselves: TFDS would need TensorFlow to prepare them.
 _MNIST_FAMILY = ("mnist", "fashion_mnist", "kmnist", "emnist")
 _WANTED = (
-    "(expected digits, folder:DIR, npz:FILE, npy:FILE or a name from"
+    "(expected digits, folder:DIR, npz:FILE, npy:FILE, smiles:FILE or a name from"
     " https://www.tensorflow.org/datasets/catalog/overview)"
 )
 DOWNLOAD_RETRIES = 1
