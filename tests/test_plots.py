@@ -77,6 +77,14 @@ def test_evaluation_of_points(d, monkeypatch):
     assert len(curves.child_axes) == 1
 
 
+def test_means_of_many_components(monkeypatch):
+    samples, points = np.random.default_rng(0).random((2, 9, 40))
+    monkeypatch.setattr(plots, "figure_image", lambda figure: figure)
+    (axes,) = plots.sample_image(samples, 3, 3, points).axes
+    found = axes.lines[1].get_xydata()
+    np.testing.assert_allclose(found, np.stack([points.mean(axis=0), samples.mean(axis=0)], axis=1))
+
+
 HOSTILE = {"text.usetex": True, "font.size": 30, "savefig.dpi": 20}
 
 
@@ -85,6 +93,7 @@ def draw_all(title: str) -> list[bytes]:
     x = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
     return [
         png(plots.points(x, x)),
+        png(plots.component_means(x, x)),
         plots.curves([line(1), line(2)], title),
         plots.evaluation(x, x, evaluated() | {"dataset": title}, [line(1)]),
         plots.spectrum(np.array([1 + 2j, -1e-3 + 0j, 1j]), title),

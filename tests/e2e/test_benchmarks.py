@@ -9,13 +9,14 @@ from benchmarks import (
     common,
     engines,
     jax_sides,
+    molecules,
     pacgan_table1,
     population,
     speed,
     table1,
     validation,
 )
-from gan_jax import config
+from gan_jax import config, data
 from gan_jax.errors import InputError
 from gan_jax.sweeps.executors import Options
 from gan_jax.writers import write_json
@@ -72,6 +73,27 @@ def test_bytes_moved_per_iteration(k):
     # Parameters and Adam's two moments, float32, read and written; a minibatch read.
     expected = k * (2 * 3 * 4 * d + 128 * 784) + 2 * 3 * 4 * g
     assert population.moved(c, np.zeros((2, 28, 28, 1), np.uint8)) == expected
+
+
+def test_screening_of_molecules():
+    rng = np.random.default_rng(0)
+    kinds = (np.arange(40) < 20, np.arange(40) >= 20)  # bits of inactive and of active ones
+    labels = (np.arange(400) % 50 == 0).astype(np.int32)
+    images = np.stack([kinds[y] for y in labels]) & (rng.random((400, 40)) < 0.7)
+    whole = data.from_arrays(images.astype(np.float32), labels)
+    probabilities = tuple(np.tile(0.9 * kind, (30, 1)) for kind in kinds)
+    found, sampled = molecules.measure(probabilities, whole, whole)
+    scores = {name: round(found[f"{name}, at 1/2"]) for name in ("active", "inactive")}
+    assert scores == {"active": 50, "inactive": 0}
+    assert found["difference, drawn"] == pytest.approx(50)
+    assert (sampled["bits"]["active, at 1/2"] == 20).all()
+    assert sampled["bits"]["active, drawn"].mean() == pytest.approx(18, abs=1)
+    assert molecules.baselines(whole, whole)["nearest training active"] == pytest.approx(50)
+    assert molecules.summary(np.arange(10), np.arange(5, 15)) == {
+        "mean": 4.5,
+        "real": 9.5,
+        "ks": 0.5,
+    }
 
 
 def test_memory_constant_bounds_peaks():

@@ -361,6 +361,35 @@ def test_retrieval_tables():
         assert_row("retrieval", name, *row, statistics.median(seconds), max(seconds))
 
 
+def test_molecules():
+    found = read("molecules/results.json")
+    for first, name in (
+        ("similarity to samples of `active`", "active"),
+        ("similarity to samples of `inactive` (control)", "inactive"),
+        ("difference of both", "difference"),
+    ):
+        both = (found["enrichment"][f"{name}, {how}"]["seeds"] for how in ("at 1/2", "drawn"))
+        assert_row("molecules", first, *(x for seeds in both for x in mean_error(seeds)))
+    for first, name in (
+        ("similarity to the nearest training active", "nearest training active"),
+        ("to the nearest of as many training inactives", "nearest of as many inactives"),
+        (
+            "to the nearest active, less to the nearest inactive",
+            "nearest active, less nearest inactive",
+        ),
+    ):
+        assert_row("molecules", first, found["baselines"][name])
+
+    def mean(of: str, samples: str, value: str) -> float:
+        return statistics.mean(run[of][samples][value] for run in found["runs"])
+
+    for name in ("active, at 1/2", "active, drawn"):
+        row = (mean(of, name, x) for of in ("bits", "nearest") for x in ("mean", "ks"))
+        assert_row("molecules", f"samples of {name}", *row)
+    real = (mean(of, "active, drawn", "real") for of in ("bits", "nearest"))
+    assert_row("molecules", "test actives", *real)
+
+
 def test_readme_results():
     table = read("table1.json")
     one, three = (
