@@ -46,7 +46,7 @@ def setup(
       deterministic: use only run-to-run deterministic operations on GPU. CPU and TPU have no
         others.
       cache: directory of compiled programs, or None for none.
-      cpu_devices: number of JAX devices to split a CPU into.
+      cpu_devices: number of JAX devices to split a CPU into, unless it is split already.
 
     Raises:
       InputError: this machine does not have that accelerator.
@@ -55,7 +55,7 @@ def setup(
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     for name, value in PINNED.items():
         jax.config.update(name, value)
-    if cpu_devices > 1:
+    if cpu_devices > max(1, jax.config.values["jax_num_cpu_devices"]):
         with contextlib.suppress(RuntimeError):  # JAX is initialised: keep the devices it has
             jax.config.update("jax_num_cpu_devices", cpu_devices)
     if accelerator == "cpu":

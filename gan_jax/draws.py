@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gan_jax import prng, shuffle
+from gan_jax import parallel, prng, shuffle
 from gan_jax.data.pixels import to_float
 from gan_jax.spec import Spec
 
@@ -71,6 +71,10 @@ def noise(spec: Spec, key: jax.Array, num: int) -> jax.Array:
     dimensions: "mixture" has ten Gaussians around the origin, elongated towards it; "swiss_roll"
     winds twice around the origin.
     """
+    return parallel.split(_noise(spec, key, num))
+
+
+def _noise(spec: Spec, key: jax.Array, num: int) -> jax.Array:
     shape = (num, spec.z_dim)
     if spec.prior.name == "normal":
         return jax.random.normal(key, shape)
@@ -123,4 +127,5 @@ def minibatch(
         first, end = texts.first[batch.y], texts.first[batch.y + 1]
         key = stream_key(root, TEXT_STREAMS[stream], number)
         batch = batch._replace(y=texts.vectors[jax.random.randint(key, first.shape, first, end)])
-    return batch._replace(x=to_float(batch.x, low))
+    batch = batch._replace(x=to_float(batch.x, low))
+    return jax.tree.map(parallel.split, batch)

@@ -8,10 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from gan_jax import shuffle
 from gan_jax.draws import Batch, Stream, Window, stream_key
+from gan_jax.parallel import BATCH, MEMBERS, put
 
 _WINDOW_BYTES = 2**26
 _MAX_LENGTH = 1000  # iterations in a window
@@ -34,7 +36,7 @@ class Feed:
         roots: np.ndarray,
         counts: Mapping[Stream, int],
         batch_size: int,
-        sharding: Sharding,
+        mesh: Mesh,
     ):
         """Creates a feed; nothing is gathered yet.
 
@@ -44,11 +46,11 @@ class Feed:
           roots: root keys of the members, uint32 (members, 2).
           counts: minibatches per iteration from each stream.
           batch_size: examples per minibatch.
-          sharding: sharding of a window, whose first axis is the members.
+          mesh: devices of the members, each of which is sent its own examples only.
         """
         self._images, self._conditions = images, conditions
         self._roots, self._counts = roots, counts
-        self._batch_size, self._sharding = batch_size, sharding
+        self._batch_size, self._mesh = batch_size, mesh
         self.example = Batch(jnp.zeros_like(images[:1]))
         size = self.example.x.nbytes * batch_size * sum(counts.values()) * len(roots)
         self.length = min(max(1, _WINDOW_BYTES // size), _MAX_LENGTH)
@@ -72,11 +74,11 @@ class Feed:
                 index = np.asarray(
                     _indices(self._roots, stream, begin, total, self._batch_size, len(self._images))
                 )
-            y = None if self._conditions is None else self._conditions[index]
-            gathered = self._images[index], y
-            batches[stream] = Batch(*jax.device_put(gathered, self._sharding))
+            examples = P(MEMBERS, None, BATCH)
+            source = self._images, self._conditions
+            batches[stream] = Batch(*put(self._mesh, examples, source, index))
             begins = np.full(len(self._roots), begin, np.int32)
-            first[stream] = jax.device_put(begins, self._sharding)
+            first[stream] = put(self._mesh, P(MEMBERS), begins)
         return Window(first, batches)
 
 

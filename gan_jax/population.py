@@ -12,20 +12,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from gan_jax import algorithms, device
+from gan_jax import algorithms, device, parallel
 from gan_jax import config as config_lib
 from gan_jax.data import Dataset, num_classes
 from gan_jax.draws import Batch, Texts, Window
 from gan_jax.evaluation import text_encoder
 from gan_jax.feed import Feed
+from gan_jax.parallel import MEMBERS, put
 from gan_jax.spec import HParams, Spec
 from gan_jax.state import Info, State
-
-MEMBERS = "members"  # mesh axis
 
 
 class Population(NamedTuple):
@@ -41,27 +40,27 @@ class Population(NamedTuple):
 
 
 def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
-    """Places members on all devices, or on as many as there are members.
+    """Places members on all devices, or as many as they can use; each on `config.devices`.
 
     Args:
       configs: identical except for seed and traced fields.
       dataset: training data.
     """
-    mesh = Mesh(np.array(jax.devices()[: len(configs)]), (MEMBERS,))
+    mesh = parallel.mesh(configs[0], len(configs))
     hparams = stack([jax.tree.map(np.float32, config_lib.hparams(c)) for c in configs])
     seeds = np.array([c.seed for c in configs], np.uint32)
-    hparams, seeds = place(mesh, (hparams, seeds))
+    padded = _padded(mesh, (hparams, seeds))
+    hparams, seeds = put(mesh, P(MEMBERS), padded)
     spec = config_lib.spec(configs[0], dataset.images.shape[1:], num_classes(dataset))
     y, texts = conditioning(configs[0], dataset)
     data: Batch | Feed
     if _on_host(configs[0], dataset.images.nbytes):
-        roots = jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed)))(seeds)
+        roots = jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed)))(padded[1])
         counts = algorithms.ALGORITHMS[spec.algorithm].minibatches(spec)
-        sharding = NamedSharding(mesh, P(MEMBERS))
-        data = Feed(dataset.images, y, np.asarray(roots), counts, spec.batch_size, sharding)
+        data = Feed(dataset.images, y, np.asarray(roots), counts, spec.batch_size, mesh)
     else:
-        data = Batch(*jax.device_put((dataset.images, y), NamedSharding(mesh, P())))
-    texts = jax.device_put(texts, NamedSharding(mesh, P()))
+        data = Batch(*put(mesh, P(), (dataset.images, y)))
+    texts = put(mesh, P(), texts)
     return Population(spec, len(configs), hparams, seeds, data, texts, mesh)
 
 
@@ -87,24 +86,36 @@ def stack(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *trees)
 
 
+def _padded(mesh: Mesh, tree: Any) -> Any:
+    def padded(x: Any) -> np.ndarray:
+        return np.concatenate([x, np.repeat(x[-1:], -len(x) % mesh.shape[MEMBERS], axis=0)])
+
+    return jax.tree.map(padded, tree)
+
+
 def place(mesh: Mesh, tree: Any) -> Any:
     """Puts stacked arrays on the devices of their members, padded."""
-
-    def padded(x: Any) -> np.ndarray:
-        return np.concatenate([x, np.repeat(x[-1:], -len(x) % mesh.size, axis=0)])
-
-    return jax.device_put(jax.tree.map(padded, tree), NamedSharding(mesh, P(MEMBERS)))
+    return put(mesh, P(MEMBERS), _padded(mesh, tree))
 
 
 def member(states: State, number: int) -> State:
     """The state of one member, on the host."""
-    return jax.tree.map(lambda x: np.asarray(x[number]), states)
+
+    def one(x: jax.Array) -> np.ndarray:  # without communication
+        return np.asarray((x.addressable_data(0) if x.is_fully_replicated else x)[number])
+
+    return jax.tree.map(one, states)
 
 
 def _per_device(mesh: Mesh, block: Any) -> Any:
     """Runs block(stacked pytrees of members, shared pytrees) on each device for its members."""
     return jax.shard_map(
-        block, mesh=mesh, in_specs=(P(MEMBERS), P()), out_specs=P(MEMBERS), check_vma=False
+        block,
+        mesh=mesh,
+        in_specs=(P(MEMBERS), P()),
+        out_specs=P(MEMBERS),
+        axis_names={MEMBERS},
+        check_vma=False,
     )
 
 

@@ -24,8 +24,9 @@ _DISTRIBUTIONS = (
 )
 _KEYS = (
     *("source_sha256", "git_commit", "git_dirty", "versions", "device", "cpu", "cores"),
-    *("environment", "dataset"),
+    *("devices", "processes", "environment", "dataset"),
 )
+_ABSENT = {"devices": 1, "processes": 1}  # in records of earlier versions
 
 # Environment variables that may change results, unless they are pinned or neutral.
 _VARIABLES = (
@@ -41,8 +42,12 @@ _NEUTRAL = (
 )
 
 
-def provenance() -> dict[str, Any]:
-    """The code, versions, device and environment of this process, for run.json."""
+def provenance(sharing: int = 1) -> dict[str, Any]:
+    """The code, versions, device and environment of this process, for run.json.
+
+    Args:
+      sharing: number of devices that share a minibatch.
+    """
     devices = jax.devices()
     tracked = _git("ls-files", "--error-unmatch", __file__) is not None
     return {
@@ -60,13 +65,15 @@ def provenance() -> dict[str, Any]:
         },
         "cpu": _cpu(),
         "cores": cores(),
+        "devices": sharing,
+        "processes": jax.process_count(),
         "environment": _environment(),
     }
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two run.json or `provenance` records, each as "name old -> new"."""
-    a, b = (flatten({key: r[key] for key in _KEYS if key in r}) for r in (old, new))
+    a, b = (flatten(_ABSENT | {key: r[key] for key in _KEYS if key in r}) for r in (old, new))
     unchanged = {"dataset.name"}  # data are identified by their hash, code by source_sha256
     if a.get("source_sha256") == b.get("source_sha256") is not None:
         unchanged |= {"git_commit", "git_dirty"}

@@ -23,6 +23,7 @@ from gan_jax import (
     data,
     device,
     draws,
+    parallel,
     plots,
     population,
     provenance,
@@ -258,7 +259,9 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
     """
     if directory is not None and workdir.holds_finished(directory, config):
         return _nothing_to_do(directory, config)
-    device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
+    cache = data.cache_dir() / "xla"
+    cpu_devices = min(config.devices, provenance.cores())
+    device.setup(config.accelerator, config.deterministic, cache, cpu_devices)
     dataset = load_data(config)
     check(config, dataset)
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
@@ -307,6 +310,7 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
             f"only {n} examples"
         )
+    parallel.per_member(config)
     if config.condition.on == "label" and dataset.labels is not None and dataset.labels.min() < 0:
         raise InputError(
             f"config.condition.on is 'label', but {config.dataset} has the label "
@@ -366,7 +370,7 @@ def _train(
     step = begin = int(states.step[0])
     if begin:
         print(f"resuming after iteration {begin}", flush=True)
-    path, environment = directory / "run.json", provenance.provenance()
+    path, environment = directory / "run.json", provenance.provenance(parallel.per_member(config))
     earlier = workdir.read_json(path) if path.exists() else {}
     record = {
         "status": "running",

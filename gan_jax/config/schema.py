@@ -174,6 +174,11 @@ COMMON: dict[str, Field] = {
         20_000, _integer(1), "iterations; of a GAN k discriminator steps and one generator step"
     ),
     "batch_size": Field(128, _integer(1), "examples, and noise vectors, per minibatch"),
+    "devices": _output(
+        1,
+        _integer(0, 2**20),
+        "devices that share a minibatch; 0: all there are. Other numbers give other last bits",
+    ),
     "z_dim": Field(100, _integer(1), "dimension of the noise z; rbm: hidden units"),
     "prior.name": Field(
         "uniform",

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gan_jax.parallel import by_example
+
 Padding = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right))
 _Form = Callable[["Geometry", jax.Array, jax.Array], jax.Array]
 
@@ -226,22 +228,27 @@ def _cpu_kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolution(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _choose(_cpu, _native, g, x, kernel)
+    form = _choice(_cpu, _native, g)
+    return by_example(form, x, kernel, shared=1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _transpose(g: Geometry, y: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _choose(_cpu_transpose, _native_transpose, g, y, kernel)
+    form = _choice(_cpu_transpose, _native_transpose, g)
+    return by_example(form, y, kernel, shared=1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
-    return _choose(_cpu_kernel_gradient, _native_kernel_gradient, g, x, y)
+    form = _choice(_cpu_kernel_gradient, _native_kernel_gradient, g)
+    return by_example(form, x, y, total=True)
 
 
-def _choose(cpu: _Form, native: _Form, g: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
-    return jax.lax.platform_dependent(
-        a, b, cpu=functools.partial(_by_group, cpu, g), default=functools.partial(native, g)
+def _choice(cpu: _Form, native: _Form, g: Geometry) -> Callable[..., jax.Array]:
+    return functools.partial(
+        jax.lax.platform_dependent,
+        cpu=functools.partial(_by_group, cpu, g),
+        default=functools.partial(native, g),
     )
 
 

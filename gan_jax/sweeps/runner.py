@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from gan_jax import checkpoint, config, data, device, train, workdir
+from gan_jax import checkpoint, config, data, device, parallel, train, workdir
 from gan_jax.data import Dataset
 from gan_jax.errors import InputError
 from gan_jax.evaluation import registry
@@ -126,7 +126,8 @@ def run(
             return 0
         merge.write_spec(directory, spec)
         write_json(directory / "config.json", spec.config)
-        record = {"status": "running", **(provenance() if on is None else {"on": on})}
+        environment = provenance(parallel.per_member(base)) if on is None else {"on": on}
+        record = {"status": "running", **environment}
         write_json(directory / "run.json", record)
         (directory / "units").mkdir(exist_ok=True)
         sweep = Sweep(directory.absolute(), units, dataset, reference)
@@ -244,10 +245,11 @@ def train_unit(
         if (directory / "result.npz").exists():
             return True
         checkpoints, record = directory / "checkpoints", directory / "run.json"
-        old, new = workdir.read_json(record) if record.exists() else {}, provenance()
+        old = workdir.read_json(record) if record.exists() else {}
+        configs = [member.config for member in members]
+        new = provenance(parallel.per_member(configs[0]))
         begin = max(checkpoint.steps(checkpoints), default=0)
         write_json(record, new | {"earlier": earlier(old, new, begin)})
-        configs = [member.config for member in members]
         result = unit.run(
             configs, sweep.dataset, sweep.reference, checkpoints, pending_signals, on_progress
         )

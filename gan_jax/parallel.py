@@ -1,0 +1,108 @@
+"""Meshes of devices: members of a population over one axis, examples of a minibatch over another.
+
+Programs are written for whole minibatches; XLA splits them (https://arxiv.org/abs/2105.04663), so
+that batch statistics, packing and averages over real and generated examples are those of the whole
+minibatch. Only convolutions are split by hand: XLA would gather all examples for the gradients of
+grouped ones.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from gan_jax.errors import InputError
+
+MEMBERS = "members"  # mesh axes
+BATCH = "batch"
+
+
+def per_member(config: ConfigDict) -> int:
+    """Number of devices that share a minibatch.
+
+    Raises:
+      InputError: there are fewer, or they cannot share it equally.
+    """
+    present = jax.device_count()
+    number = config.devices or present
+    if number > present:
+        raise InputError(f"config.devices is {number}, but this machine has {present}")
+    inputs = config.batch_size // config.get("pack", 1)
+    if inputs % number:
+        of = f" in {inputs} inputs of {config.pack}" if config.get("pack", 1) > 1 else ""
+        raise InputError(
+            f"config.batch_size is {config.batch_size}{of}, but must be divisible among {number} "
+            "devices"
+        )
+    return number
+
+
+def mesh(config: ConfigDict, members: int) -> Mesh:
+    """Groups of devices that share a minibatch: as many as there are, or as members."""
+    size = per_member(config)
+    devices = jax.devices()[: members * size]
+    grid = np.array(devices[: len(devices) // size * size]).reshape(-1, size)
+    if size == 1:
+        return Mesh(grid[:, 0], (MEMBERS,))
+    return Mesh(grid, (MEMBERS, BATCH), axis_types=(AxisType.Auto,) * 2)
+
+
+def put(mesh: Mesh, spec: P, tree: Any, index: np.ndarray | None = None) -> Any:
+    """Places host arrays on a mesh; each process reads only the parts of its own devices.
+
+    Args:
+      mesh: devices.
+      spec: mesh axes of the arrays' axes; axes that the mesh lacks are ignored.
+      tree: arrays.
+      index: places x[index] of each array x instead, without gathering all of it.
+    """
+    sharding = NamedSharding(mesh, P(*(axis if axis in mesh.axis_names else None for axis in spec)))
+
+    def one(x: np.ndarray) -> jax.Array:
+        if index is None:
+            return jax.make_array_from_callback(x.shape, sharding, lambda part: np.asarray(x[part]))
+
+        def gather(part: Any) -> np.ndarray:
+            return x[index[part[: index.ndim]]]
+
+        return jax.make_array_from_callback(index.shape + x.shape[1:], sharding, gather)
+
+    return jax.tree.map(one, tree)
+
+
+def _shared(examples: int) -> bool:
+    """Whether the program being traced is for devices that share so many examples."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return BATCH in mesh.auto_axes and examples % mesh.shape[BATCH] == 0
+
+
+def split(x: jax.Array) -> jax.Array:
+    """The minibatch x, (batch, ...), with its examples split among the devices that share it."""
+    return jax.lax.with_sharding_constraint(x, P(BATCH)) if _shared(len(x)) else x
+
+
+def by_example(
+    function: Callable[..., jax.Array], *args: jax.Array, shared: int = 0, total: bool = False
+) -> jax.Array:
+    """Applies a function on each device to its own examples.
+
+    Args:
+      function: maps arrays (batch, ...) to one that is stacked, or with `total` summed, over
+        examples.
+      *args: its arguments.
+      shared: number of the last arguments that are not split.
+      total: whether its results are added.
+    """
+    if not _shared(len(args[0])):
+        return function(*args)
+    return jax.shard_map(
+        lambda *args: jax.lax.psum(function(*args), BATCH) if total else function(*args),
+        in_specs=(*(P(BATCH),) * (len(args) - shared), *(P(),) * shared),
+        out_specs=P() if total else P(BATCH),
+        axis_names={BATCH},
+        check_vma=False,
+    )(*args)
