@@ -25,6 +25,12 @@ Tree = TypeVar("Tree")
 _MANIFEST = "manifest.json"  # {"step": n, "best_by": {name: value}, "sha256": {file: hash}}
 _ARRAYS = "arrays.json"  # {path: dtype and shape}; the first version had none
 
+# Process 0 alone reads and writes, without waiting for others.
+_ALONE: dict[str, Any] = {
+    "multiprocessing_options": ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="gan_jax"
+    )
+}
 _MARGIN = 2**20  # bytes of disk space beyond the arrays, rounded up
 
 # Orbax reports progress as absl warnings; its failures are exceptions as well.
@@ -76,6 +82,10 @@ def _hash_files(path: pathlib.Path) -> dict[str, str]:
     return {str(f.relative_to(path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(**_ALONE), **_ALONE)
+
+
 class Writer:
     """Saves checkpoints in the background, one at a time; keeps the newest few and the best."""
 
@@ -116,7 +126,7 @@ class Writer:
         for leftover in self._directory.glob("unfinished*"):
             shutil.rmtree(leftover)
         unfinished = self._directory / "unfinished"
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(unfinished, tree)
         (unfinished / _ARRAYS).write_text(json.dumps(_arrays(tree), indent=2))
         manifest = {"step": step, "best_by": best_by, "sha256": _hash_files(unfinished)}
@@ -200,7 +210,7 @@ def restore(directory: pathlib.Path, step: int, like: Tree) -> Tree:
             raise InputError(f"{path} is from another config: {name} is {found}, expected {want}")
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
     try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             tree: Tree = checkpointer.restore(path, target)
     except (ValueError, KeyError, TypeError) as e:  # another version of orbax, or forged hashes
         raise InputError(f"{path} cannot be read: {brief(e)}") from e

@@ -77,7 +77,7 @@ def setup(
 
 def memory() -> int:
     """Bytes of memory of a device, on CPU of the machine or the container."""
-    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     return limit or min(psutil.virtual_memory().total, _container_memory())
 
 

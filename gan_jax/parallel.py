@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
@@ -30,7 +31,12 @@ def per_member(config: ConfigDict) -> int:
     present = jax.device_count()
     number = config.devices or present
     if number > present:
-        raise InputError(f"config.devices is {number}, but this machine has {present}")
+        raise InputError(f"config.devices is {number}, but there are {present}")
+    if jax.process_count() > 1 and number < present:
+        raise InputError(
+            f"config.devices is {number}, but {jax.process_count()} processes share each minibatch "
+            f"among all of their {present} devices: set 0"
+        )
     inputs = config.batch_size // config.get("pack", 1)
     if inputs % number:
         of = f" in {inputs} inputs of {config.pack}" if config.get("pack", 1) > 1 else ""
@@ -72,6 +78,23 @@ def put(mesh: Mesh, spec: P, tree: Any, index: np.ndarray | None = None) -> Any:
         return jax.make_array_from_callback(index.shape + x.shape[1:], sharding, gather)
 
     return jax.tree.map(one, tree)
+
+
+def broadcast(tree: Any, like: Any) -> Any:
+    """Host arrays of process 0, (its `tree`), in all processes.
+
+    Args:
+      tree: ignored in other processes.
+      like: shapes and dtypes of the arrays.
+    """
+    if jax.process_count() == 1:
+        return tree
+    if jax.process_index():
+        tree = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+    # As bytes: JAX adds the arrays of all processes, which would turn -0.0 into 0.0.
+    raw = jax.tree.map(lambda x: np.ascontiguousarray(x).reshape(-1).view(np.uint8), tree)
+    sent = multihost_utils.broadcast_one_to_all(raw)
+    return jax.tree.map(lambda x, y: np.asarray(y).view(x.dtype).reshape(x.shape), like, sent)
 
 
 def _shared(examples: int) -> bool:

@@ -54,7 +54,7 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
     spec = config_lib.spec(configs[0], dataset.images.shape[1:], num_classes(dataset))
     y, texts = conditioning(configs[0], dataset)
     data: Batch | Feed
-    if _on_host(configs[0], dataset.images.nbytes):
+    if on_host(configs[0], dataset.images.nbytes):
         roots = jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed)))(padded[1])
         counts = algorithms.ALGORITHMS[spec.algorithm].minibatches(spec)
         data = Feed(dataset.images, y, np.asarray(roots), counts, spec.batch_size, mesh)
@@ -74,7 +74,7 @@ def conditioning(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray | Non
     return dataset.labels if config.condition.on == "label" else None, None
 
 
-def _on_host(config: ConfigDict, size: int) -> bool:
+def on_host(config: ConfigDict, size: int) -> bool:
     """Whether training data of `size` bytes stay in host memory."""
     if config.data_placement == "auto":
         return size > device.memory() / 2 and not config_lib.needs_mean(config)

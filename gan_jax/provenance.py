@@ -51,7 +51,7 @@ def provenance(sharing: int = 1) -> dict[str, Any]:
     devices = jax.devices()
     tracked = _git("ls-files", "--error-unmatch", __file__) is not None
     return {
-        "source_sha256": _source_sha256(),
+        "source_sha256": source_sha256(),
         "git_commit": _git("rev-parse", "HEAD") if tracked else None,
         "git_dirty": bool(_git("status", "--porcelain", "--", ".")) if tracked else None,
         "versions": {
@@ -142,7 +142,7 @@ def _environment() -> dict[str, str]:
     return found | ({"XLA_FLAGS": " ".join(sorted(flags))} if flags else {})
 
 
-def _source_sha256() -> str:
+def source_sha256() -> str:
     """Short digest of the package's code and pinned weights, committed or not."""
     digest = hashlib.sha256()
     for path in sorted(p for p in _PACKAGE.rglob("*") if p.suffix in (".py", ".npz")):

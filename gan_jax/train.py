@@ -1,6 +1,7 @@
 """Host loop of training: chunks, evaluations, outputs and checkpoints."""
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import math
@@ -35,6 +36,7 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation import registry, text_encoder
 from gan_jax.networks.layers import OUTPUT_RANGES
 from gan_jax.population import Population
+from gan_jax.processes import ALONE, Processes
 from gan_jax.spec import Spec
 from gan_jax.state import State, trainable
 from gan_jax.theory import line
@@ -173,6 +175,7 @@ def loop(
     step: int,
     reference: registry.Reference | None,
     evaluate_last: bool = False,
+    peers: Processes = ALONE,
 ) -> Iterator[Report]:
     """Trains to the end of a run or of a whole population.
 
@@ -184,6 +187,7 @@ def loop(
       step: completed iterations; the states of diverged members have fewer.
       reference: for evaluations; None for none.
       evaluate_last: also evaluate after the last iteration.
+      peers: the processes that train together.
 
     Yields:
       A report whenever an output is due, and about once a second.
@@ -194,7 +198,8 @@ def loop(
         length = min(next_stop(step, config) - step, longest)
         begun = time.perf_counter()
         states, info = population.train_chunk(members, states, step, length, diverged == 0)
-        longest = next_length(longest, length, time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        longest = min(peers.exchange(next_length(longest, length, seconds)))
         step += length
         now = due(step, config)
         # Norms are checked only at scheduled outputs: other chunks end by the clock.
@@ -203,21 +208,42 @@ def loop(
         diverged = np.where((diverged == 0) & ~finite, info["step"], diverged).astype(np.int32)
         if evaluate_last and step == config.num_steps:
             now.add("eval")
-        if "eval" in now and reference:
+        if "eval" in now and (reference or peers.own):
+            living = np.flatnonzero(diverged == 0).tolist()
+            scores = peers.first(
+                functools.partial(_scores, config, members, states, living, reference)
+            )
             info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}
-            y, conditions = evaluation_conditions(config, config.eval_num, reference.train)
-            for i in np.flatnonzero(diverged == 0).tolist():
-                state = population.member(states, i)
-                drawn = evaluation_samples(members.spec, state, config.eval_num, y)
-                if not np.isfinite(drawn).all():
+            for i, values in zip(living, scores, strict=True):
+                if values is None:
                     diverged[i] = step
-                    continue
-                scores = registry.score(
-                    drawn, reference, config.eval_metrics, intervals=False, conditions=conditions
-                )
-                for name, entry in scores.items():
-                    info[name][i] = entry["value"]
+                for name, value in (values or {}).items():
+                    info[name][i] = value
         yield Report(step, states, info, diverged, now)
+
+
+def _scores(
+    config: ConfigDict,
+    members: Population,
+    states: State,
+    chosen: Sequence[int],
+    reference: registry.Reference | None,
+) -> list[dict[str, float] | None]:
+    """Metrics of members; None where samples are not finite."""
+    assert reference is not None
+    y, conditions = evaluation_conditions(config, config.eval_num, reference.train)
+    found: list[dict[str, float] | None] = []
+    for i in chosen:
+        state = population.member(states, i)
+        drawn = evaluation_samples(members.spec, state, config.eval_num, y)
+        if not np.isfinite(drawn).all():
+            found.append(None)
+            continue
+        scores = registry.score(
+            drawn, reference, config.eval_metrics, intervals=False, conditions=conditions
+        )
+        found.append({name: float(entry["value"]) for name, entry in scores.items()})
+    return found
 
 
 @contextlib.contextmanager
@@ -242,13 +268,16 @@ def signals() -> Iterator[list[int]]:
 # A run
 
 
-def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
+def run(
+    config: ConfigDict, directory: pathlib.Path | None, name: str, peers: Processes = ALONE
+) -> int:
     """Trains a config, resuming from the directory's last checkpoint if there is one.
 
     Args:
       config: validated.
       directory: the run's directory; None makes runs/<name>/<n>.
       name: name of the config.
+      peers: the processes that train together; process 0 writes.
 
     Returns:
       Exit status: 0 finished, 1 diverged, 128 + signal interrupted.
@@ -257,29 +286,41 @@ def run(config: ConfigDict, directory: pathlib.Path | None, name: str) -> int:
       InputError: invalid data, device, config or directory; nothing was written.
       OSError: a system failure; saved files are intact.
     """
-    if directory is not None and workdir.holds_finished(directory, config):
-        return _nothing_to_do(directory, config)
+    fields = {f"config.{field}": value for field, value in config_lib.flatten(config).items()}
+    peers.check_same(fields | {"source_sha256": provenance.source_sha256()})
+    if directory is not None and peers.first(
+        functools.partial(workdir.holds_finished, directory, config)
+    ):
+        return int(peers.first(functools.partial(_nothing_to_do, directory, config)))
+    peers.join()
     cache = data.cache_dir() / "xla"
-    cpu_devices = min(config.devices, provenance.cores())
+    cpu_devices = min(config.devices // peers.number, provenance.cores())
     device.setup(config.accelerator, config.deterministic, cache, cpu_devices)
     dataset = load_data(config)
     check(config, dataset)
+    placement = "host" if population.on_host(config, dataset.images.nbytes) else "device"
+    peers.check_same({"data of hash": dataset.sha256, "config.data_placement": placement})
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError("config.tensorboard needs: pip install 'gan_jax[tensorboard]'")
     config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
     reference = None
-    if config.eval_every:
+    if config.eval_every and not peers.own:
         reference = registry.reference(
             config, dataset, config.validation_split, config.eval_metrics, config.eval_num
         )
+    if peers.own:
+        with signals() as pending_signals:
+            return _follow(config, dataset, pending_signals, peers)
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), signals() as pending_signals:
         # Checked again: another process may have used the directory since.
-        if workdir.holds_finished(directory, config, dataset.sha256):
+        finished = workdir.holds_finished(directory, config, dataset.sha256)
+        peers.first(lambda: finished)
+        if finished:
             write_json(directory / "config.json", config.to_dict())  # its data may have moved
             return _nothing_to_do(directory, config)
         print(directory, flush=True)
-        return _train(config, dataset, reference, directory, pending_signals)
+        return _train(config, dataset, reference, directory, pending_signals, peers)
 
 
 def load_data(config: ConfigDict) -> data.Dataset:
@@ -352,22 +393,51 @@ def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
     return 0
 
 
+def _start(
+    config: ConfigDict, dataset: data.Dataset, directory: pathlib.Path | None, peers: Processes
+) -> tuple[Population, State, int]:
+    """A run's population, its state, initial or restored by process 0, and the step of that."""
+    members = population.create([config], dataset)
+    like = algorithms.shapes(members.spec, config_lib.hparams(config))
+    saved = None
+    if directory is not None:
+        saved = checkpoint.restore_newest(directory / "checkpoints", like)
+    begin = int(peers.first(lambda: 0 if saved is None else int(saved.step)))
+    if not begin:
+        return members, population.init(members), 0
+    states = population.stack([parallel.broadcast(saved, like)])
+    return members, population.place(members.mesh, states), begin
+
+
+def _follow(
+    config: ConfigDict,
+    dataset: data.Dataset,
+    pending_signals: Sequence[int],
+    peers: Processes,
+) -> int:
+    """Trains with process 0, without writing anything; returns the exit status."""
+    if peers.first(bool):  # process 0 found the run finished
+        return 0
+    members, states, begin = _start(config, dataset, None, peers)
+    diverged = np.zeros(1, np.int32)
+    for report in loop(config, members, states, diverged, begin, None, peers=peers):
+        if report.diverged[0]:
+            return 1
+        if stop := max(peers.exchange(max(pending_signals, default=0))):
+            return 128 + int(stop)
+    return 0
+
+
 def _train(
     config: ConfigDict,
     dataset: data.Dataset,
     reference: registry.Reference | None,
     directory: pathlib.Path,
     pending_signals: Sequence[int],
+    peers: Processes,
 ) -> int:
-    members = population.create([config], dataset)
-    spec = members.spec
-    like = algorithms.shapes(spec, config_lib.hparams(config))
-    saved = checkpoint.restore_newest(directory / "checkpoints", like)
-    if saved is None:
-        states = population.init(members)
-    else:
-        states = population.place(members.mesh, population.stack([saved]))
-    step = begin = int(states.step[0])
+    members, states, begin = _start(config, dataset, directory, peers)
+    spec, step = members.spec, begin
     if begin:
         print(f"resuming after iteration {begin}", flush=True)
     path, environment = directory / "run.json", provenance.provenance(parallel.per_member(config))
@@ -411,7 +481,10 @@ def _train(
             for writer in writers:
                 writer.image(0, image)
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
-        for report in loop(config, members, states, np.zeros(1, np.int32), begin, reference):
+        stop = 0
+        for report in loop(
+            config, members, states, np.zeros(1, np.int32), begin, reference, peers=peers
+        ):
             states, step, now = report.states, report.step, report.due
             clock = [*clock[:1], (time.time(), step)]
             info = {name: value[0].item() for name, value in report.info.items()}
@@ -439,7 +512,8 @@ def _train(
                     writer.scalars(step, info)
                 if "sample" in now:
                     writer.image(step, sample_image(config, spec, state, dataset))
-            stop = bool(pending_signals)  # once: a signal may arrive during the save
+            # Once: a signal may arrive during the save.
+            stop = max(peers.exchange(max(pending_signals, default=0)))
             if stop or "checkpoint" in now:
                 files.flush()
                 best_by = {
@@ -458,14 +532,14 @@ def _train(
         (t0, s0), (t1, s1) = clock[0], clock[-1]
         record["seconds_to_first_step"] = round(t0 - psutil.Process().create_time(), 2)
         record["steps_per_second"] = round((s1 - s0) / (t1 - t0), 1) if s1 > s0 else None
-    return _finish(config, directory, record, pending_signals)
+    return _finish(config, directory, record, stop)
 
 
 def _finish(
     config: ConfigDict,
     directory: pathlib.Path,
     record: dict[str, Any],
-    pending_signals: Sequence[int],
+    stop: int,
 ) -> int:
     """Draws the figures of the whole run, records its end, and returns the exit status."""
     step = record["step"]
@@ -475,7 +549,7 @@ def _finish(
             f"Interrupted after iteration {step} and saved; resume with --config="
             f"{directory / 'config.json'} --workdir={directory}"
         )
-        return 128 + pending_signals[0]
+        return 128 + stop
     plots.draw(directory, config)
     write_json(directory / "run.json", record)
     if record["status"] == "diverged":

@@ -45,7 +45,7 @@ def test_bits_of_device_resident_data(changes, monkeypatch):
 )
 def test_placement_by_size(size, output_bias, placed):
     c = config.replace(tiny_config(), {"generator.output_bias": output_bias})
-    assert population._on_host(c, size) == placed
+    assert population.on_host(c, size) == placed
 
 
 def test_windows_are_bounded(monkeypatch):

@@ -150,7 +150,7 @@ def test_convolutions_gather_nothing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"devices": 999}, "config.devices is 999, but this machine has 1"),
+        ({"devices": 999}, "config.devices is 999, but there are 1"),
         ({"devices": 3, "batch_size": 8}, "divisible among 3 devices"),
         ({"devices": 2, "batch_size": 6, "pack": 2}, "is 6 in 3 inputs of 2, but must be divi"),
     ],

@@ -59,12 +59,12 @@ def test_source_sha256_of_code_only(tmp_path, monkeypatch):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
-        hashes.append(provenance._source_sha256())
+        hashes.append(provenance.source_sha256())
     assert len(set(hashes)) == 3
     assert {len(x) for x in hashes} == {16}
     assert hashes[2] == hashes[4]
     (tmp_path / "a.py").write_text("changed")
-    assert provenance._source_sha256() not in hashes
+    assert provenance.source_sha256() not in hashes
 
 
 def test_enclosing_repositories_are_ignored(tmp_path, monkeypatch):
