@@ -1,0 +1,98 @@
+"""Every config's chunk of training lowers for GPU and TPU on a machine that has neither.
+
+Nothing is compiled. The programs must be those of native convolutions, and call no library of the
+CPU.
+"""
+
+import functools
+import re
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+from gan_jax import algorithms, config, parallel, population
+from gan_jax.draws import Batch, Texts
+from gan_jax.evaluation import text_encoder
+from tests.conftest import ROOT
+from tests.test_parallel import on_four_devices
+
+EXAMPLES = {  # shape and classes, by the beginning of config.dataset
+    "mnist": ((28, 28, 1), 10),
+    "digits": ((8, 8, 1), 10),
+    "stacked_mnist": ((28, 28, 3), 1000),
+    "cifar10": ((32, 32, 3), 10),
+    "ring": ((2,), 0),
+    "grid": ((2,), 0),
+    "gaussian1d": ((1,), 0),
+    "folder": ((64, 64, 3), 0),
+}
+CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("[a-z]*.py"))
+
+
+def export(name: str, platform: str, devices: int = 1) -> str:
+    """The chunk of training of a config as StableHLO for a platform."""
+    c = config.replace(config.load(name), {"devices": devices})
+    shape, classes = EXAMPLES[c.dataset.partition(":")[0]]
+    spec = config.spec(c, shape, classes)
+    abstract = functools.partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype))
+    hparams = population.stack([jax.tree.map(np.float32, config.hparams(c))])
+    one = algorithms.shapes(spec, config.hparams(c))
+    states = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), one)
+    conditional = c.condition.on != "none"
+    dtype = jnp.uint8 if len(shape) == 3 else jnp.float32
+    x = jax.ShapeDtypeStruct((60_000, *shape), dtype)
+    data = Batch(x, jax.ShapeDtypeStruct((60_000,), jnp.int32) if conditional else None)
+    vectors = jax.ShapeDtypeStruct((500, text_encoder.FEATURES), jnp.float32)
+    texts = Texts(vectors, jax.ShapeDtypeStruct((103,), jnp.int32))
+    exported = jax.export.export(population._train_chunk, platforms=[platform])(
+        spec,
+        parallel.mesh(c, 1),
+        abstract(hparams),
+        states,
+        data,
+        None,
+        texts if c.condition.on == "text" else None,
+        np.int32(3),
+        np.ones(1, bool),
+    )
+    assert exported.platforms == (platform,)
+    return exported.mlir_module()
+
+
+def kernels(program: str) -> list[str]:
+    return re.findall(r"stablehlo\.convolution.*", program)
+
+
+def check(name: str, devices: int = 1) -> None:
+    """Checks a config's programs for GPU and TPU."""
+    gpu, tpu = (export(name, platform, devices) for platform in ("cuda", "tpu"))
+    for program in (gpu, tpu):
+        calls = set(re.findall(r"custom_call @(\w+)", program))
+        assert not any("lapack" in call or "cpu" in call.lower() for call in calls), calls
+    assert kernels(gpu) == kernels(tpu)
+    if kernels(gpu):  # native gradients of strided ones are dilated; those for CPU never are
+        cpu = kernels(export(name, "cpu", devices))
+        dilated = [[k for k in ks if "lhs_dilate = [2" in k] for ks in (kernels(gpu), cpu)]
+        assert dilated[0]
+        assert not dilated[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_lowers_for_accelerators(name):
+    check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist", "dcgan_cifar10", "r3gan_cifar10", "vae_mnist"])
+def test_split_programs_lower(name):
+    on_four_devices(f"""
+        from tests.test_lowering import check
+        check({name!r}, 4)
+    """)
+
+
+def test_digits_lowers():
+    check("digits")
