@@ -18,7 +18,12 @@ from gan_jax import cli
 from gan_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from gan_jax.data import Dataset
     from gan_jax.evaluation.registry import Entry
+    from gan_jax.spec import Spec
+    from gan_jax.state import State
 
 
 _LIKELIHOODS = {
@@ -78,6 +83,27 @@ def table(
         labels = (METRICS[name].label for name in entries if METRICS[name].interval == note)
         lines.append(f"  {', '.join(labels)}: {note}")
     return lines
+
+
+def _classification(
+    config: "ConfigDict", spec: "Spec", state: "State", test: "Dataset"
+) -> dict[str, Any]:
+    """The error of inferred classes on labelled test examples, a proportion with its interval."""
+    from gan_jax import algorithms, data
+    from gan_jax.evaluation.metrics import conditional
+
+    if test.labels is None:
+        raise InputError(f"{config.dataset} {config.test_split} has no labels to compare with")
+    found = algorithms.classify(spec, state, test.images).argmax(axis=1)
+    how = f"of {config.labelled} labels"
+    if not config.labelled:
+        validation = data.load(config.dataset, config.validation_split, config.image_size)
+        assert validation.labels is not None
+        probabilities = algorithms.classify(spec, state, validation.images)
+        found = conditional.cluster_labels(probabilities, validation.labels)[found]
+        how = f"clusters named by {config.validation_split}"
+    right = conditional.agreement(found, test.labels)
+    return {"value": 1 - right.value, "low": 1 - right.high, "high": 1 - right.low, "how": how}
 
 
 def evaluate(
@@ -168,6 +194,8 @@ def evaluate(
         },
         "unavailable": unavailable,
     }
+    if config.get("categories"):
+        result["classification"] = _classification(config, spec, state, test)
     if algorithms.ALGORITHMS[spec.algorithm].bounds:
         found = algorithms.bounds(spec, config_lib.hparams(config), state, reference.test)
         result["log_likelihood"] = {
@@ -183,6 +211,11 @@ def evaluate(
     for name, bound in result.get("log_likelihood", {}).items():
         value = f"{bound['value']:.2f} ± {bound['standard_error']:.2f}"
         print(f"log-likelihood of {split}: {_LIKELIHOODS[name].format(value)}")
+    if error := result.get("classification"):
+        print(
+            f"classification error on {split}: {error['value']:.2%} ({error['low']:.2%} to "
+            f"{error['high']:.2%}), {error['how']}"
+        )
     if metrics is None:
         for why in dict.fromkeys(unavailable.values()):
             missing = (name for name in unavailable if unavailable[name] == why)

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from gan_jax import algorithms, device, parallel
 from gan_jax import config as config_lib
-from gan_jax.data import Dataset, num_classes
+from gan_jax.data import Dataset, num_classes, select
 from gan_jax.draws import Batch, Texts, Window
 from gan_jax.evaluation import text_encoder
 from gan_jax.feed import Feed
@@ -52,6 +52,7 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
     padded = _padded(mesh, (hparams, seeds))
     hparams, seeds = put(mesh, P(MEMBERS), padded)
     spec = config_lib.spec(configs[0], dataset.images.shape[1:], num_classes(dataset))
+    dataset = _labelled_first(configs[0], dataset)
     y, texts = conditioning(configs[0], dataset)
     data: Batch | Feed
     if on_host(configs[0], dataset.images.nbytes):
@@ -71,13 +72,26 @@ def conditioning(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray | Non
         vectors = text_encoder.encode(encoder, dataset.captions.texts)
         texts = Texts(jnp.asarray(vectors), jnp.asarray(dataset.captions.first))
         return dataset.captions.groups, texts
-    return dataset.labels if config.condition.on == "label" else None, None
+    labels = config.condition.on == "label" or config.get("labelled")
+    return dataset.labels if labels else None, None
+
+
+def _labelled_first(config: ConfigDict, dataset: Dataset) -> Dataset:
+    """The data set with the first examples of each class, `config.labelled` in all, in front."""
+    if not config.get("labelled") or dataset.labels is None:
+        return dataset
+    order = np.argsort(dataset.labels, kind="stable")
+    starts = np.searchsorted(dataset.labels[order], np.arange(config.categories))
+    chosen = (starts[:, None] + np.arange(config.labelled // config.categories)).ravel()
+    return select(
+        dataset, np.concatenate([order[chosen], np.delete(np.sort(order), order[chosen])])
+    )
 
 
 def on_host(config: ConfigDict, size: int) -> bool:
     """Whether training data of `size` bytes stay in host memory."""
     if config.data_placement == "auto":
-        return size > device.memory() / 2 and not config_lib.needs_mean(config)
+        return size > device.memory() / 2 and not config_lib.needs_all_data(config)
     return config.data_placement == "host"
 
 

@@ -352,6 +352,18 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             f"only {n} examples"
         )
     parallel.per_member(config)
+    if config.get("labelled"):
+        counts = np.bincount([] if dataset.labels is None else dataset.labels)
+        if len(counts) != config.categories:
+            raise InputError(
+                f"config.categories is {config.categories}, but {config.dataset} has {len(counts)} "
+                "classes of labels, which config.labelled needs"
+            )
+        if config.labelled % len(counts) or config.labelled > len(counts) * counts.min():
+            raise InputError(
+                f"config.labelled is {config.labelled}: expected a multiple of {len(counts)} up to "
+                f"{len(counts) * counts.min()}"
+            )
     if config.condition.on == "label" and dataset.labels is not None and dataset.labels.min() < 0:
         raise InputError(
             f"config.condition.on is 'label', but {config.dataset} has the label "

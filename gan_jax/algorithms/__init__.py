@@ -33,6 +33,8 @@ class Algorithm(NamedTuple):
     reconstruct: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array] | None = None
     # Lower bounds or estimates of log p(x) of examples by name, (n,) each, where there are any.
     bounds: Callable[[Any, HParams, State, jax.Array], dict[str, jax.Array]] | None = None
+    # Probabilities of the classes of examples, (batch, classes), where they are inferred.
+    classify: Callable[[Any, State, jax.Array], jax.Array] | None = None
 
 
 ALGORITHMS = {
@@ -61,6 +63,7 @@ ALGORITHMS = {
         aae.info_names,
         autoencoder.minibatches,
         autoencoder.reconstruct,
+        classify=aae.classify,
     ),
     "rbm": Algorithm(
         rbm.init,
@@ -175,6 +178,19 @@ def bounds(
 ) -> dict[str, np.ndarray]:
     """Bounds or estimates of log p(x) in nats by name, (n,) each, of examples of a data set."""
     return jax.device_get(_bounds(spec, hparams, state, examples))
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _classify(spec: Spec, state: State, x: jax.Array) -> jax.Array:
+    classify = ALGORITHMS[spec.algorithm].classify
+    assert classify is not None
+    return classify(spec, state, to_float(x, spec.pixel_low))
+
+
+def classify(spec: Spec, state: State, examples: np.ndarray) -> np.ndarray:
+    """Probabilities of the classes that a run infers, (n, classes), of examples of a data set."""
+    blocks = (examples[i : i + _BLOCK] for i in range(0, len(examples), _BLOCK))
+    return np.concatenate([np.asarray(_classify(spec, state, x)) for x in blocks])
 
 
 def generate(

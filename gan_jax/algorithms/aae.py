@@ -7,6 +7,11 @@
 
 Samples decode z from the prior. Codes are deterministic. With labels, the decoder also sees y, and
 the encoder and discriminator do not (section 4): codes then hold what labels do not tell.
+
+The encoder can also infer y, as probabilities of classes which the decoder sees as it would labels.
+A second discriminator tells them from one-hot samples of the uniform distribution. The encoder also
+descends on the cross-entropy of some labelled examples (section 5), or of none, to find clusters
+(section 6).
 """
 
 from typing import Any
@@ -17,7 +22,9 @@ import optax
 
 from gan_jax import networks
 from gan_jax.algorithms import autoencoder
+from gan_jax.data.pixels import to_float
 from gan_jax.draws import Batch, Stream, Window, noise, stream_key
+from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
@@ -29,26 +36,40 @@ STEP_INFO = (
     *("d_loss", "g_loss", "d_prior", "d_codes", "d_grad_norm", "g_grad_norm"),
 )
 
+# What each discriminator sees, (batch, d), by its name.
+Seen = dict[str, jax.Array]
+
+
+def _discriminators(spec: AutoencoderSpec) -> dict[str, int]:
+    """The dimension of what each discriminator sees."""
+    categories = {"category_discriminator": spec.classes} if spec.infers_classes else {}
+    return {"discriminator": spec.z_dim} | categories
+
 
 def info_names(spec: AutoencoderSpec) -> tuple[str, ...]:
     """Names of the quantities measured by `step`, and of the players' parameter norms."""
-    return (*STEP_INFO, *autoencoder.NORMS, "discriminator_param_norm")
+    labelled = ("cross_entropy",) if spec.labelled else ()
+    norms = (f"{name}_param_norm" for name in _discriminators(spec))
+    return (*STEP_INFO, *labelled, *autoencoder.NORMS, *norms)
 
 
 def init(spec: AutoencoderSpec, hparams: HParams, seed: jax.Array | int, data: Batch) -> State:
     """Initial state; arguments as for `gan.init`."""
     state = autoencoder.init_players(spec, hparams, seed, data)
     assert spec.discriminator is not None
-    key, z = stream_key(state.key, Stream.INIT_D), jnp.zeros((1, spec.z_dim))
-    d = networks.init(spec.discriminator, key, z, jnp.zeros(()))
     e = state.players["encoder"]
-    return state.replace_players(
-        discriminator=Player(*d, _optimizer(spec.d_optimizer, hparams, "d").init(d.params)),
-        encoder=e._replace(opt_state=_optimizer(spec.e_optimizer, hparams, "e").init(e.params)),
-    )
+    players = {"encoder": e._replace(opt_state=_optimizer(spec, hparams, "e").init(e.params))}
+    for number, (name, size) in enumerate(_discriminators(spec).items()):
+        key = stream_key(state.key, Stream.INIT_D, number)
+        d = networks.init(spec.discriminator, key, jnp.zeros((1, size)), jnp.zeros(()))
+        players[name] = Player(*d, _optimizer(spec, hparams, "d").init(d.params))
+    return state.replace_players(**players)
 
 
-def _optimizer(name: str, hparams: HParams, player: str) -> optax.GradientTransformation:
+def _optimizer(
+    spec: AutoencoderSpec, hparams: HParams, player: str
+) -> optax.GradientTransformation:
+    name = {"d": spec.d_optimizer, "e": spec.e_optimizer}[player]
     return transformation(name, OptimizerHParams(**hparams[f"{player}_optimizer"]))
 
 
@@ -67,47 +88,56 @@ def _logits(
     return networks.apply(spec.discriminator, d, z, key, train)
 
 
+def _seen(spec: AutoencoderSpec, e: Variables, x: jax.Array) -> tuple[Seen, Stats]:
+    codes, logits, stats = autoencoder.encode(spec, e, x, train=True)
+    inferred = {} if logits is None else {"category_discriminator": jax.nn.softmax(logits)}
+    return {"discriminator": codes} | inferred, stats
+
+
 def d_step(
-    spec: AutoencoderSpec,
-    hparams: HParams,
-    state: State,
-    x: jax.Array,
-    z: jax.Array,
-    key: jax.Array,
+    spec: AutoencoderSpec, hparams: HParams, state: State, x: jax.Array, prior: Seen, key: jax.Array
 ) -> tuple[State, Info]:
-    """One discriminator update: gradient descent on the loss's d term.
+    """One update of each discriminator: gradient descent on the loss's d term.
 
     Args:
       spec: static structure.
       hparams: traced numbers.
       state: the state before; the other players are unchanged.
       x: examples with pixels from spec.pixel_low to 1, (batch, *example shape).
-      z: samples of the prior, (batch, z_dim).
+      prior: samples of the priors.
       key: of dropout.
 
     Returns:
-      The new state; d_loss, d_prior and d_codes (mean outputs of D) and d_grad_norm (global l2
-      norm), all pre-update.
+      The new state; d_loss, summed over discriminators, d_prior and d_codes (mean outputs on codes)
+      and d_grad_norm (global l2 norm), all pre-update.
     """
-    d, loss = state.players["discriminator"], LOSSES[spec.loss]
-    codes, _ = networks.apply(spec.encoder, state.players["encoder"].variables, x, train=True)
-    keys = jax.random.split(key)
+    loss, optimizer = LOSSES[spec.loss], _optimizer(spec, hparams, "d")
+    seen, _ = _seen(spec, state.players["encoder"].variables, x)
+    values, norms, players = [], [], {}
+    info: Info = {}
+    for number, name in enumerate(prior):
+        d = state.players[name]
+        keys = jax.random.split(jax.random.fold_in(key, number) if number else key)
 
-    def objective(params: Params) -> tuple[jax.Array, Any]:
-        on_prior, stats = _logits(spec, Variables(params, d.stats), z, keys[0], train=True)
-        on_codes, stats = _logits(spec, Variables(params, stats), codes, keys[1], train=True)
-        return loss.d(on_prior, on_codes), (on_prior, on_codes, stats)
+        def objective(
+            params: Params, name: str = name, d: Player = d, keys: jax.Array = keys
+        ) -> tuple[jax.Array, Any]:
+            on_prior, stats = _logits(spec, Variables(params, d.stats), prior[name], keys[0], True)
+            on_codes, stats = _logits(spec, Variables(params, stats), seen[name], keys[1], True)
+            return loss.d(on_prior, on_codes), (on_prior, on_codes, stats)
 
-    (value, (on_prior, on_codes, stats)), grads = jax.value_and_grad(objective, has_aux=True)(
-        d.params
-    )
-    new = _descended(d, _optimizer(spec.d_optimizer, hparams, "d"), grads, stats)
-    return state.replace_players(discriminator=new), {
-        "d_loss": value,
-        "d_prior": jnp.mean(loss.output(on_prior)),
-        "d_codes": jnp.mean(loss.output(on_codes)),
-        "d_grad_norm": optax.tree.norm(grads),
-    }
+        (value, (on_prior, on_codes, stats)), grads = jax.value_and_grad(objective, has_aux=True)(
+            d.params
+        )
+        players[name] = _descended(d, optimizer, grads, stats)
+        values.append(value)
+        norms.append(optax.tree.norm(grads))
+        if not info:
+            outputs = {"d_prior": on_prior, "d_codes": on_codes}
+            info = {key: jnp.mean(loss.output(logits)) for key, logits in outputs.items()}
+    grad_norm = jnp.linalg.norm(jnp.stack(norms)) if len(norms) > 1 else norms[0]
+    info |= {"d_loss": sum(values[1:], values[0]), "d_grad_norm": grad_norm}
+    return state.replace_players(**players), info
 
 
 def encoder_step(
@@ -115,35 +145,62 @@ def encoder_step(
     hparams: HParams,
     state: State,
     x: jax.Array,
-    z: jax.Array,
+    prior: Seen,
     key: jax.Array,
+    labelled: Batch | None = None,
 ) -> tuple[State, Info]:
-    """One adversarial update of the encoder: gradient descent on the loss's g term.
+    """One update of the encoder: gradient descent on the loss's g terms and the cross-entropy.
+
+    The paper takes a step of its own on the cross-entropy.
 
     Args:
       spec: static structure.
       hparams: traced numbers.
       state: the state before; the other players are unchanged.
       x: examples with pixels from spec.pixel_low to 1, (batch, *example shape).
-      z: samples of the prior, (batch, z_dim); only relativistic losses depend on them.
+      prior: samples of the priors; only relativistic losses depend on them.
       key: of dropout.
+      labelled: examples and their classes, for semi-supervised learning.
 
     Returns:
-      The new state; g_loss and g_grad_norm (global l2 norm), both pre-update.
+      The new state; g_loss, summed over discriminators, cross_entropy of labelled examples and
+      g_grad_norm (global l2 norm), all pre-update.
     """
-    e, d = state.players["encoder"], state.players["discriminator"].variables
-    keys = jax.random.split(key)
+    e = state.players["encoder"]
 
-    def objective(params: Params) -> tuple[jax.Array, Stats]:
-        codes, stats = networks.apply(spec.encoder, Variables(params, e.stats), x, train=True)
-        on_prior, _ = _logits(spec, d, z, keys[0], train=False)
-        on_codes, _ = _logits(spec, d, codes, keys[1], train=False)
-        return LOSSES[spec.loss].g(on_prior, on_codes), stats
+    def objective(params: Params) -> tuple[jax.Array, tuple[Info, Stats]]:
+        seen, stats = _seen(spec, Variables(params, e.stats), x)
+        terms = []
+        for number, name in enumerate(prior):
+            d = state.players[name].variables
+            keys = jax.random.split(jax.random.fold_in(key, number) if number else key)
+            on_prior, _ = _logits(spec, d, prior[name], keys[0], train=False)
+            on_codes, _ = _logits(spec, d, seen[name], keys[1], train=False)
+            terms.append(LOSSES[spec.loss].g(on_prior, on_codes))
+        info = {"g_loss": sum(terms[1:], terms[0])}
+        if labelled is None:
+            return info["g_loss"], (info, stats)
+        _, logits, stats = autoencoder.encode(
+            spec, Variables(params, stats), labelled.x, train=True
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labelled.y)
+        info["cross_entropy"] = jnp.mean(losses)
+        return info["g_loss"] + info["cross_entropy"], (info, stats)
 
-    (value, stats), grads = jax.value_and_grad(objective, has_aux=True)(e.params)
-    new = _descended(e, _optimizer(spec.e_optimizer, hparams, "e"), grads, stats)
-    info = {"g_loss": value, "g_grad_norm": optax.tree.norm(grads)}
-    return state.replace_players(encoder=new), info
+    (_, (info, stats)), grads = jax.value_and_grad(objective, has_aux=True)(e.params)
+    new = _descended(e, _optimizer(spec, hparams, "e"), grads, stats)
+    return state.replace_players(encoder=new), info | {"g_grad_norm": optax.tree.norm(grads)}
+
+
+def _labelled(spec: AutoencoderSpec, state: State, data: Batch | Window) -> Batch | None:
+    """A minibatch of the data set's first `spec.labelled` examples, drawn with replacement."""
+    if not spec.labelled:
+        return None
+    assert isinstance(data, Batch)
+    assert data.y is not None
+    key = stream_key(state.key, Stream.BATCH_G, state.step)
+    index = jax.random.randint(key, (spec.batch_size,), 0, spec.labelled)
+    return Batch(to_float(data.x[index], spec.pixel_low), data.y[index])
 
 
 def step(
@@ -152,17 +209,41 @@ def step(
     """One iteration: reconstruction, discriminator and encoder steps on one minibatch."""
     batch, key = autoencoder.draw(spec, state, data)
     x = batch.x
-    z = noise(spec, stream_key(state.key, Stream.NOISE_D, state.step), len(x))
+    prior = {
+        "discriminator": noise(spec, stream_key(state.key, Stream.NOISE_D, state.step), len(x))
+    }
+    if spec.infers_classes:
+        key_y = stream_key(state.key, Stream.NOISE_G, state.step)
+        y = jax.random.randint(key_y, (len(x),), 0, spec.classes)
+        prior["category_discriminator"] = jax.nn.one_hot(y, spec.classes)
     key_d = stream_key(state.key, Stream.STEP_D, state.step)
     state, info = autoencoder.reconstruction_step(spec, hparams, state, batch, key)
     info.pop("codes")
-    state, d_info = d_step(spec, hparams, state, x, z, key_d)
-    state, e_info = encoder_step(spec, hparams, state, x, z, key_d)
+    state, d_info = d_step(spec, hparams, state, x, prior, key_d)
+    labelled = _labelled(spec, state, data)
+    state, e_info = encoder_step(spec, hparams, state, x, prior, key_d, labelled)
     return state._replace(step=state.step + 1), info | d_info | e_info
 
 
 def sample(
     spec: AutoencoderSpec, state: State, z: jax.Array, y: jax.Array | None = None
 ) -> jax.Array:
-    """Examples with pixels from 0 to 1, from samples z of the prior, (batch, z_dim), and labels."""
+    """Examples with pixels from 0 to 1, from samples z of the prior, (batch, z_dim), and labels.
+
+    Without labels, inferred classes are drawn in equal numbers.
+    """
+    if y is None and spec.infers_classes:
+        y = jnp.arange(len(z)) % spec.classes
     return autoencoder.sample_decoded(spec, state, z, y)
+
+
+def classify(spec: AutoencoderSpec, state: State, x: jax.Array) -> jax.Array:
+    """Probabilities of the classes that the encoder infers, (batch, classes).
+
+    Raises:
+      InputError: it infers none.
+    """
+    _, logits, _ = autoencoder.encode(spec, state.players["encoder"].variables, x)
+    if logits is None:
+        raise InputError("the encoder infers no classes (config.categories)")
+    return jax.nn.softmax(logits)

@@ -92,6 +92,23 @@ def log_likelihood(
     return jnp.sum(components, axis=tuple(range(1, x.ndim)))
 
 
+def encode(
+    spec: AutoencoderSpec,
+    e: Variables,
+    x: jax.Array,
+    key: jax.Array | None = None,
+    train: bool = False,
+) -> tuple[jax.Array, jax.Array | None, Stats]:
+    """Codes (batch, z_dim), logits of inferred classes (batch, classes), and new statistics.
+
+    The logits are None unless the encoder infers classes.
+    """
+    output, stats = networks.apply(spec.encoder, e, x, key, train)
+    if not spec.infers_classes:
+        return output, None, stats
+    return output[:, spec.classes :], output[:, : spec.classes], stats
+
+
 def decode(
     spec: AutoencoderSpec, g: Variables, z: jax.Array, train: bool, y: jax.Array | None = None
 ) -> tuple[jax.Array, Stats]:
@@ -144,8 +161,9 @@ def reconstruction_step(
 
     def objective(params: dict[str, Params]) -> tuple[jax.Array, tuple[dict[str, Stats], Info]]:
         e, g = (Variables(params[n], state.players[n].stats) for n in ("encoder", "generator"))
-        codes, e_stats = networks.apply(spec.encoder, e, batch.x, key, train=True)
-        output, g_stats = decode(spec, g, codes, train=True, y=batch.y)
+        codes, logits, e_stats = encode(spec, e, batch.x, key, train=True)
+        y = batch.y if logits is None else jax.nn.softmax(logits)
+        output, g_stats = decode(spec, g, codes, train=True, y=y)
         loss = -jnp.mean(log_likelihood(spec, hparams, batch.x, output))
         return loss, ({"encoder": e_stats, "generator": g_stats}, {"codes": codes})
 
@@ -202,5 +220,6 @@ def reconstruct(
     spec: AutoencoderSpec, state: State, x: jax.Array, y: jax.Array | None = None
 ) -> jax.Array:
     """Means of p(x | E(x), y), with pixels from 0 to 1, of x from spec.pixel_low to 1."""
-    codes, _ = networks.apply(spec.encoder, state.players["encoder"].variables, x)
+    codes, logits, _ = encode(spec, state.players["encoder"].variables, x)
+    y = y if logits is None else jax.nn.softmax(logits)
     return sample_decoded(spec, state, codes, y)

@@ -2,7 +2,7 @@
 
 from gan_jax.config.build import hparams, spec
 from gan_jax.config.load import call, default, differences, flatten, load, override, replace
-from gan_jax.config.schema import needs_mean
+from gan_jax.config.schema import needs_all_data
 
 __all__ = [
     "call",
@@ -11,7 +11,7 @@ __all__ = [
     "flatten",
     "hparams",
     "load",
-    "needs_mean",
+    "needs_all_data",
     "override",
     "replace",
     "spec",

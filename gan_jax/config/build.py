@@ -121,8 +121,11 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
         }
         if config.algorithm != "aae":
             return AutoencoderSpec(**shared)
+        if config.categories:
+            shared |= {"classes": config.categories, "infers_classes": True}
         return AutoencoderSpec(
             **shared,
+            labelled=config.labelled,
             discriminator=_network(
                 config, "discriminator", out_shape=(), output="linear", dtype=config.precision
             ),
@@ -163,7 +166,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
 def _encoder(config: ConfigDict) -> Network:
     """Maps examples to codes, or to the mean and log variance of a VAE's."""
     own = {"output": "linear"} if config.encoder.name == "mlp" else {"batch_norm": False}
-    outputs = (2 if config.algorithm == "vae" else 1) * config.z_dim
+    outputs = (2 if config.algorithm == "vae" else 1) * config.z_dim + config.get("categories", 0)
     return _network(config, "encoder", out_shape=(outputs,), dtype=config.precision, **own)
 
 

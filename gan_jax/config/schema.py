@@ -323,7 +323,18 @@ OWN: dict[str, dict[str, Field]] = {
     "vae": _AUTOENCODER
     | {"kl_weight": _traced(1.0, _NON_NEGATIVE, "weight of the KL divergence (beta-VAE)")},
     "aae": _AUTOENCODER
-    | {name: _GAN[name] for name in ("loss", "discriminator.name")}
+    | {
+        **{name: _GAN[name] for name in ("loss", "discriminator.name")},
+        "categories": Field(
+            0, _integer(0, 10_000), "classes that the encoder infers; 0: codes have no classes"
+        ),
+        "labelled": Field(
+            0,
+            _integer(0),
+            "training examples, equally many of each class, whose labels the encoder learns from; "
+            "0: categories are clusters",
+        ),
+    }
     | _optimizer("d_optimizer")
     | _optimizer("e_optimizer"),
     "rbm": {
@@ -544,10 +555,14 @@ def coerce(name: str, value: Any, field: Field) -> Any:
     return value
 
 
-def needs_mean(config: ConfigDict) -> bool:
-    """Whether initial parameters depend on the mean of all examples."""
+def needs_all_data(config: ConfigDict) -> str:
+    """The option for which all examples must be on the device; empty if there is none."""
+    if config.algorithm == "rbm":
+        return "algorithm rbm"  # initial biases need the mean
+    if config.get("labelled"):
+        return "labelled"
     output_bias = config.get("generator", {}).get("output_bias")
-    return config.algorithm == "rbm" or output_bias == "data_mean"
+    return "generator.output_bias data_mean" * (output_bias == "data_mean")
 
 
 def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
@@ -584,9 +599,8 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
                 f"of at least num_steps, {c.num_steps}, iterations where {schedule.field} ends at "
                 "0, where training does nothing",
             )
-    if c.data_placement == "host" and needs_mean(c):
-        needing = "generator.output_bias data_mean" if "generator" in c else "algorithm rbm"
-        yield "data_placement", f"device with {needing}, which needs the mean of all data"
+    if c.data_placement == "host" and (needing := needs_all_data(c)):
+        yield "data_placement", f"device with {needing}, which needs all examples there"
     if c.keep_best in METRICS and not (c.eval_every and c.keep_best in c.eval_metrics):
         yield "keep_best", "evaluated: add it to eval_metrics and set eval_every above 0"
     own = STEP_INFO[c.algorithm]
@@ -635,6 +649,10 @@ def _autoencoder_conflicts(c: ConfigDict) -> Iterator[tuple[str, str]]:
             f"concat, the default, with algorithm {c.algorithm}, whose D sees codes only",
         )
     if c.algorithm == "aae":
+        if c.categories and c.condition.on != "none":
+            yield "condition.on", "none with categories, which the encoder infers"
+        if c.labelled and not c.categories:
+            yield "labelled", "0 without categories"
         if c.discriminator.name != "mlp":
             yield "discriminator.name", "mlp with algorithm aae, for codes"
     elif c.prior.name != "normal":

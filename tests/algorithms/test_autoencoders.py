@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gan_jax import algorithms, config, evaluate, reproduce, sample, spectrum, train, workdir
+from gan_jax import (
+    algorithms,
+    config,
+    evaluate,
+    population,
+    reproduce,
+    sample,
+    spectrum,
+    train,
+    workdir,
+)
 from gan_jax import data as data_lib
 from gan_jax.algorithms import autoencoder, vae
 from gan_jax.draws import Batch, Stream, minibatch, noise, stream_key
@@ -204,6 +214,77 @@ def test_autoencoder_samples_have_moments_of_codes():
     near(np.cov(samples.T), expected, atol=5 * variance * (2 / n) ** 0.5)
 
 
+# Inferred classes
+
+
+def inferring(**changes):
+    return linear("aae", categories=3, **changes)
+
+
+def test_encoder_infers_classes():
+    """The encoder's first outputs are logits; the decoder sees their softmax as it would labels."""
+    spec, _ = inferring()
+    state = algorithms.init(spec, inferring()[1], 0, DATA)
+    e, g = (state.players[name].params["Dense_0"] for name in ("encoder", "generator"))
+    output = np.asarray(DATA.x) @ e["kernel"] + e["bias"]
+    y = np.exp(output[:, :3]) / np.exp(output[:, :3]).sum(axis=1, keepdims=True)
+    CLOSE(algorithms.classify(spec, state, np.asarray(DATA.x)), y)
+    seen = np.concatenate([output[:, 3:], y], axis=1)
+    CLOSE(algorithms.reconstruct(spec, state, np.asarray(DATA.x)), seen @ g["kernel"] + g["bias"])
+    z = np.zeros((6, 2), np.float32)
+    CLOSE(algorithms.generate(spec, state, z), np.asarray(g["kernel"])[[2, 3, 4] * 2] + g["bias"])
+
+
+def test_steps_of_inferred_classes_follow_numpy():
+    spec, hparams = inferring(labelled=6)
+    data = Batch(DATA.x, jnp.arange(20) % 3)
+    state = algorithms.init(spec, hparams, 3, data)
+    before = jax.tree.map(np.float64, {n: p.params["Dense_0"] for n, p in state.players.items()})
+    after, info = algorithms.train_chunk(spec, hparams, state, data, 1)
+    x = np.float64(minibatch(8, state.key, data, 0).x)
+    # The reconstruction step moves the encoder; its own test is above. Undo it from the state.
+    batch, key = autoencoder.draw(spec, state, data)
+    middle, _ = autoencoder.reconstruction_step(spec, hparams, state, batch, key)
+    e = jax.tree.map(np.float64, middle.players["encoder"].params["Dense_0"])
+
+    def softmax(logits):
+        return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+    y = jax.random.randint(stream_key(state.key, Stream.NOISE_G, 0), (8,), 0, 3)
+    prior = {
+        "discriminator": np.float64(noise(spec, stream_key(state.key, Stream.NOISE_D, 0), 8)),
+        "category_discriminator": np.eye(3)[y],
+    }
+    output = x @ e["kernel"] + e["bias"]
+    p = softmax(output[:, :3])
+    codes = {"discriminator": output[:, 3:], "category_discriminator": p}
+    d_loss = g_loss = 0
+    slopes = {}
+    for name, real in prior.items():
+        d = before[name]
+        on_real, on_codes = (u @ d["kernel"] + d["bias"] for u in (real, codes[name]))
+        d_loss += np.mean(np.log1p(np.exp(-on_real)) + np.log1p(np.exp(on_codes)))
+        both = np.concatenate([-sigmoid(-on_real), sigmoid(on_codes)]) / 8
+        descend(d, 0.1, np.concatenate([real, codes[name]]), both)
+        jax.tree.map(CLOSE, after.players[name].params["Dense_0"], d)
+        on_codes = codes[name] @ d["kernel"] + d["bias"]
+        g_loss += np.mean(np.log1p(np.exp(-on_codes)))
+        slopes[name] = -sigmoid(-on_codes) / 8 @ d["kernel"].T
+    CLOSE(info["d_loss"], d_loss)
+    CLOSE(info["g_loss"], g_loss)
+    s = slopes["category_discriminator"]
+    d_logits = p * (s - np.sum(p * s, axis=1, keepdims=True))
+    index = jax.random.randint(stream_key(state.key, Stream.BATCH_G, 0), (8,), 0, 6)
+    labelled, labels = np.float64(data.x)[index], np.asarray(data.y)[index]
+    q = softmax((labelled @ e["kernel"] + e["bias"])[:, :3])
+    CLOSE(info["cross_entropy"], -np.mean(np.log(q[np.arange(8), labels])))
+    d_labelled = np.concatenate([(q - np.eye(3)[labels]) / 8, np.zeros((8, 2))], axis=1)
+    d_output = np.concatenate([d_logits, slopes["discriminator"]], axis=1)
+    descend(e, 0.2, np.concatenate([x, labelled]), np.concatenate([d_output, d_labelled]))
+    jax.tree.map(CLOSE, after.players["encoder"].params["Dense_0"], e)
+    assert info.keys() == {"step", *algorithms.ALGORITHMS["aae"].info_names(spec)}
+
+
 # Runs
 
 
@@ -312,6 +393,49 @@ def test_labels_reach_the_decoder_alone(how, tmp_path, monkeypatch, capsys):
     assert_one_line_error(capsys.readouterr().err, "leave out --label")
 
 
+def test_labelled_examples_are_balanced():
+    c, dataset = (
+        vae_config({"algorithm": "aae", "categories": 10, "labelled": 40}),
+        data_lib.load("digits"),
+    )
+    data = population.create([c], dataset).data
+    counts = np.bincount(np.asarray(data.y)[:40])
+    np.testing.assert_array_equal(counts, [4] * 10)
+    first = np.flatnonzero(dataset.labels == 3)[:4]
+    images = np.asarray(data.x)
+    np.testing.assert_array_equal(images[12:16], dataset.images[first])
+    assert sorted(x.tobytes() for x in images) == sorted(x.tobytes() for x in dataset.images)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labelled", [50, 0])
+def test_classification_error(labelled, tmp_path, monkeypatch, capsys):
+    changes = {
+        "algorithm": "aae",
+        "categories": 10 if labelled else 12,
+        "labelled": labelled,
+        "num_steps": 600,
+        "batch_size": 100,
+        "encoder.widths": (100,),
+        "generator.widths": (100,),
+        "discriminator.widths": (100,),
+    }
+    directory = tmp_path / "run"
+    assert train.run(vae_config(changes), directory, "aae") == 0
+    assert (
+        call(evaluate, monkeypatch, f"--workdir={directory}", "--metrics=parzen", "--num=30") == 0
+    )
+    found = json.loads((directory / "evaluation.json").read_text())["classification"]
+    assert found["low"] < found["value"] < found["high"]
+    spec, state = workdir.load(directory)
+    test = data_lib.load("digits", "test")
+    chosen = algorithms.classify(spec, state, test.images).argmax(axis=1)
+    if labelled:
+        assert found["value"] < 0.5  # chance: 0.9
+        np.testing.assert_allclose(found["value"], np.mean(chosen != test.labels))
+    assert "classification error on test: " in capsys.readouterr().out
+
+
 def test_evaluation_states_bounds(finished, monkeypatch, capsys):
     arguments = [f"--workdir={finished}", "--num=30", "--metrics=parzen"]
     assert call(evaluate, monkeypatch, *arguments) == 0
@@ -327,6 +451,8 @@ def test_evaluation_states_bounds(finished, monkeypatch, capsys):
     [
         ({"k": 2}, "config.k is not a field of algorithm=vae"),
         ({"discriminator.widths": (3,)}, "is not a field of algorithm=vae"),
+        ({"algorithm": "aae", "labelled": 10}, "config.labelled is 10, but must be 0 without"),
+        (LABEL | {"categories": 10}, "none with categories"),
         ({"algorithm": "autoencoder", "kl_weight": 1.0}, "not a field of algorithm=autoencoder"),
         ({"algorithm": "gan", "encoder.widths": (3,)}, "not a field of algorithm=gan"),
         ({"prior.name": "uniform"}, "must be normal with algorithm vae"),

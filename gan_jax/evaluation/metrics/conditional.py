@@ -36,6 +36,18 @@ def agreement(predicted: npt.ArrayLike, requested: npt.ArrayLike) -> Score:
     return proportion(share, (share * (1 - share) / n) ** 0.5, n)
 
 
+def cluster_labels(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> np.ndarray:
+    """A label for each cluster, int (clusters,): that of its most probable example.
+
+    Makhzani et al. 2015, https://arxiv.org/abs/1511.05644, section 6.
+
+    Args:
+      probabilities: of the clusters, for each example, (n, clusters).
+      labels: of the examples, int (n,).
+    """
+    return np.asarray(labels)[np.argmax(probabilities, axis=0)]
+
+
 def transfer(
     fake: npt.ArrayLike, requested: npt.ArrayLike, real: npt.ArrayLike, real_labels: npt.ArrayLike
 ) -> Score:

@@ -1,0 +1,18 @@
+"""Semi-supervised adversarial autoencoder on MNIST, from 100 labels.
+
+    python -m gan_jax.main --config=configs/aae_mnist_semi.py
+
+Makhzani et al. 2015 (https://arxiv.org/abs/1511.05644), section 5: codes of ten classes and ten
+Gaussian dimensions. --config.labelled=1000 learns from 1,000 labels, and --config.categories=16
+--config.labelled=0 finds 16 clusters (section 6). `python -m gan_jax.evaluate` prints the error.
+"""
+
+from ml_collections import ConfigDict
+
+from gan_jax.configs import aae_mnist
+
+
+def get_config() -> ConfigDict:
+    c = aae_mnist.get_config()
+    c.update({"z_dim": 10, "categories": 10, "labelled": 100, "num_steps": 10_000})
+    return c
