@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -111,13 +112,19 @@ class Processes:
             self._ending.acquire(blocking=False)
             self._send(None, self._links)
             return
-        if not isinstance(error, InputError | OSError):
+        expected = isinstance(error, InputError | OSError)
+        if not expected:
             time.sleep(5)  # a collective may fail just before `_receive` sees why
+        text = str(error) if expected else brief(error)
+        status = 2 if isinstance(error, InputError) else 1
         if self._ending.acquire(blocking=False):
-            text = str(error) if isinstance(error, InputError | OSError) else brief(error)
-            status = 2 if isinstance(error, InputError) else 1
             end = {"process": self.own, "reason": f"stopped: {text}", "status": status}
             self._send(end, self._links)
+        if jax.distributed.is_initialized():  # JAX would wait for the others at exit
+            if not expected:
+                traceback.print_exception(error)
+            print("error:", " ".join(text.split()), file=sys.stderr, flush=True)
+            os._exit(status)
 
 
 ALONE = Processes(1, 0, {}, "")

@@ -72,11 +72,12 @@ def check(name: str, devices: int = 1) -> None:
         calls = set(re.findall(r"custom_call @(\w+)", program))
         assert not any("lapack" in call or "cpu" in call.lower() for call in calls), calls
     assert kernels(gpu) == kernels(tpu)
-    if kernels(gpu):  # native gradients of strided ones are dilated; those for CPU never are
-        cpu = kernels(export(name, "cpu", devices))
-        dilated = [[k for k in ks if "lhs_dilate = [2" in k] for ks in (kernels(gpu), cpu)]
-        assert dilated[0]
-        assert not dilated[1]
+    if kernels(gpu):
+        # Native kernel gradients have other layouts; those for CPU are written
+        # as forward convolutions.
+        layout = "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"
+        assert not all(layout in kernel for kernel in kernels(gpu))
+        assert all(layout in kernel for kernel in kernels(export(name, "cpu", devices)))
 
 
 @pytest.mark.slow
@@ -86,7 +87,7 @@ def test_lowers_for_accelerators(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist", "dcgan_cifar10", "r3gan_cifar10", "vae_mnist"])
+@pytest.mark.parametrize("name", ["mnist", "r3gan_cifar10"])
 def test_split_programs_lower(name):
     on_four_devices(f"""
         from tests.test_lowering import check
