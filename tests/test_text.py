@@ -323,7 +323,10 @@ def test_moved_files_and_other_captions(finished, flowers, tmp_path, monkeypatch
     ("changes", "words"),
     [
         ({"condition.captions": ""}, "a file with condition.on text"),
-        ({"condition.discriminator": "classifier"}, "concat or projection with condition.on text"),
+        (
+            {"condition.discriminator": "classifier", "condition.weight": 1.0},
+            "concat or projection with condition.on text",
+        ),
         ({"condition.on": "label"}, "condition.captions"),
         ({"condition.mismatch": 1.0}, "from 0 to below 1"),
         ({"pack": 6}, "0 with fewer than two inputs of D"),

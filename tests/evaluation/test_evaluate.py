@@ -240,8 +240,8 @@ def test_best_checkpoint_is_kept(name, best, home, tmp_path, monkeypatch):
 def test_resumed_runs_have_same_metrics(stop, home, tmp_path, monkeypatch):
     c, loop = evaluated_config(f"npz:{home}/x.npz"), train.loop
 
-    def interrupted(*arguments):
-        for report in loop(*arguments):
+    def interrupted(*arguments, **options):
+        for report in loop(*arguments, **options):
             if report.step == stop:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield report
