@@ -12,6 +12,7 @@ from benchmarks import (
     molecules,
     pacgan_table1,
     population,
+    reproduce_all,
     speed,
     table1,
     validation,
@@ -115,6 +116,17 @@ def test_populations_on_gpu(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     result = population.on_gpu(c, images, (1, 2), rounds=2, copied=4096)
     assert {name: len(rates) for name, rates in result["rates"].items()} == {"1": 2, "2": 2}
+
+
+def test_reproductions_are_listed(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["reproduce_all.py", "--list"])
+    assert reproduce_all.main() == 0
+    printed = capsys.readouterr().out
+    assert "PacGAN, Table 2: modes, reverse KL\n    published: 1,000, 0.06\n" in printed
+    assert "not reproduced: one seed" in printed
+    assert "](" not in printed
+    for command in reproduce_all.commands():
+        assert command[1] == "-m" or (reproduce_all.ROOT / command[1]).exists()
 
 
 def test_table1_compares_common_metrics():
