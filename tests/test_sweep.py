@@ -39,6 +39,14 @@ def test_dry_run_writes_nothing(files, monkeypatch, capsys):
     assert set(files.rglob("*")) == before
 
 
+def test_dry_run_of_an_algorithm_without_losses(files, monkeypatch, capsys):
+    monkeypatch.setattr(unit, "seconds", lambda configs, _: 60.0)
+    changes = "--config.algorithm=vae", "--config.prior.name=normal", "--config.eval_metrics=parzen"
+    arguments = "--config=config.json", "--sweep=seeds", "--dry_run", *changes
+    assert call(sweep, monkeypatch, *arguments) == 0
+    assert "12 iterations: 60 s" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

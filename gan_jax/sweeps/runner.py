@@ -392,12 +392,13 @@ def _describe(units: Sequence[Sequence[Member]], dataset: Dataset) -> None:
     total = 0.0
     for number, members in enumerate(units):
         c = members[0].config
+        options = "".join(f", {name} {c[name]}" for name in ("loss", "k") if name in c)
         size = unit.size(c, dataset)
         seconds = unit.seconds([member.config for member in members], dataset)
         total += seconds
         print(
             f"  unit {number}: {len(members)} members of {size / 1e6:.1f} MB, {c.num_steps} "
-            f"iterations, loss {c.loss}, k {c.k}: {_duration(seconds)}"
+            f"iterations{options}: {_duration(seconds)}"
         )
     print(f"total: {_duration(total)} of training, plus evaluation")
 
