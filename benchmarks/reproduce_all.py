@@ -35,9 +35,10 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print published, ours and status")
     if parser.parse_args().list:
         for name, published, ours, why in status():
-            print(
-                f"{name}\n    published: {published or '-'}\n    ours:      {ours or '-'}\n    {why}"
-            )
+            print(name)
+            print(f"    published: {published or '-'}")
+            print(f"    ours:      {ours or '-'}")
+            print(f"    {why}")
         return 0
     for command in commands():
         print(shlex.join(command), flush=True)
