@@ -225,8 +225,10 @@ def _fail(host: str, port: int, why: str) -> NoReturn:
 
 def _slurm() -> tuple[str | None, int | None, int | None]:
     """Address, number and own number of the tasks of a Slurm step of several."""
-    found = [os.environ.get(f"SLURM_{name}") for name in ("NTASKS", "PROCID", "JOB_ID")]
-    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST")
+    # Variables of the step, which a batch script outside srun does not have.
+    names = ("STEP_NUM_TASKS", "PROCID", "JOB_ID")
+    found = [os.environ.get(f"SLURM_{name}") for name in names]
+    nodes = os.environ.get("SLURM_STEP_NODELIST")
     if None in found or not nodes or found[0] == "1":
         return None, None, None
     number, own, job = map(int, filter(None, found))

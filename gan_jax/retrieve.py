@@ -112,6 +112,11 @@ def retrieve(
     own = name == config.dataset
     size = config.image_size if own else (height, width)
     searched = data.load(name, split or (config.split if own else "train"), size)
+    if searched.images.shape[1:3] != (height, width):
+        raise InputError(
+            f"{name} has images of {_size(searched.images[0])}, but {directory} was trained on "
+            f"{_size(image)}: they have changed since"
+        )
     if num > len(searched.images):
         raise InputError(f"--num={num}: {name} has {len(searched.images)} images")
     hits = search(chosen, image, searched, num)
@@ -125,6 +130,10 @@ def retrieve(
     write_whole(table, _csv(hits))
     print(f"{out}, {table.name}: {num} nearest of {len(searched.images)} images by {chosen.name}")
     return hits
+
+
+def _size(image: "np.ndarray") -> str:
+    return "x".join(map(str, image.shape[:2]))
 
 
 def _short(text: str) -> str:

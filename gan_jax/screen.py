@@ -119,10 +119,10 @@ def screen(
     device.check_samples(num, spec.z_dim + math.prod(spec.example_shape))
     if label is None and spec.classes:
         label = "active"
-    asked = (
-        None if x is None else workdir.class_number(directory, spec, x) for x in (label, against)
+    number, other = (
+        None if name is None else workdir.class_number(directory, spec, name, option)
+        for option, name in (("label", label), ("against", against))
     )
-    number, other = asked
     library = data.load(library_name, split)
     columns = {"similarity": nearest(library.images, fingerprints(spec, state, num, seed, number))}
     scores = columns["similarity"]

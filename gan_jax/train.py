@@ -287,7 +287,8 @@ def run(
       OSError: a system failure; saved files are intact.
     """
     fields = {f"config.{field}": value for field, value in config_lib.flatten(config).items()}
-    peers.check_same(fields | {"source_sha256": provenance.source_sha256()})
+    given = {"--workdir": directory is not None}
+    peers.check_same(fields | given | {"source_sha256": provenance.source_sha256()})
     if directory is not None and peers.first(
         functools.partial(workdir.holds_finished, directory, config)
     ):
@@ -298,6 +299,7 @@ def run(
     device.setup(config.accelerator, config.deterministic, cache, cpu_devices)
     dataset = load_data(config)
     check(config, dataset)
+    parallel.per_member(config)
     placement = "host" if population.on_host(config, dataset.images.nbytes) else "device"
     peers.check_same({"data of hash": dataset.sha256, "config.data_placement": placement})
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
@@ -351,24 +353,26 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
             f"only {n} examples"
         )
-    parallel.per_member(config)
+    uses_labels = config.condition.on == "label" or config.get("labelled")
+    if uses_labels and dataset.labels is not None and dataset.labels.min() < 0:
+        field = "condition.on" if config.condition.on == "label" else "labelled"
+        raise InputError(
+            f"config.{field} is {config_lib.flatten(config)[field]!r}, but {config.dataset} has "
+            f"the label {dataset.labels.min()}: expected classes numbered from 0"
+        )
     if config.get("labelled"):
-        counts = np.bincount([] if dataset.labels is None else dataset.labels)
-        if len(counts) != config.categories:
+        number = data.num_classes(dataset)
+        if dataset.labels is None or number != config.categories:
             raise InputError(
-                f"config.categories is {config.categories}, but {config.dataset} has {len(counts)} "
+                f"config.categories is {config.categories}, but {config.dataset} has {number} "
                 "classes of labels, which config.labelled needs"
             )
-        if config.labelled % len(counts) or config.labelled > len(counts) * counts.min():
+        fewest = np.bincount(dataset.labels, minlength=number).min()
+        if config.labelled % number or config.labelled > number * fewest:
             raise InputError(
-                f"config.labelled is {config.labelled}: expected a multiple of {len(counts)} up to "
-                f"{len(counts) * counts.min()}"
+                f"config.labelled is {config.labelled}: expected a multiple of {number} up to "
+                f"{number * fewest}"
             )
-    if config.condition.on == "label" and dataset.labels is not None and dataset.labels.min() < 0:
-        raise InputError(
-            f"config.condition.on is 'label', but {config.dataset} has the label "
-            f"{dataset.labels.min()}: expected classes numbered from 0"
-        )
     output = config.get("generator", {"output": "sigmoid"}).get("output")
     if dataset.images.dtype != np.uint8 and output in OUTPUT_RANGES:
         least, most = OUTPUT_RANGES[output]

@@ -24,7 +24,7 @@ from gan_jax.config.schema import RESUME_MUTABLE
 from gan_jax.data.molecules import FINGERPRINTS
 from gan_jax.errors import InputError, brief
 from gan_jax.evaluation import text_encoder
-from gan_jax.spec import Spec
+from gan_jax.spec import AutoencoderSpec, Spec
 from gan_jax.state import State
 
 # Data sets named by a path.
@@ -173,15 +173,23 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
     return spec, state
 
 
-def class_number(workdir: pathlib.Path, spec: Spec, label: str) -> int:
-    """The class of a conditional run given by number or name.
+def class_number(workdir: pathlib.Path, spec: Spec, label: str, option: str = "label") -> int:
+    """The class of a conditional run given by number or name; clusters have no names.
+
+    Args:
+      workdir: the run's directory.
+      spec: its spec.
+      label: number or name.
+      option: of the command line, for messages.
 
     Raises:
       InputError: the run is not conditional, or has no such class.
     """
     if not spec.classes:
-        raise InputError(f"--label={label}: {workdir} is not conditional (see config.condition)")
+        raise InputError(f"--{option}={label}: {workdir} is not conditional (see config.condition)")
     names = read_json(workdir / "run.json")["dataset"].get("class_names") or []
+    if isinstance(spec, AutoencoderSpec) and spec.infers_classes and not spec.labelled:
+        names = []
     if label in names:
         return int(names.index(label))
     if label.isdecimal() and int(label) < spec.classes:
@@ -189,7 +197,7 @@ def class_number(workdir: pathlib.Path, spec: Spec, label: str) -> int:
     near = difflib.get_close_matches(label, names, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     listed = f" or one of {textwrap.shorten(', '.join(names), 300)}" if names else ""
-    raise InputError(f"--label={label}: {hint}expected 0 to {spec.classes - 1}{listed}")
+    raise InputError(f"--{option}={label}: {hint}expected 0 to {spec.classes - 1}{listed}")
 
 
 def text_vector(workdir: pathlib.Path, spec: Spec, text: str | None) -> np.ndarray:

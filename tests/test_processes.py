@@ -76,7 +76,7 @@ def test_refused(arguments, message, monkeypatch):
 )
 def test_slurm(nodes, host, monkeypatch):
     for name, value in {
-        "NTASKS": "4",
+        "STEP_NUM_TASKS": "4",
         "PROCID": "2",
         "JOB_ID": "4097",
         "JOB_NODELIST": "x",
@@ -84,7 +84,11 @@ def test_slurm(nodes, host, monkeypatch):
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("SLURM_STEP_NODELIST", nodes)
     assert processes._slurm() == (f"{host}:61441", 4, 2)
-    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert processes.start(None, None, None) is processes.ALONE
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # in a batch script, for steps to come
+    for name in ("STEP_NUM_TASKS", "STEP_NODELIST"):
+        monkeypatch.delenv(f"SLURM_{name}")
     assert processes.start(None, None, None) is processes.ALONE
 
 

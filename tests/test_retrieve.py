@@ -1,13 +1,16 @@
 """Tests of gan_jax.retrieve, the command."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import data, retrieve
+from gan_jax import data, retrieve, workdir
+from gan_jax.errors import InputError
 from gan_jax.evaluation import features
+from gan_jax.writers import write_json
 from tests.conftest import assert_one_line_error, call, open_image
 
 
@@ -75,6 +78,15 @@ def test_a_folder_for_a_grey_run(colours, finished, tmp_path):
     assert [str(names[hit.number]) for hit in hits] == [hit.file for hit in hits]
 
 
+def test_a_folder_that_has_changed(colours, finished, query, tmp_path, monkeypatch):
+    run = shutil.copytree(finished, tmp_path / "run")
+    changed = workdir.read_config(run)
+    changed.dataset, changed.split = f"folder:{colours}", "train"
+    write_json(run / "config.json", changed.to_dict())
+    with pytest.raises(InputError, match=r"has images of 10x12, but .* was trained on 8x8"):
+        retrieve.retrieve(run, query, tmp_path / "found.png", num=2)
+
+
 def test_split_and_evaluator(finished, query, tmp_path, monkeypatch):
     class Constant:
         params, shape, name = {}, (8, 8, 1), "classifier-1"
@@ -102,7 +114,7 @@ def test_split_and_evaluator(finished, query, tmp_path, monkeypatch):
         (["--num=0"], "integer of at least 1"),
         (["--layer=conv0"], "--layer=conv0: expected one of dense0"),
         (["--layer=dense0", "--features=pixels"], "is of --features=discriminator, not pixels"),
-        (["--features=encoder"], "algorithm gan has no encoder of images"),
+        (["--features=encoder"], "has no encoder of images: expected discriminator, evaluator"),
         (["--features=colour"], "invalid choice"),
         (["--data=folder:none"], "there is no directory"),
         (["--data=ring"], "ring has points"),

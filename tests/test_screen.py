@@ -123,7 +123,8 @@ def test_libraries_without_activity(molecules, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--label=actve"], "did you mean active?"),
+        (["--label=actve"], "--label=actve: did you mean active?"),
+        (["--against=foo"], "--against=foo: expected 0 to 1 or one of inactive, active"),
         (["--library=smiles_morgan:x.csv"], "expected smiles:FILE, with the fingerprints of"),
         (["--library=smiles:x.csv"], "there is no file x.csv"),
         (["--out=x.png"], "must end in .csv"),

@@ -633,9 +633,14 @@ def conflicts(config: ConfigDict) -> Iterator[tuple[str, str]]:
     if c.algorithm == "rbm":
         if c.condition.on != "none":
             yield "condition.on", "none with algorithm rbm"
+        if c.precision != "float32":
+            yield "precision", "float32 with algorithm rbm"
+        if c.prior.name == "uniform" and c.prior.low != -c.prior.high:
+            yield "prior.low", "-prior.high with algorithm rbm, whose chains start at signs of z"
     else:
         yield from (_gan_conflicts if c.algorithm == "gan" else _autoencoder_conflicts)(c)
-    if c.num_steps * c.get("k", 1) * c.batch_size >= 2**31:
+    updates = c.k if c.algorithm == "gan" else 1  # of D an iteration, on new minibatches
+    if c.num_steps * updates * c.batch_size >= 2**31:
         yield "num_steps", "smaller: num_steps * k * batch_size must be below 2^31"
 
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from gan_jax import checkpoint, data, networks
+from gan_jax.algorithms import autoencoder
 from gan_jax.data import Dataset
 from gan_jax.data.cache import npy_header
 from gan_jax.data.pixels import to_float
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 FEATURES = ("discriminator", "encoder", "evaluator", "pixels")
 GRID = 4  # cells per side that feature maps are pooled to
-VERSION = 1  # of the cache; increment when the features of given parameters change
+VERSION = 2  # of the cache; increment when the features of given parameters change
 _BLOCK = 64  # images at a time; queries are padded to it, for the same bits as in a data set
 
 
@@ -108,8 +109,8 @@ def discriminator(spec: GANSpec, state: State, layer: str | None = None) -> Feat
 
 @functools.partial(jax.jit, static_argnames="spec")
 def _encoder(spec: AutoencoderSpec, encoder: Variables, x: jax.Array) -> jax.Array:
-    # The first half of the outputs of a VAE's encoder is the mean.
-    return networks.apply(spec.encoder, encoder, to_float(x, spec.pixel_low))[0][:, : spec.z_dim]
+    codes, _, _ = autoencoder.encode(spec, encoder, to_float(x, spec.pixel_low))
+    return codes[:, : spec.z_dim]  # of a VAE, the means
 
 
 def encoder(spec: AutoencoderSpec, state: State) -> Features:
@@ -180,9 +181,9 @@ def load(
         return encoder(spec, state)
     if name == "discriminator" and isinstance(spec, GANSpec):
         return discriminator(spec, state, layer)
-    own = "encoder" if has_encoder else "discriminator"
+    own = {AutoencoderSpec: "encoder, ", GANSpec: "discriminator, "}.get(type(spec), "")
     raise InputError(
-        f"--features={name}: algorithm {config.algorithm} has no {name} of images: expected {own}, "
+        f"--features={name}: algorithm {config.algorithm} has no {name} of images: expected {own}"
         "evaluator or pixels"
     )
 

@@ -230,13 +230,18 @@ ENGINES: dict[str, Callable[[Tasks, Options], Generator[Ended]]] = {
 _PACKAGES = {"ray": "ray", "slurm": "submitit"}
 
 
-def check(on: str, options: Options, accelerator: str) -> None:
-    """Raises an InputError if an engine is not installed, or does not have config.accelerator."""
+def check(on: str, options: Options, config: Any) -> None:
+    """Raises an InputError if an engine is not installed, or lacks the devices of a config."""
     if on in _PACKAGES and importlib.util.find_spec(_PACKAGES[on]) is None:
         raise InputError(f"--on={on} needs: pip install 'gan_jax[{on}]'")
     on_cpu = on == "local" or (on == "ray" and not options.gpus_per_unit)
-    if on_cpu and accelerator not in ("auto", "cpu"):
+    if on_cpu and config.accelerator not in ("auto", "cpu"):
         raise InputError(
-            f"config.accelerator is {accelerator!r}, but --on={on} trains on CPU: use --on=slurm, "
-            "or --on=ray with --gpus_per_unit"
+            f"config.accelerator is {config.accelerator!r}, but --on={on} trains on CPU: use "
+            "--on=slurm, or --on=ray with --gpus_per_unit"
+        )
+    most = max(1, options.gpus_per_unit)
+    if on != "slurm" and config.devices > most:
+        raise InputError(
+            f"config.devices is {config.devices}, but --on={on} gives each unit {most:g}"
         )

@@ -79,13 +79,15 @@ def run(
     if shard is not None and directory is None:
         raise InputError("--shard needs --workdir, the same one for all shards")
     if on is not None:
-        executors.check(on, options, base.accelerator)
+        executors.check(on, options, base)
     members = plan.members(base, settings, seeds)
     _setup(base, on)
     dataset = train.load_data(base)
     for alike in plan.group(members):
         config = alike[0].config
         train.check(config, dataset)
+        if on is None or dry_run:
+            parallel.per_member(config)
         validation = registry.checked_test(
             config, dataset, base.validation_split, base.eval_metrics, base.eval_num
         )
@@ -264,7 +266,7 @@ def train_alone(directory: pathlib.Path, number: int, devices: int, core: int | 
     Args:
       directory: the sweep's directory.
       number: number of the unit.
-      devices: number of JAX devices to split a CPU into; 0 for one per core.
+      devices: number of JAX devices to split a CPU into; 0 for as many as a sweep.
       core: pins this process to a core; None does not.
 
     Returns:
@@ -346,7 +348,9 @@ def _recorded_end(directory: pathlib.Path, spec: SweepSpec, number: int) -> tupl
 def _setup(base: ConfigDict, on: str | None = None, devices: int = 0) -> None:
     accelerator = base.accelerator if on is None else "cpu"  # the units' processes need the others
     cache = data.cache_dir() / "xla"
-    device.setup(accelerator, base.deterministic, cache, cpu_devices=devices or cores())
+    if not devices:  # with config.devices=0, a member would be split among them
+        devices = cores() if base.devices else 1
+    device.setup(accelerator, base.deterministic, cache, cpu_devices=devices)
 
 
 def _reference(base: ConfigDict, dataset: Dataset) -> Reference:

@@ -159,11 +159,17 @@ def test_evaluation_states_the_likelihood(tmp_path, monkeypatch, capsys):
         ({"loss": "hinge"}, "config.loss is not a field of algorithm=rbm"),
         ({"condition.on": "label"}, "none with algorithm rbm"),
         ({"data_placement": "host"}, "device with algorithm rbm"),
+        ({"precision": "bfloat16"}, "precision is 'bfloat16', but must be float32"),
+        ({"prior.name": "uniform", "prior.low": 0.0}, "must be -prior.high with algorithm rbm"),
     ],
 )
 def test_refuses(changes, words):
     with pytest.raises(InputError, match=words):
         tiny(changes)
+
+
+def test_gibbs_steps_are_not_minibatches():
+    assert tiny({"k": 2**30}).k == 2**30
 
 
 def test_refuses_points_beyond_0_and_1():

@@ -13,7 +13,7 @@ from gan_jax.algorithms import vae
 from gan_jax.errors import InputError
 from gan_jax.evaluation import features
 from gan_jax.networks import MLP, DCGANDiscriminator
-from gan_jax.spec import GANSpec
+from gan_jax.spec import AutoencoderSpec, GANSpec, Prior
 from gan_jax.state import Player, State
 from tests.conftest import linear, make_spec, tiny_config
 from tests.networks.conftest import batch_norm, conv, randomised, relu
@@ -117,6 +117,28 @@ def test_conditional_discriminators():
     _, spec, state = found("text", text=6)  # joined to the last map
     with pytest.raises(InputError, match=r"expected one of conv0, conv1$"):
         features.discriminator(spec, state, "dense0")
+
+
+@pytest.mark.parametrize(("classes", "infers"), [(3, True), (3, False), (0, False)])
+def test_codes_are_not_logits_of_classes(classes, infers):
+    encoder = linear(2 + 3 * infers)
+    variables, params, _ = randomised(encoder, 4, 4, 1)
+    spec = AutoencoderSpec(
+        batch_size=5,
+        z_dim=2,
+        prior=Prior("normal"),
+        generator=linear(4, 4, 1),
+        encoder=encoder,
+        optimizer="sgd",
+        likelihood="bernoulli",
+        infers_classes=infers,
+        classes=classes,
+    )
+    state = State(jnp.int32(0), jnp.zeros(2), {"encoder": Player(*variables, None)}, {})
+    x = images(5, 4, 4, 1)
+    output = x.reshape(5, -1) / 255 @ params["Dense_0.kernel"] + params["Dense_0.bias"]
+    found = features.compute(features.encoder(spec, state), x)
+    np.testing.assert_allclose(found, output[:, -2:], atol=1e-5)
 
 
 def test_discriminators_without_features():

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from gan_jax import workdir
+from gan_jax import config, workdir
 from gan_jax.errors import InputError
 from gan_jax.provenance import cores
 from gan_jax.sweeps import executors, merge, runner
@@ -55,14 +55,22 @@ def test_local_stops_processes_when_closed(tmp_path):
 
 
 def test_engines_are_checked(monkeypatch):
-    executors.check("local", Options(), "cpu")
-    executors.check("ray", Options(gpus_per_unit=0.5), "gpu")
+    cpu, gpu = (config.replace(base(), {"accelerator": name}) for name in ("cpu", "gpu"))
+    executors.check("local", Options(), cpu)
+    executors.check("ray", Options(gpus_per_unit=0.5), gpu)
+    two = config.replace(gpu, {"devices": 2})
+    executors.check("ray", Options(gpus_per_unit=2), two)
+    executors.check("slurm", Options(), two)
+    with pytest.raises(InputError, match="devices is 2, but --on=ray gives each unit 1"):
+        executors.check("ray", Options(gpus_per_unit=0.5), two)
     for on in ("local", "ray"):
         with pytest.raises(InputError, match=rf"'gpu', but --on={on} trains on CPU"):
-            executors.check(on, Options(), "gpu")
+            executors.check(on, Options(), gpu)
+        with pytest.raises(InputError, match=rf"devices is 2, but --on={on} gives each unit 1"):
+            executors.check(on, Options(), config.replace(cpu, {"devices": 2}))
     monkeypatch.setattr(executors, "_PACKAGES", {"ray": "no_such_package"})
     with pytest.raises(InputError, match=r"^--on=ray needs: pip install 'gan_jax\[ray\]'$"):
-        executors.check("ray", Options(), "auto")
+        executors.check("ray", Options(), cpu)
 
 
 def test_unknown_slurm_parameters_are_refused(tmp_path):

@@ -84,6 +84,8 @@ def test_half_of_free_memory_is_for_members(monkeypatch):
     monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: memory)
     assert plan.max_unit(tiny_config(), DATASET) == 9
     shared = memory.available
+    two = config.replace(tiny_config(), {"devices": 2})
+    assert plan.max_unit(two, DATASET) == 4  # on both devices each
     memory.available *= 4
     assert plan.max_unit(tiny_config(), DATASET, processes=4) == 9
     memory.available = shared

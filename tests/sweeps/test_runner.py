@@ -11,6 +11,7 @@ import pytest
 
 from gan_jax import checkpoint, config, data, train, workdir
 from gan_jax.errors import InputError
+from gan_jax.provenance import cores
 from gan_jax.sweeps import merge, plan, runner, summary
 from gan_jax.sweeps.merge import SweepSpec
 from gan_jax.sweeps.unit import Result
@@ -41,6 +42,16 @@ def test_sweep_writes_its_files(finished):
     assert "# Sweep ranked by Parzen log-likelihood" in text
     assert "Scored with 30 samples against `digits` train[1000:]." in text
     assert not list(finished.rglob("checkpoints"))
+
+
+def test_all_devices_are_those_of_a_standalone_run(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        runner.device, "setup", lambda *_, cpu_devices, **__: found.append(cpu_devices)
+    )
+    for number in (0, 1, 2):
+        runner._setup(config.replace(base(), {"devices": number}))
+    assert found == [1, cores(), cores()]
 
 
 @pytest.mark.slow
