@@ -85,7 +85,7 @@ def table(
     return lines
 
 
-def _classification(
+def _classification_error(
     config: "ConfigDict", spec: "Spec", state: "State", test: "Dataset"
 ) -> dict[str, Any]:
     """The error of inferred classes on labelled examples, a proportion with its interval."""
@@ -94,15 +94,21 @@ def _classification(
 
     assert test.labels is not None
     found = algorithms.classify(spec, state, test.images).argmax(axis=1)
-    how = f"of {config.labelled} labels"
+    by = None
     if not config.labelled:
+        by = config.validation_split
         validation = data.load(config.dataset, config.validation_split, config.image_size)
         assert validation.labels is not None  # it has what the test split has
         probabilities = algorithms.classify(spec, state, validation.images)
         found = conditional.cluster_labels(probabilities, validation.labels)[found]
-        how = f"clusters named by {config.validation_split}"
     right = conditional.agreement(found, test.labels)
-    return {"value": 1 - right.value, "low": 1 - right.high, "high": 1 - right.low, "how": how}
+    return {
+        "value": 1 - right.value,
+        "low": 1 - right.high,
+        "high": 1 - right.low,
+        "labelled": config.labelled,
+        "clusters_labelled_by": by,
+    }
 
 
 def evaluate(
@@ -194,7 +200,7 @@ def evaluate(
         "unavailable": unavailable,
     }
     if config.get("categories") and test.labels is not None:
-        result["classification"] = _classification(config, spec, state, test)
+        result["classification"] = _classification_error(config, spec, state, test)
     if algorithms.ALGORITHMS[spec.algorithm].bounds:
         found = algorithms.bounds(spec, config_lib.hparams(config), state, reference.test)
         result["log_likelihood"] = {
@@ -211,9 +217,11 @@ def evaluate(
         value = f"{bound['value']:.2f} ± {bound['standard_error']:.2f}"
         print(f"log-likelihood of {split}: {_LIKELIHOODS[name].format(value)}")
     if error := result.get("classification"):
+        by = error["clusters_labelled_by"]
+        how = f"clusters labelled by {by}" if by else f"trained with {error['labelled']} labels"
         print(
             f"classification error on {split}: {error['value']:.2%} ({error['low']:.2%} to "
-            f"{error['high']:.2%}), {error['how']}"
+            f"{error['high']:.2%}), {how}"
         )
     if metrics is None:
         for why in dict.fromkeys(unavailable.values()):

@@ -1,4 +1,4 @@
-"""Trains a GAN.
+"""Trains a config: a GAN, an autoencoder or a Boltzmann machine.
 
 python -m gan_jax.main --config=mnist [--workdir=DIR] [--config.FIELD=VALUE ...]
 

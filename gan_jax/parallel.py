@@ -37,6 +37,8 @@ def per_member(config: ConfigDict) -> int:
             f"config.devices is {number}, but {jax.process_count()} processes share each minibatch "
             f"among all of their {present} devices: set 0"
         )
+    if config.shard_state and jax.process_count() > 1:
+        raise InputError("config.shard_state is True, but must be False with several processes")
     inputs = config.batch_size // config.get("pack", 1)
     if inputs % number:
         of = f" in {inputs} inputs of {config.pack}" if config.get("pack", 1) > 1 else ""
@@ -80,6 +82,20 @@ def put(mesh: Mesh, spec: P, tree: Any, index: np.ndarray | None = None) -> Any:
     return jax.tree.map(one, tree)
 
 
+def put_states(mesh: Mesh, tree: Any, sharded: bool) -> Any:
+    """Places stacked host arrays of members on a mesh, as `shard` leaves them if sharded."""
+    if not sharded:
+        return put(mesh, P(MEMBERS), tree)
+
+    def one(x: np.ndarray) -> jax.Array:
+        axis = _longest_axis(x.shape[1:], mesh.shape[BATCH])
+        rest = [] if axis is None else [*[None] * axis, BATCH]
+        placed: jax.Array = put(mesh, P(MEMBERS, *rest), x)
+        return placed
+
+    return jax.tree.map(one, tree)
+
+
 def broadcast(tree: Any, like: Any) -> Any:
     """Host arrays of process 0, (its `tree`), in all processes.
 
@@ -101,6 +117,31 @@ def _shared(examples: int) -> bool:
     """Whether the program being traced is for devices that share so many examples."""
     mesh = jax.sharding.get_abstract_mesh()
     return BATCH in mesh.auto_axes and examples % mesh.shape[BATCH] == 0
+
+
+def _longest_axis(shape: tuple[int, ...], size: int) -> int | None:
+    """The longest axis that can be divided by a number of devices; the first of equal ones."""
+    divisible = [axis for axis, n in enumerate(shape) if n and n % size == 0]
+    return max(divisible, key=lambda axis: shape[axis], default=None)
+
+
+def shard(tree: Any) -> Any:
+    """A member's arrays, each split along its longest axis among the member's devices.
+
+    XLA gathers each array where the program uses it, and updates it where it is kept: Xu et al.
+    2020, https://arxiv.org/abs/2004.13336.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if BATCH not in mesh.auto_axes:
+        return tree
+
+    def one(x: jax.Array) -> jax.Array:
+        axis = _longest_axis(x.shape, mesh.shape[BATCH])
+        if axis is None:
+            return x
+        return jax.lax.with_sharding_constraint(x, P(*[None] * axis, BATCH))
+
+    return jax.tree.map(one, tree)
 
 
 def split(x: jax.Array) -> jax.Array:

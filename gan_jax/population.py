@@ -37,6 +37,7 @@ class Population(NamedTuple):
     data: Batch | Feed  # shared by all members
     texts: Texts | None  # likewise
     mesh: Mesh
+    sharded: bool  # states are split among the devices of a member, not replicated
 
 
 def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
@@ -62,7 +63,8 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
     else:
         data = Batch(*put(mesh, P(), (dataset.images, y)))
     texts = put(mesh, P(), texts)
-    return Population(spec, len(configs), hparams, seeds, data, texts, mesh)
+    sharded = configs[0].shard_state and parallel.BATCH in mesh.axis_names
+    return Population(spec, len(configs), hparams, seeds, data, texts, mesh, sharded)
 
 
 def conditioning(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray | None, Texts | None]:
@@ -107,9 +109,11 @@ def _padded(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(padded, tree)
 
 
-def place(mesh: Mesh, tree: Any) -> Any:
-    """Puts stacked arrays on the devices of their members, padded."""
-    return put(mesh, P(MEMBERS), _padded(mesh, tree))
+def place(population: Population, states: State) -> State:
+    """Puts stacked states on the devices of their members, padded."""
+    mesh = population.mesh
+    placed: State = parallel.put_states(mesh, _padded(mesh, states), population.sharded)
+    return placed
 
 
 def member(states: State, number: int) -> State:
@@ -137,13 +141,19 @@ def init(population: Population) -> State:
     """Initial states, stacked and padded."""
     p = population
     data = p.data.example if isinstance(p.data, Feed) else p.data
-    return _init(p.spec, p.mesh, p.hparams, p.seeds, data)
+    return _init(p.spec, p.mesh, p.hparams, p.seeds, data, p.sharded)
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "mesh"))
-def _init(spec: Spec, mesh: Mesh, hparams: HParams, seeds: jax.Array, data: Batch) -> State:
+@functools.partial(jax.jit, static_argnames=("spec", "mesh", "sharded"))
+def _init(
+    spec: Spec, mesh: Mesh, hparams: HParams, seeds: jax.Array, data: Batch, sharded: bool
+) -> State:
     def block(members: tuple[HParams, jax.Array], data: Batch) -> State:
-        return jax.lax.map(lambda m: algorithms.init(spec, m[0], m[1], data), members)
+        def one(member: tuple[HParams, jax.Array]) -> State:
+            state = algorithms.init(spec, *member, data)
+            return parallel.shard(state) if sharded else state
+
+        return jax.lax.map(one, members)
 
     return _per_device(mesh, block)((hparams, seeds), data)
 
@@ -174,14 +184,14 @@ def train_chunk(
     p = population
     active = np.concatenate([active, np.zeros(p.seeds.shape[0] - p.size, bool)])
     data, window = (None, p.data.window(step)) if isinstance(p.data, Feed) else (p.data, None)
-    active = place(p.mesh, active)
+    active = put(p.mesh, P(MEMBERS), active)
     states, info = _train_chunk(
-        p.spec, p.mesh, p.hparams, states, data, window, p.texts, num_steps, active
+        p.spec, p.mesh, p.hparams, states, data, window, p.texts, num_steps, active, p.sharded
     )
     return states, {name: value[: p.size] for name, value in jax.device_get(info).items()}
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "mesh"), donate_argnames="states")
+@functools.partial(jax.jit, static_argnames=("spec", "mesh", "sharded"), donate_argnames="states")
 def _train_chunk(
     spec: Spec,
     mesh: Mesh,
@@ -192,6 +202,7 @@ def _train_chunk(
     texts: Texts | None,
     num_steps: jax.Array | int,
     active: jax.Array,
+    sharded: bool = False,
 ) -> tuple[State, Info]:
     def one(
         shared: Any, hparams: HParams, state: State, active: jax.Array, window: Window | None
@@ -199,7 +210,10 @@ def _train_chunk(
         data, texts, num_steps = shared
         data = (window or data)._replace(texts=texts)
         num_steps = jnp.where(active, num_steps, 0)
-        return algorithms.train_chunk(spec, hparams, state, data, num_steps)
+        if sharded:
+            state = parallel.shard(state)
+        state, info = algorithms.train_chunk(spec, hparams, state, data, num_steps)
+        return parallel.shard(state) if sharded else state, info
 
     def block(members: tuple[Any, ...], shared: Any) -> tuple[State, Info]:
         number = members[2].shape[0]

@@ -10,8 +10,6 @@ hidden layers, or one), codes of an encoder, features of the data set's evaluato
 Writes a picture of the query and its nearest images, and FILE.csv with all NUM of them.
 """
 
-import csv
-import io
 import pathlib
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from gan_jax.evaluation.features import Features
 
 _DRAWN = 31  # hits in the picture, at most
-_COLUMNS = ("rank", "index", "file", "label", "distance")  # fields of Hit
+_COLUMNS = ("rank", "index", "file", "label", "distance")  # of the CSV file, in the order of Hit
 
 
 class Hit(NamedTuple):
@@ -97,7 +95,7 @@ def retrieve(
     from gan_jax.data import pixels
     from gan_jax.data.folders import read_image
     from gan_jax.evaluation import features as features_lib
-    from gan_jax.writers import check_new, write_whole
+    from gan_jax.writers import check_new, csv_bytes, write_whole
 
     table = out.with_suffix(".csv")
     check_new(out, ".png")
@@ -127,7 +125,7 @@ def retrieve(
     captions = [f"{hit.distance:.3g}\n{_short(hit.label or hit.file)}" for hit in drawn]
     title = f"{query.name}: nearest of {len(searched.images)} images of {name} by {chosen.name}"
     write_whole(out, plots.retrieval(shown, ["query\n", *captions], title))
-    write_whole(table, _csv(hits))
+    write_whole(table, csv_bytes([_COLUMNS, *hits]))
     print(f"{out}, {table.name}: {num} nearest of {len(searched.images)} images by {chosen.name}")
     return hits
 
@@ -138,13 +136,6 @@ def _size(image: "np.ndarray") -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 16 else f"…{text[-15:]}"
-
-
-def _csv(hits: list[Hit]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([_COLUMNS, *hits])
-    return buffer.getvalue().encode(errors="surrogateescape")
 
 
 def main() -> int:

@@ -13,11 +13,9 @@ has all molecules, best first, and FILE.png drawings of the first 12. Nothing is
 outside the library cannot be found.
 """
 
-import csv
-import io
 import math
 import pathlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -142,16 +140,16 @@ def screen(
 
 def _table(library: "Dataset", order: np.ndarray, columns: dict[str, np.ndarray]) -> bytes:
     """A CSV file of the molecules in an order, with columns of numbers, and activity if known."""
+    from gan_jax.writers import csv_bytes
+
     assert library.names is not None
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    known = library.labels is not None
-    writer.writerow(["rank", "smiles", *columns] + ["active"] * known)
+    rows: list[list[Any]] = [
+        ["rank", "smiles", *columns] + ["active"] * (library.labels is not None)
+    ]
     for rank, i in enumerate(order.tolist(), 1):
         mark = [] if library.labels is None else [library.labels[i]]
-        numbers = (f"{x[i]:.4f}" for x in columns.values())
-        writer.writerow([rank, library.names[i], *numbers, *mark])
-    return text.getvalue().encode()
+        rows.append([rank, library.names[i], *(f"{x[i]:.4f}" for x in columns.values()), *mark])
+    return csv_bytes(rows)
 
 
 def _drawings(library: "Dataset", order: np.ndarray, scores: np.ndarray) -> bytes:

@@ -22,6 +22,14 @@ class Player(NamedTuple):
         return Variables(self.params, self.stats)
 
 
+def descend(
+    player: Player, optimizer: optax.GradientTransformation, grads: Params, stats: Stats
+) -> Player:
+    """The player after one step of its optimizer, with new statistics."""
+    updates, opt_state = optimizer.update(grads, player.opt_state, player.params)
+    return Player(optax.apply_updates(player.params, updates), stats, opt_state)
+
+
 class State(NamedTuple):
     """Complete training state."""
 

@@ -42,7 +42,7 @@ from gan_jax.state import State, trainable
 from gan_jax.theory import line
 from gan_jax.writers import Files, TensorBoard, png, write_json, write_whole
 
-# Quantities on the progress bar, and those of them in printed lines.
+# Quantities on the progress bar by label; those of _PRINTED are also in printed lines.
 _SHOWN = {
     "D_loss": "d_loss",
     "G_loss": "g_loss",
@@ -373,20 +373,17 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
                 f"config.labelled is {config.labelled}: expected a multiple of {number} up to "
                 f"{number * fewest}"
             )
-    output = config.get("generator", {"output": "sigmoid"}).get("output")
+    rbm = config.algorithm == "rbm"
+    output = "sigmoid" if rbm else config.generator.get("output")
     if dataset.images.dtype != np.uint8 and output in OUTPUT_RANGES:
         least, most = OUTPUT_RANGES[output]
         low, high = dataset.images.min(), dataset.images.max()
         if low < least or high > most:
-            if config.algorithm == "rbm":
-                raise InputError(
-                    f"config.algorithm is 'rbm', with pixels from 0 to 1, but {config.dataset} has "
-                    f"values from {low:.3g} to {high:.3g}"
-                )
+            chosen = "algorithm is 'rbm'" if rbm else f"generator.output is {output!r}"
+            hint = "" if rbm else ": use --config.generator.output=linear"
             raise InputError(
-                f"config.generator.output is {output!r}, with range {least} to {most}, but "
-                f"{config.dataset} has values from {low:.3g} to {high:.3g}: use "
-                "--config.generator.output=linear"
+                f"config.{chosen}, with range {least} to {most}, but {config.dataset} has values "
+                f"from {low:.3g} to {high:.3g}{hint}"
             )
 
 
@@ -422,7 +419,7 @@ def _start(
     if not begin:
         return members, population.init(members), 0
     states = population.stack([parallel.broadcast(saved, like)])
-    return members, population.place(members.mesh, states), begin
+    return members, population.place(members, states), begin
 
 
 def _follow(

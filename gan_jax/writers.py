@@ -1,10 +1,12 @@
 """Writers of a run's files other than checkpoints."""
 
+import csv
 import io
 import json
 import math
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,13 @@ def _strict(value: Any) -> Any:
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     write_whole(path, (json.dumps(_strict(value), indent=2) + "\n").encode())
+
+
+def csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
+    """A CSV file; bytes of names that are not UTF-8 are kept."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode(errors="surrogateescape")
 
 
 def png(image: Image.Image) -> bytes:

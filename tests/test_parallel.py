@@ -118,6 +118,35 @@ def test_algorithms_agree_to_rounding(changes):
     """)
 
 
+@pytest.mark.slow
+def test_sharded_states():
+    """Each device holds its part of a member's state, through training, saving and resuming."""
+    on_four_devices("""
+        changes = SGD | CONVOLUTIONS | {"d_optimizer.name": "momentum"}
+        c = config.replace(tiny_config(), changes | {"devices": 2, "shard_state": True})
+        members = population.create([config.replace(c, {"seed": seed}) for seed in (0, 1)], DATASET)
+        states = population.init(members)
+
+        def check(states):
+            trace = states.players["d"].opt_state[1].trace["Conv_0"]["kernel"]
+            kernel = states.players["d"].params["Conv_0"]["kernel"]
+            for x in (trace, kernel):
+                assert x.shape[0] == 2
+                part = x.sharding.shard_shape(x.shape)
+                assert np.prod(part) * 4 == x.size  # a member on two devices, in halves
+
+        check(states)
+        states, _ = population.train_chunk(members, states, 0, 2, np.ones(2, bool))
+        check(states)
+        saved = population.stack([population.member(states, i) for i in range(2)])
+        states = population.place(members, saved)
+        check(states)
+        states, _ = population.train_chunk(members, states, 2, 1, np.ones(2, bool))
+        for i, one in enumerate(trained(changes, 1, (0, 1))):
+            assert_close(population.member(states, i), one)
+    """)
+
+
 def test_convolutions_gather_nothing():
     on_four_devices("""
         from jax import numpy as jnp
@@ -154,11 +183,13 @@ def test_convolutions_gather_nothing():
         ({"devices": 999}, "config.devices is 999, but there are 1"),
         ({"devices": 3, "batch_size": 8}, "divisible among 3 devices"),
         ({"devices": 2, "batch_size": 6, "pack": 2}, "is 6 in 3 inputs of 2, but must be divi"),
+        ({"shard_state": True}, "shard_state is True, but must be False with one device"),
     ],
 )
 def test_unsuitable_devices(changes, message, monkeypatch):
-    monkeypatch.setattr(jax, "device_count", lambda: min(changes["devices"], 3) % 999 or 1)
-    if changes["devices"] == 999:
+    devices = changes.get("devices", 1)
+    monkeypatch.setattr(jax, "device_count", lambda: min(devices, 3))
+    if devices == 999:
         monkeypatch.undo()
     with pytest.raises(InputError, match=re.escape(message)):
         parallel.per_member(config.replace(tiny_config(), changes))

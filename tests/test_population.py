@@ -127,7 +127,7 @@ def test_bitwise_resume_with_every_option(changes, tmp_path):
     with contextlib.closing(checkpoint.Writer(tmp_path, 1, 0)) as saver:
         saver.save(3, states)
     saved = checkpoint.restore_newest(tmp_path, jax.tree.map(np.asarray, states))
-    states = population.place(members.mesh, saved)
+    states = population.place(members, saved)
     states, _ = population.train_chunk(members, states, 3, 4, np.ones(2, bool))
     for i, c in enumerate(pair):
         (alone,), _ = train([c], (7,))

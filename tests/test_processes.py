@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -158,6 +159,7 @@ def test_processes_equal_one(whole, tmp_path):
 
 @pytest.mark.slow
 def test_interrupted_and_killed(whole, tmp_path):
+    """The run resumes to the same bytes, and as another number of processes."""
     run = tmp_path / "run"
     assert [code for code, _ in interrupt(run, signal.SIGTERM, 1)] == [143, 143]
     assert workdir.read_json(run / "run.json")["status"] == "interrupted"
@@ -167,5 +169,11 @@ def test_interrupted_and_killed(whole, tmp_path):
         code, error = found[1 - victim]
         assert code != 0
         assert f"error: process {victim} was killed or has lost its connection" in error
+    other = shutil.copytree(run, tmp_path / "other")
     assert [code for code, _ in ends(launch(run, 2, 2))] == [0, 0]
     assert sha(run) == sha(whole)
+    assert [code for code, _ in ends(launch(other, 3, 3))] == [0, 0, 0]
+    record = workdir.read_json(other / "run.json")
+    assert record["resumed_from"] > 0
+    assert (record["status"], record["processes"]) == ("finished", 3)
+    assert record["earlier"][-1]["processes"] == 2

@@ -16,7 +16,7 @@ from gan_jax.draws import Batch, Stream, Window
 from gan_jax.spec import HParams, Spec
 from gan_jax.state import Info, State
 
-_BLOCK = 1000  # samples generated at a time, which bounds memory
+_BLOCK = 1000  # examples or samples at a time, which bounds memory
 
 
 class Algorithm(NamedTuple):
@@ -26,10 +26,10 @@ class Algorithm(NamedTuple):
     step: Callable[[Any, HParams, State, Batch | Window], tuple[State, Info]]  # one iteration
     # Examples from latent z, and labels if conditional.
     sample: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array]
+    step_info: tuple[str, ...]  # what every run measures, besides parameter norms
     info_names: Callable[[Any], tuple[str, ...]]  # measured by `train_chunk`, besides the step
     minibatches: Callable[[Any], dict[Stream, int]]  # per iteration from each stream
-    # Examples with pixels from 0 to 1, from examples, and labels if conditional, where there are
-    # codes.
+    # Reconstructions with pixels from 0 to 1 of examples, and labels if conditional.
     reconstruct: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array] | None = None
     # Lower bounds or estimates of log p(x) of examples by name, (n,) each, where there are any.
     bounds: Callable[[Any, HParams, State, jax.Array], dict[str, jax.Array]] | None = None
@@ -38,50 +38,53 @@ class Algorithm(NamedTuple):
 
 
 ALGORITHMS = {
-    "gan": Algorithm(gan.init, gan.step, gan.sample, gan.info_names, gan.minibatches),
+    "gan": Algorithm(
+        init=gan.init,
+        step=gan.step,
+        sample=gan.sample,
+        step_info=gan.STEP_INFO,
+        info_names=gan.info_names,
+        minibatches=gan.minibatches,
+    ),
     "autoencoder": Algorithm(
-        autoencoder.init,
-        autoencoder.step,
-        autoencoder.sample,
-        autoencoder.info_names,
-        autoencoder.minibatches,
-        autoencoder.reconstruct,
+        init=autoencoder.init,
+        step=autoencoder.step,
+        sample=autoencoder.sample,
+        step_info=autoencoder.STEP_INFO,
+        info_names=autoencoder.info_names,
+        minibatches=autoencoder.minibatches,
+        reconstruct=autoencoder.reconstruct,
     ),
     "vae": Algorithm(
-        vae.init,
-        vae.step,
-        vae.sample,
-        vae.info_names,
-        autoencoder.minibatches,
-        vae.reconstruct,
-        vae.bounds,
+        init=vae.init,
+        step=vae.step,
+        sample=vae.sample,
+        step_info=vae.STEP_INFO,
+        info_names=vae.info_names,
+        minibatches=autoencoder.minibatches,
+        reconstruct=vae.reconstruct,
+        bounds=vae.bounds,
     ),
     "aae": Algorithm(
-        aae.init,
-        aae.step,
-        aae.sample,
-        aae.info_names,
-        autoencoder.minibatches,
-        autoencoder.reconstruct,
+        init=aae.init,
+        step=aae.step,
+        sample=aae.sample,
+        step_info=aae.STEP_INFO,
+        info_names=aae.info_names,
+        minibatches=autoencoder.minibatches,
+        reconstruct=autoencoder.reconstruct,
         classify=aae.classify,
     ),
     "rbm": Algorithm(
-        rbm.init,
-        rbm.step,
-        rbm.sample,
-        rbm.info_names,
-        rbm.minibatches,
-        rbm.reconstruct,
-        rbm.bounds,
+        init=rbm.init,
+        step=rbm.step,
+        sample=rbm.sample,
+        step_info=rbm.STEP_INFO,
+        info_names=rbm.info_names,
+        minibatches=rbm.minibatches,
+        reconstruct=rbm.reconstruct,
+        bounds=rbm.bounds,
     ),
-}
-# What every run of an algorithm measures, besides parameter norms.
-STEP_INFO = {
-    "gan": gan.STEP_INFO,
-    "autoencoder": autoencoder.STEP_INFO,
-    "vae": vae.STEP_INFO,
-    "aae": aae.STEP_INFO,
-    "rbm": rbm.STEP_INFO,
 }
 
 
@@ -95,6 +98,12 @@ def shapes(spec: Spec, hparams: HParams) -> State:
     """Shapes and dtypes of a state, as jax.eval_shape gives them; computes nothing."""
     x = jax.ShapeDtypeStruct((1, *spec.example_shape), jnp.float32)
     return jax.eval_shape(lambda x: init(spec, hparams, 0, Batch(x)), x)
+
+
+def step(spec: Spec, hparams: HParams, state: State, data: Batch | Window) -> tuple[State, Info]:
+    """One iteration, with the hyperparameters that schedules give it."""
+    now = schedules.at(spec.schedules, hparams, state.step)
+    return ALGORITHMS[spec.algorithm].step(spec, now, state, data)
 
 
 @functools.partial(jax.jit, static_argnames="spec")
@@ -115,20 +124,19 @@ def train_chunk(
       loss (then without norms), with the number of that iteration as `step` and the final
       parameters' norms.
     """
-    algorithm = ALGORITHMS[spec.algorithm]
 
-    def step(state: State) -> tuple[State, Info]:
-        now = schedules.at(spec.schedules, hparams, state.step)
-        state, info = algorithm.step(spec, now, state, data)
+    def measured_step(state: State) -> tuple[State, Info]:
+        state, info = step(spec, hparams, state, data)
         return state, {"step": state.step, **info}
 
     def body(_: jax.Array, carry: tuple[State, Info]) -> tuple[State, Info]:
         state, info = carry
         finite = jnp.all(jnp.isfinite(jnp.stack([info[name] for name in losses])))
-        state, new = step(state)
+        state, new = measured_step(state)
         return state, {name: jnp.where(finite, new[name], old) for name, old in info.items()}
 
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(step, state)[1])
+    shapes = jax.eval_shape(measured_step, state)[1]
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     losses = {name: x for name, x in zeros.items() if not name.endswith("_norm")}
     # Only the last iteration computes gradient norms, which cost up to 8 % of a small network's.
     state, measured = jax.lax.fori_loop(0, num_steps - 1, body, (state, losses))
@@ -136,6 +144,13 @@ def train_chunk(
     state, info = jax.lax.fori_loop(0, last, body, (state, zeros | measured))
     norms = {f"{n}_param_norm": optax.tree.norm(p.params) for n, p in state.players.items()}
     return state, info | norms
+
+
+def _in_blocks(function: Callable[..., jax.Array], *arrays: Any) -> np.ndarray:
+    """A function of arrays, the first (n, ...), the others too or None, applied to blocks."""
+    starts = range(0, len(arrays[0]), _BLOCK)
+    parts = (function(*(x if x is None else x[i : i + _BLOCK] for x in arrays)) for i in starts)
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 @functools.partial(jax.jit, static_argnames="spec")
@@ -158,12 +173,7 @@ def reconstruct(
     labels: of the examples, for a conditional run.
     """
     labels = labels if spec.classes else None
-    blocks = [slice(i, i + _BLOCK) for i in range(0, len(examples), _BLOCK)]
-    parts = (
-        _reconstruct(spec, state, examples[b], None if labels is None else labels[b])
-        for b in blocks
-    )
-    return np.concatenate([np.asarray(part) for part in parts])
+    return _in_blocks(functools.partial(_reconstruct, spec, state), examples, labels)
 
 
 @functools.partial(jax.jit, static_argnames="spec")
@@ -189,8 +199,7 @@ def _classify(spec: Spec, state: State, x: jax.Array) -> jax.Array:
 
 def classify(spec: Spec, state: State, examples: np.ndarray) -> np.ndarray:
     """Probabilities of the classes that a run infers, (n, classes), of examples of a data set."""
-    blocks = (examples[i : i + _BLOCK] for i in range(0, len(examples), _BLOCK))
-    return np.concatenate([np.asarray(_classify(spec, state, x)) for x in blocks])
+    return _in_blocks(functools.partial(_classify, spec, state), examples)
 
 
 def generate(
@@ -208,6 +217,4 @@ def generate(
     Raises:
       InputError: a conditional run without labels.
     """
-    blocks = [slice(i, i + _BLOCK) for i in range(0, len(z), _BLOCK)]
-    parts = (_sample(spec, state, z[b], None if labels is None else labels[b]) for b in blocks)
-    return np.concatenate([np.asarray(part) for part in parts])
+    return _in_blocks(functools.partial(_sample, spec, state), z, labels)

@@ -1,17 +1,17 @@
 """Adversarial autoencoder, Makhzani et al. 2015, https://arxiv.org/abs/1511.05644.
 
     for each minibatch x do
-        reconstruction: encoder and generator descend on -log p(x | z), z = E(x)
-        regularisation: the discriminator learns to tell samples of the prior from codes E(x)
-                        the encoder learns to prevent it
+        reconstruction: update encoder and generator on -log p(x | E(x))
+        regularisation: update the discriminator to tell samples of the prior from codes E(x)
+                        update the encoder to fool it
 
-Samples decode z from the prior. Codes are deterministic. With labels, the decoder also sees y, and
-the encoder and discriminator do not (section 4): codes then hold what labels do not tell.
+Samples decode z from the prior; codes are deterministic. With labels (section 4), only the decoder
+sees y, so that codes represent what y does not: style.
 
-The encoder can also infer y, as probabilities of classes which the decoder sees as it would labels.
-A second discriminator tells them from one-hot samples of the uniform distribution. The encoder also
-descends on the cross-entropy of some labelled examples (section 5), or of none, to find clusters
-(section 6).
+With inferred classes, the encoder also outputs logits of y, whose softmax conditions the decoder. A
+second discriminator compares the softmax with one-hot samples of a uniform categorical. If some
+examples are labelled, the encoder also minimises their cross-entropy (section 5); otherwise classes
+are clusters (section 6).
 """
 
 from typing import Any
@@ -29,15 +29,14 @@ from gan_jax.losses import LOSSES
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
 from gan_jax.spec import AutoencoderSpec, HParams
-from gan_jax.state import Info, Player, State
+from gan_jax.state import Info, Player, State, descend
 
 STEP_INFO = (
     *autoencoder.STEP_INFO,
     *("d_loss", "g_loss", "d_prior", "d_codes", "d_grad_norm", "g_grad_norm"),
 )
 
-# What each discriminator sees, (batch, d), by its name.
-Seen = dict[str, jax.Array]
+DInputs = dict[str, jax.Array]  # by name of the discriminator, (batch, d)
 
 
 def _discriminators(spec: AutoencoderSpec) -> dict[str, int]:
@@ -73,14 +72,6 @@ def _optimizer(
     return transformation(name, OptimizerHParams(**hparams[f"{player}_optimizer"]))
 
 
-def _descended(
-    player: Player, optimizer: optax.GradientTransformation, grads: Params, stats: Stats
-) -> Player:
-    """The player after a step along its gradients, with new statistics."""
-    updates, opt_state = optimizer.update(grads, player.opt_state, player.params)
-    return Player(optax.apply_updates(player.params, updates), stats, opt_state)
-
-
 def _logits(
     spec: AutoencoderSpec, d: Variables, z: jax.Array, key: jax.Array, train: bool
 ) -> tuple[jax.Array, Stats]:
@@ -88,14 +79,25 @@ def _logits(
     return networks.apply(spec.discriminator, d, z, key, train)
 
 
-def _seen(spec: AutoencoderSpec, e: Variables, x: jax.Array) -> tuple[Seen, Stats]:
+def _keys(key: jax.Array, number: int) -> jax.Array:
+    """Keys of dropout in a discriminator's passes over samples of the prior and over codes."""
+    key = jax.random.fold_in(key, number) if number else key  # the only discriminator's
+    return jax.random.split(key)
+
+
+def _seen(spec: AutoencoderSpec, e: Variables, x: jax.Array) -> tuple[DInputs, Stats]:
     codes, logits, stats = autoencoder.encode(spec, e, x, train=True)
     inferred = {} if logits is None else {"category_discriminator": jax.nn.softmax(logits)}
     return {"discriminator": codes} | inferred, stats
 
 
 def d_step(
-    spec: AutoencoderSpec, hparams: HParams, state: State, x: jax.Array, prior: Seen, key: jax.Array
+    spec: AutoencoderSpec,
+    hparams: HParams,
+    state: State,
+    x: jax.Array,
+    prior: DInputs,
+    key: jax.Array,
 ) -> tuple[State, Info]:
     """One update of each discriminator: gradient descent on the loss's d term.
 
@@ -104,20 +106,21 @@ def d_step(
       hparams: traced numbers.
       state: the state before; the other players are unchanged.
       x: examples with pixels from spec.pixel_low to 1, (batch, *example shape).
-      prior: samples of the priors.
+      prior: samples of each discriminator's prior, (batch, d).
       key: of dropout.
 
     Returns:
-      The new state; d_loss, summed over discriminators, d_prior and d_codes (mean outputs on codes)
-      and d_grad_norm (global l2 norm), all pre-update.
+      The new state; d_loss, summed over discriminators, d_prior and d_codes (mean outputs of the
+      discriminator of codes, on samples of the prior and on codes) and d_grad_norm (global l2 norm
+      over all discriminators), all pre-update.
     """
     loss, optimizer = LOSSES[spec.loss], _optimizer(spec, hparams, "d")
     seen, _ = _seen(spec, state.players["encoder"].variables, x)
-    values, norms, players = [], [], {}
+    values, gradients, players = [], {}, {}
     info: Info = {}
     for number, name in enumerate(prior):
         d = state.players[name]
-        keys = jax.random.split(jax.random.fold_in(key, number) if number else key)
+        keys = _keys(key, number)
 
         def objective(
             params: Params, name: str = name, d: Player = d, keys: jax.Array = keys
@@ -126,17 +129,14 @@ def d_step(
             on_codes, stats = _logits(spec, Variables(params, stats), seen[name], keys[1], True)
             return loss.d(on_prior, on_codes), (on_prior, on_codes, stats)
 
-        (value, (on_prior, on_codes, stats)), grads = jax.value_and_grad(objective, has_aux=True)(
-            d.params
-        )
-        players[name] = _descended(d, optimizer, grads, stats)
+        step = jax.value_and_grad(objective, has_aux=True)
+        (value, (on_prior, on_codes, stats)), gradients[name] = step(d.params)
+        players[name] = descend(d, optimizer, gradients[name], stats)
         values.append(value)
-        norms.append(optax.tree.norm(grads))
         if not info:
             outputs = {"d_prior": on_prior, "d_codes": on_codes}
             info = {key: jnp.mean(loss.output(logits)) for key, logits in outputs.items()}
-    grad_norm = jnp.linalg.norm(jnp.stack(norms)) if len(norms) > 1 else norms[0]
-    info |= {"d_loss": sum(values[1:], values[0]), "d_grad_norm": grad_norm}
+    info |= {"d_loss": sum(values[1:], values[0]), "d_grad_norm": optax.tree.norm(gradients)}
     return state.replace_players(**players), info
 
 
@@ -145,13 +145,13 @@ def encoder_step(
     hparams: HParams,
     state: State,
     x: jax.Array,
-    prior: Seen,
+    prior: DInputs,
     key: jax.Array,
     labelled: Batch | None = None,
 ) -> tuple[State, Info]:
     """One update of the encoder: gradient descent on the loss's g terms and the cross-entropy.
 
-    The paper takes a step of its own on the cross-entropy.
+    The cross-entropy is added to the adversarial loss; the paper alternates the two.
 
     Args:
       spec: static structure.
@@ -173,7 +173,7 @@ def encoder_step(
         terms = []
         for number, name in enumerate(prior):
             d = state.players[name].variables
-            keys = jax.random.split(jax.random.fold_in(key, number) if number else key)
+            keys = _keys(key, number)
             on_prior, _ = _logits(spec, d, prior[name], keys[0], train=False)
             on_codes, _ = _logits(spec, d, seen[name], keys[1], train=False)
             terms.append(LOSSES[spec.loss].g(on_prior, on_codes))
@@ -188,7 +188,7 @@ def encoder_step(
         return info["g_loss"] + info["cross_entropy"], (info, stats)
 
     (_, (info, stats)), grads = jax.value_and_grad(objective, has_aux=True)(e.params)
-    new = _descended(e, _optimizer(spec, hparams, "e"), grads, stats)
+    new = descend(e, _optimizer(spec, hparams, "e"), grads, stats)
     return state.replace_players(encoder=new), info | {"g_grad_norm": optax.tree.norm(grads)}
 
 

@@ -25,7 +25,7 @@ from gan_jax.losses import LOSSES
 from gan_jax.networks import Network, Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
 from gan_jax.spec import GANSpec, HParams, Spec
-from gan_jax.state import Info, Player, State
+from gan_jax.state import Info, Player, State, descend
 from gan_jax.updates import UPDATES, Gradient, Gradients
 
 # Streams of each player's step: its minibatch, its noise and its own key.
@@ -181,9 +181,8 @@ def _g_gradient(
 def _descend(
     spec: GANSpec, hparams: HParams, state: State, name: str, gradient: Gradient
 ) -> Player:
-    player, optimizer = state.players[name], _optimizer(spec, hparams, name)
-    updates, opt_state = optimizer.update(gradient.params, player.opt_state, player.params)
-    return Player(optax.apply_updates(player.params, updates), gradient.stats, opt_state)
+    optimizer = _optimizer(spec, hparams, name)
+    return descend(state.players[name], optimizer, gradient.params, gradient.stats)
 
 
 def _apply_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:

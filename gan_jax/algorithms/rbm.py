@@ -20,7 +20,7 @@ from gan_jax.networks import Params
 from gan_jax.networks.layers import INVERSE_OUTPUTS
 from gan_jax.optimizers import OptimizerHParams, transformation
 from gan_jax.spec import HParams, RBMSpec
-from gan_jax.state import Info, Player, State
+from gan_jax.state import Info, Player, State, descend
 
 STEP_INFO = ("loss", "reconstruction", "grad_norm")
 _INIT_STD = 0.01  # of weights: Hinton 2012, https://doi.org/10.1007/978-3-642-35289-8_32
@@ -114,7 +114,7 @@ def step(spec: RBMSpec, hparams: HParams, state: State, data: Batch | Window) ->
         return jnp.mean(free_energy(params, v) - free_energy(params, chains))
 
     loss, grads = jax.value_and_grad(objective)(player.params)
-    updates, opt_state = _optimizer(spec, hparams).update(grads, player.opt_state, player.params)
+    new = descend(player, _optimizer(spec, hparams), grads, {})
     means = hidden_means(player.params, v)
     logits = player.params["visible"] + means @ player.params["weights"].T
     cross_entropy = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, v), axis=1)
@@ -123,7 +123,6 @@ def step(spec: RBMSpec, hparams: HParams, state: State, data: Batch | Window) ->
         "reconstruction": jnp.mean(cross_entropy),
         "grad_norm": optax.tree.norm(grads),
     }
-    new = Player(optax.apply_updates(player.params, updates), {}, opt_state)
     averages = {"chains": chains} if spec.persistent else {}
     return State(state.step + 1, state.key, {"rbm": new}, averages), info
 
@@ -131,7 +130,8 @@ def step(spec: RBMSpec, hparams: HParams, state: State, data: Batch | Window) ->
 def sample(spec: RBMSpec, state: State, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
     """Means of visible units after spec.sample_steps Gibbs steps, (batch, *example shape).
 
-    Chain i starts at the hidden units z[i] > 0, (z_dim,), and its draws depend on z[i] alone.
+    Chain i starts at the hidden units z[i] > 0, (z_dim,). The key of its draws is made of the bits
+    of z[i], so that a sample does not depend on its place among others.
     """
     params = state.players["rbm"].params
     root = stream_key(state.key, Stream.STATISTICS)
@@ -157,10 +157,17 @@ def reconstruct(spec: RBMSpec, state: State, x: jax.Array, y: jax.Array | None =
 def log_partition(
     params: Params, key: jax.Array, chains: int = _CHAINS, temperatures: int = _TEMPERATURES
 ) -> jax.Array:
-    """Estimates log Z by annealed importance sampling; the estimate of Z is unbiased.
+    """Estimates log Z in nats, (), by annealed importance sampling.
 
     Salakhutdinov and Murray 2008, https://doi.org/10.1145/1390156.1390266. From independent visible
-    units (beta 0) to the model (beta 1), with weights and hidden biases scaled by beta.
+    units (beta 0) to the model (beta 1), with weights and hidden biases scaled by beta. The
+    estimate of Z is unbiased; that of log Z is too low in expectation.
+
+    Args:
+      params: of the model.
+      key: of the chains.
+      chains: their number, static.
+      temperatures: Gibbs steps of each, static.
     """
 
     def body(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -180,7 +187,10 @@ def log_partition(
 
 
 def bounds(spec: RBMSpec, hparams: HParams, state: State, x: jax.Array) -> dict[str, jax.Array]:
-    """Estimates of log p(v) in nats, (batch,), of visible units drawn with probabilities x."""
+    """Estimates of log p(v) in nats, (batch,), of visible units drawn with probabilities x.
+
+    They share an estimate of log Z, which is too low in expectation.
+    """
     params = state.players["rbm"].params
     key_data, key = jax.random.split(stream_key(state.key, Stream.EVALUATE))
     v = _bernoulli(key_data, x.reshape(len(x), -1))

@@ -1,8 +1,8 @@
 """Configs: their fields (schema), how they are read (load) and what they build (build)."""
 
 from gan_jax.config.build import hparams, spec
+from gan_jax.config.conflicts import needs_all_data
 from gan_jax.config.load import call, default, differences, flatten, load, override, replace
-from gan_jax.config.schema import needs_all_data
 
 __all__ = [
     "call",

@@ -1,5 +1,5 @@
 """Prints docs/configuration.md."""
 
-from gan_jax.config.schema import markdown
+from gan_jax.config.markdown import markdown
 
 print(markdown(), end="")

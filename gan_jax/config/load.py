@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
-from gan_jax.config.schema import FIELDS, KINDS, coerce, conflicts, fields, unknown
+from gan_jax.config.conflicts import conflicts
+from gan_jax.config.schema import FIELDS, NETWORK_FIELDS, coerce, fields, unknown
 from gan_jax.errors import InputError, brief
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
@@ -126,7 +127,7 @@ def replace(config: Config, changes: Mapping[str, Any]) -> ConfigDict:
     if changes.get("algorithm", None) not in (None, flat.get("algorithm", "gan")):
         kept = fields(flat | dict(changes))
         flat = {name: value for name, value in flat.items() if name in kept}
-    for player in KINDS:
+    for player in NETWORK_FIELDS:
         name = f"{player}.name"
         if name in changes and changes[name] != flat.get(name, FIELDS[name].default):
             flat = {k: v for k, v in flat.items() if not k.startswith(f"{player}.")}

@@ -248,7 +248,8 @@ class Metric(NamedTuple):
     label: str
     better: str | float  # "lower" or "higher", or the best value
     compute: MetricFn
-    requires: str = "evaluator"  # or an extractor, "labels", "modes", "mixture", or "" for any data
+    # "evaluator", "labels", "captions", "modes", "mixture", a key of EXTRACTORS; "": any data.
+    requires: str = "evaluator"
     min_samples: int = 1  # samples
     min_examples: int = 1  # examples to compare with
     interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
@@ -259,7 +260,7 @@ _NEAR_0 = "covers more than 95 % near 0"
 _COUNT = "a count of these samples, without an interval"
 _BALLS = (neighbours.min_samples(neighbours.K), neighbours.min_samples(neighbours.K_DENSITY))
 
-METRICS: dict[str, Metric] = {
+_METRICS = {
     "fid": Metric(
         "FID",
         "lower",
@@ -306,31 +307,27 @@ METRICS: dict[str, Metric] = {
             ("reverse_kl", "reverse KL of modes (nats)", "lower", "modes", _NEAR_0),
         )
     },
+    "r_precision": Metric(
+        "R-precision of captions", "higher", _r_precision, requires="captions", min_samples=2
+    ),
+    **{
+        name: Metric(label, better, _conditional, requires="labels", interval=interval)
+        for name, label, better, interval in (
+            ("label_accuracy", "label accuracy", "higher", ""),
+            ("class_fid", "intra-class FID", "lower", _NEAR_BIAS),
+            ("class_diversity", "intra-class diversity", 1.0, ""),
+            ("transfer_accuracy", "1-NN transfer accuracy", "higher", ""),
+        )
+    },
 }
-
-
-METRICS["r_precision"] = Metric(
-    "R-precision of captions", "higher", _r_precision, requires="text", min_samples=2
-)
-METRICS |= {
-    name: Metric(label, better, _conditional, requires="labels", interval=interval)
-    for name, label, better, interval in (
-        ("label_accuracy", "label accuracy", "higher", ""),
-        ("class_fid", "intra-class FID", "lower", _NEAR_BIAS),
-        ("class_diversity", "intra-class diversity", 1.0, ""),
-        ("transfer_accuracy", "1-NN transfer accuracy", "higher", ""),
-    )
-}
-
-
-METRICS |= {  # of natural images
-    f"{name}_{extractor}": METRICS[name]._replace(
-        label=f"{METRICS[name].label} ({title})", requires=extractor, compute=compute
+METRICS = _METRICS | {  # of natural images
+    f"{name}_{extractor}": _METRICS[name]._replace(
+        label=f"{_METRICS[name].label} ({title})", requires=extractor, compute=compute
     )
     for extractor, title in EXTRACTORS.items()
     for name, compute in _natural(extractor).items()
 }
-CONDITIONAL = ("labels", "text")  # what metrics require, in the order of Conditions
+CONDITIONAL = Conditions._fields  # what metrics of conditional samples require
 # Those that need no file, for evaluations during training.
 TRAINING = tuple(name for name, metric in METRICS.items() if metric.requires != "inception")
 
@@ -398,26 +395,28 @@ def unavailable_metrics(
     captioned = len(np.unique(train.captions.groups)) if train.captions else 0
 
     def reason(name: str, metric: Metric) -> str:
-        if metric.requires == "labels" and config.condition.on == "none":
-            return "the run is not conditional"
-        if metric.requires == "text" and not captioned:
-            return "the run is not conditioned on text"
-        if metric.requires == "text" and captioned < 2:
-            return "it needs captions of two classes or images"
-        if metric.requires == "text" and chosen != "efficientnet":
-            return "it needs --features=efficientnet"
-        if metric.requires == "labels" and test.labels is None:
-            return f"{test_split} has no labels"
-        few = frechet.MIN_SAMPLES * data.num_classes(train)
-        if metric.requires == "labels" and min(num, n) < few:
-            return f"it needs {few} samples and examples, {frechet.MIN_SAMPLES} for each class"
-        if metric.requires == "labels" and (why := _too_few_of_any_class(train, test, num)):
-            return f"{test_split} {why}"
+        if metric.requires == "captions":
+            if not captioned:
+                return "the run is not conditioned on text"
+            if captioned < 2:
+                return "it needs captions of two classes or images"
+            if chosen != "efficientnet":
+                return "it needs --features=efficientnet"
+        if metric.requires == "labels":
+            if config.condition.on == "none":
+                return "the run is not conditional"
+            if test.labels is None:
+                return f"{test_split} has no labels"
+            few = frechet.MIN_SAMPLES * data.num_classes(train)
+            if min(num, n) < few:
+                return f"it needs {few} samples and examples, {frechet.MIN_SAMPLES} for each class"
+            if why := _too_few_of_any_class(train, test, num):
+                return f"{test_split} {why}"
         if metric.requires in ("evaluator", "labels") and stacked:
             return "the classes of stacked_mnist are its modes: see modes_covered"
         if metric.requires in ("evaluator", "labels") and (why := evaluators.unavailable(train)):
             return why
-        by_efficientnet = metric.requires in ("efficientnet", "text")
+        by_efficientnet = metric.requires in ("efficientnet", "captions")
         if by_efficientnet and (why := efficientnet.unavailable(channels)):
             return why
         if metric.requires == "inception" and (why := inception.unavailable(channels)):
@@ -507,38 +506,38 @@ def reference(
     validation = _load(
         config, config.validation_split, "config.validation_split", without=without
     ).images
-    evaluator, outputs = None, (np.empty((0, 0), np.float32),) * 2
+    evaluator, features, probabilities = None, *(np.empty((0, 0), np.float32),) * 2
     if any(METRICS[name].requires in ("evaluator", "labels") for name in names):
         # Trained on the whole split, so that runs on parts of it are comparable.
         whole = _load(config, config.split.partition("[")[0], "config.split")
         evaluator = evaluators.load(config.dataset, whole)
-        outputs = evaluators.outputs(evaluator, test)
+        features, probabilities = evaluators.outputs(evaluator, test)
     digits = None
     if config.dataset == "stacked_mnist" and any(
         METRICS[name].requires == "modes" for name in names
     ):
         digits = evaluators.load("mnist", train._replace(images=train.images[..., :1]))
     imagenet_features, used = np.empty((0, 0), np.float32), None
-    if any(METRICS[name].requires in (*EXTRACTORS, "text") for name in names):
+    if any(METRICS[name].requires in (*EXTRACTORS, "captions") for name in names):
         used = extractor or load_extractor()
         imagenet_features = used.features(test)
     texts, captions = None, test_set.captions if held_out else train.captions
-    if captions is not None and any(METRICS[name].requires == "text" for name in names):
+    if captions is not None and any(METRICS[name].requires == "captions" for name in names):
         encoder = text_encoder.load(config.condition.encoder)
         texts = Texts(captions, encoder, text_encoder.encode(encoder, captions.texts))
-    mixture = MIXTURES.get(config.dataset)
     return Reference(
         train,
         validation,
         test,
         evaluator,
-        *outputs,
-        mixture,
-        imagenet_features,
-        digits,
-        used,
-        test_set.labels,
-        texts,
+        features,
+        probabilities,
+        mixture=MIXTURES.get(config.dataset),
+        imagenet_features=imagenet_features,
+        digits=digits,
+        extractor=used,
+        test_labels=test_set.labels,
+        texts=texts,
     )
 
 
@@ -576,7 +575,7 @@ def score(
             raise InputError("the reference has no evaluator")
         outputs = evaluators.outputs(reference.evaluator, to_uint8(images))
     imagenet_features = np.empty((0, 0))
-    if any(METRICS[name].requires in (*EXTRACTORS, "text") for name in names):
+    if any(METRICS[name].requires in (*EXTRACTORS, "captions") for name in names):
         assert reference.extractor is not None  # see `unavailable_metrics`
         imagenet_features = reference.extractor.features(to_uint8(images))
     sample = Sample(images, *outputs, imagenet_features, conditions or Conditions())

@@ -4,7 +4,7 @@ An engine is a generator function of tasks and options. It starts every task, yi
 statuses of those that have ended since the last yield, a few times a second, and returns once all
 have ended. Closing it stops the remaining tasks with SIGTERM and waits until they have saved.
 
-Imports nothing but the standard library: it is also loaded by the workers of Ray and submitit.
+On import, needs the standard library and gan_jax.errors alone: workers of Ray and submitit load it.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Options(NamedTuple):
 
     gpus_per_unit: for Ray; below 1, units share a GPU.
     slurm: parameters of submitit's SlurmExecutor, such as partition and time (minutes).
-    cluster: submitit's; tests use "local".
+    cluster: submitit's; "local" runs jobs as processes of this machine.
     """
 
     gpus_per_unit: float = 0.0
@@ -196,8 +196,9 @@ class SlurmTask:
         try:
             status = self.process.wait()
             if status in (-signal.SIGTERM, 128 + signal.SIGTERM):
-                time.sleep(_SAVE)  # until Slurm ends the job; to return would be its result,
-            return status  # but Slurm may have requeued it
+                # Slurm may be requeuing the job: to return now would record a result.
+                time.sleep(_SAVE)
+            return status
         finally:
             self.process.terminate()
             self.process.wait()

@@ -88,7 +88,8 @@ def max_unit(config: ConfigDict, dataset: Dataset, processes: int = 1) -> int:
     """Number of members that fit into memory at once.
 
     Members may use half of the free memory. Each takes three times the size of its state: in
-    training, as a copy on the host and in a checkpoint being written; on every device it is on.
+    training, as a copy on the host and in a checkpoint being written; on each of its devices unless
+    it is sharded.
 
     Args:
       config: config of a member.
@@ -103,7 +104,8 @@ def max_unit(config: ConfigDict, dataset: Dataset, processes: int = 1) -> int:
     if stats and "bytes_limit" in stats:
         free = (stats["bytes_limit"] - stats["bytes_in_use"]) * jax.device_count()
     free //= processes
-    bytes_each = 3 * unit.size(config, dataset) * (config.devices or jax.device_count())
+    copies = 1 if config.shard_state else config.devices or jax.device_count()
+    bytes_each = 3 * unit.state_bytes(config, dataset) * copies
     if bytes_each > free:
         raise InputError(
             f"a member needs {bytes_each / 1e9:.3g} GB, but only {free / 1e9:.3g} GB are free: "

@@ -397,12 +397,14 @@ def _describe(units: Sequence[Sequence[Member]], dataset: Dataset) -> None:
     for number, members in enumerate(units):
         c = members[0].config
         options = "".join(f", {name} {c[name]}" for name in ("loss", "k") if name in c)
-        size = unit.size(c, dataset)
-        seconds = unit.seconds([member.config for member in members], dataset)
+        size = unit.state_bytes(c, dataset)
+        seconds = unit.estimate_seconds([member.config for member in members], dataset)
+        flops, accessed = unit.cost(c, dataset)
         total += seconds
         print(
             f"  unit {number}: {len(members)} members of {size / 1e6:.1f} MB, {c.num_steps} "
-            f"iterations{options}: {_duration(seconds)}"
+            f"iterations{options}: {_duration(seconds)}\n"
+            f"    an iteration: {flops / 1e9:.3g} GFLOP, {accessed / 1e6:.3g} MB before fusion"
         )
     print(f"total: {_duration(total)} of training, plus evaluation")
 

@@ -1,6 +1,5 @@
 """The report of a sweep: all members in a table, the settings ranked, and four figures."""
 
-import csv
 import io
 import math
 import pathlib
@@ -11,7 +10,7 @@ from gan_jax.evaluation.metrics.intervals import Score
 from gan_jax.evaluation.registry import METRICS, lower_is_better
 from gan_jax.sweeps import figures, ranking
 from gan_jax.sweeps.ranking import Results, Standing, format_number
-from gan_jax.writers import write_whole
+from gan_jax.writers import csv_bytes, write_whole
 
 _NUM_COMPARED = 5  # settings that the best one is compared with
 FILES = (
@@ -40,7 +39,7 @@ def _measured(results: Results, i: int, name: str) -> tuple[np.ndarray, np.ndarr
     return values[at], results.steps[at]
 
 
-def results_csv(results: Results) -> str:
+def results_csv(results: Results) -> bytes:
     """One row per member; missing values are empty and floats round-trip.
 
     For each metric: the final score, the best over the steps and its step (optimistic, as it is
@@ -53,9 +52,7 @@ def results_csv(results: Results) -> str:
     header = ["member", "setting", "seed", *fields]
     header += [f"{kind}_{name}" for name in metrics for kind in ("final", "best", "best_step")]
     header += [f"last_{name}" for name in diagnostics]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*header, "diverged_at", "params_sha256"])
+    rows = [[*header, "diverged_at", "params_sha256"]]
     for i, setting in enumerate(results.setting.tolist()):
         row = [i, setting, results.seed[i]]
         row += [ranking.format_exact(results.settings[setting][field]) for field in fields]
@@ -67,8 +64,8 @@ def results_csv(results: Results) -> str:
         for name in diagnostics:
             values, _ = _measured(results, i, name)
             row.append(values[-1] if len(values) else "")
-        writer.writerow([*row, results.diverged[i] or "", results.params_sha256[i]])
-    return buffer.getvalue()
+        rows.append([*row, results.diverged[i] or "", results.params_sha256[i]])
+    return csv_bytes(rows)
 
 
 def curves_npz(results: Results) -> bytes:
@@ -235,7 +232,7 @@ def write(directory: pathlib.Path, results: Results, metric: str, command: str, 
     """
     standings = ranking.rank(results, metric)
     files = {
-        "results.csv": results_csv(results).encode(),
+        "results.csv": results_csv(results),
         "curves.npz": curves_npz(results),
         "ranking.png": figures.ranking_png(results, metric, standings),
         "hyperparameters.png": figures.hyperparameters_png(results, metric),

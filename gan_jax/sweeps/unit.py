@@ -13,7 +13,9 @@ from ml_collections import ConfigDict
 
 from gan_jax import algorithms, checkpoint, data, population, train
 from gan_jax import config as config_lib
+from gan_jax.draws import Batch
 from gan_jax.evaluation import registry
+from gan_jax.spec import Spec
 from gan_jax.state import trainable
 
 
@@ -44,14 +46,32 @@ class Progress(NamedTuple):
     best: float  # of the first of eval_metrics so far, NaN before the first evaluation
 
 
-def size(config: ConfigDict, dataset: data.Dataset) -> int:
+def _spec(config: ConfigDict, dataset: data.Dataset) -> Spec:
+    return config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
+
+
+def state_bytes(config: ConfigDict, dataset: data.Dataset) -> int:
     """Bytes of a member's state."""
-    spec = config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
-    state = algorithms.shapes(spec, config_lib.hparams(config))
+    state = algorithms.shapes(_spec(config, dataset), config_lib.hparams(config))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
-def seconds(configs: Sequence[ConfigDict], dataset: data.Dataset) -> float:
+def cost(config: ConfigDict, dataset: data.Dataset) -> tuple[float, float]:
+    """FLOPs of an iteration and bytes that its operations access, by XLA's analysis.
+
+    The analysis is that of the program before optimisation, which fuses operations and so accesses
+    fewer bytes.
+    """
+    spec, hparams = _spec(config, dataset), config_lib.hparams(config)
+    arrays = dataset.images, *population.conditioning(config, dataset)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+    step = jax.jit(algorithms.step, static_argnums=0)
+    lowered = step.lower(spec, hparams, algorithms.shapes(spec, hparams), Batch(*shapes))
+    found = lowered.cost_analysis() or {}
+    return found["flops"], found["bytes accessed"]
+
+
+def estimate_seconds(configs: Sequence[ConfigDict], dataset: data.Dataset) -> float:
     """Estimated training time, measured on one member per device; evaluations not included."""
     timed = configs[: jax.device_count()]
     members = population.create(timed, dataset)
@@ -110,7 +130,7 @@ def run(
         curves = np.full(shape, np.nan, np.float32)
     else:
         states, diverged, curves = (saved[name] for name in ("states", "diverged", "curves"))
-        step, states = int(saved["step"]), population.place(members.mesh, states)
+        step, states = int(saved["step"]), population.place(members, states)
     saver = checkpoint.Writer(directory, config.keep_checkpoints, step)
     with contextlib.closing(saver):
         for report in train.loop(

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gan_jax import config
-from gan_jax.config.schema import COMMON, OWN
+from gan_jax.config.schema import ALGORITHM_FIELDS, COMMON
 from gan_jax.errors import InputError
 from gan_jax.networks import MLP, Monotone
 from gan_jax.spec import Prior, Schedule
@@ -48,7 +48,7 @@ def test_spec_fields():
     }
 
 
-GAN = COMMON | OWN["gan"]
+GAN = COMMON | ALGORITHM_FIELDS["gan"]
 
 
 def test_hparams_fields():

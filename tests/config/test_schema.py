@@ -7,12 +7,13 @@ import pytest
 
 from gan_jax import config
 from gan_jax.config import schema
-from gan_jax.config.schema import COMMON, KINDS, OWN
+from gan_jax.config.schema import ALGORITHM_FIELDS, COMMON, NETWORK_FIELDS
 from gan_jax.errors import InputError
 
 MONOTONE = {"generator.name": "monotone", "z_dim": 1, "prior.name": "normal"}
 ALGORITHMS = {
-    name: {"algorithm": name} | ({} if name == "gan" else {"prior.name": "normal"}) for name in OWN
+    name: {"algorithm": name} | ({} if name == "gan" else {"prior.name": "normal"})
+    for name in ALGORITHM_FIELDS
 }
 
 
@@ -25,10 +26,14 @@ def _settings(player, kind):
 # (name, field, settings under which the field exists)
 FIELDS = [
     *((name, field, {}) for name, field in COMMON.items()),
-    *((name, field, ALGORITHMS[a]) for a, own in OWN.items() for name, field in own.items()),
+    *(
+        (name, field, ALGORITHMS[a])
+        for a, own in ALGORITHM_FIELDS.items()
+        for name, field in own.items()
+    ),
     *(
         (f"{player}.{name}", field, _settings(player, kind))
-        for player, kinds in KINDS.items()
+        for player, kinds in NETWORK_FIELDS.items()
         for kind, own in kinds.items()
         for name, field in own.items()
     ),

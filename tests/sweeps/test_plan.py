@@ -79,7 +79,7 @@ def test_units_fit_into_memory(monkeypatch):
 
 
 def test_half_of_free_memory_is_for_members(monkeypatch):
-    each = 3 * plan.unit.size(tiny_config(), DATASET)
+    each = 3 * plan.unit.state_bytes(tiny_config(), DATASET)
     memory = type("Memory", (), {"available": 2 * (DATASET.images.nbytes + 9.5 * each)})
     monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: memory)
     assert plan.max_unit(tiny_config(), DATASET) == 9

@@ -32,7 +32,9 @@ def test_results_csv():
         {"d_optimizer.learning_rate": 0.1 + 0.2, "generator.widths": [16], "loss": 'a "b", c'},
     ]
     results = make_results([[0.1, 5], [INF, 7]], settings, diverged=[[0, 20], [0, 10]])
-    first, second, third, fourth = csv.DictReader(io.StringIO(summary.results_csv(results)))
+    first, second, third, fourth = csv.DictReader(
+        io.StringIO(summary.results_csv(results).decode())
+    )
     assert list(first) == [
         *("member", "setting", "seed"),
         *("loss", "generator.widths", "d_optimizer.learning_rate"),
@@ -58,7 +60,7 @@ def test_results_csv():
 )
 def test_best_score_over_all_steps(metric, final, best, step):
     results = make_results([[final]], metric=metric)
-    (row,) = csv.DictReader(io.StringIO(summary.results_csv(results)))
+    (row,) = csv.DictReader(io.StringIO(summary.results_csv(results).decode()))
     assert row[f"final_{metric}"] == str(final)
     assert (row[f"best_{metric}"], row[f"best_step_{metric}"]) == (best, step)
 
