@@ -4,31 +4,16 @@ Nothing is compiled. The programs must be those of native convolutions, and call
 CPU.
 """
 
-import functools
 import re
 
 import jax
-import numpy as np
 import pytest
-from jax import numpy as jnp
 
-from gan_jax import algorithms, config, parallel, population
-from gan_jax.draws import Batch, Texts
-from gan_jax.evaluation import text_encoder
+from benchmarks import scaling
+from gan_jax import config, population
 from tests.conftest import ROOT
 from tests.test_parallel import on_four_devices
 
-EXAMPLES = {  # shape and classes, by the beginning of config.dataset
-    "mnist": ((28, 28, 1), 10),
-    "digits": ((8, 8, 1), 10),
-    "stacked_mnist": ((28, 28, 3), 1000),
-    "cifar10": ((32, 32, 3), 10),
-    "ring": ((2,), 0),
-    "grid": ((2,), 0),
-    "gaussian1d": ((1,), 0),
-    "folder": ((64, 64, 3), 0),
-    "smiles_morgan": ((1024,), 2),
-}
 # They differ from others in data and sizes only.
 ALIKE = {"all_modes_ring", "dcgan_flowers", "r3gan_cifar10", "ring", "stacked_mnist", "text_birds"}
 CONFIGS = sorted({p.stem for p in (ROOT / "configs").glob("[a-z]*.py")} - ALIKE)
@@ -36,30 +21,8 @@ CONFIGS = sorted({p.stem for p in (ROOT / "configs").glob("[a-z]*.py")} - ALIKE)
 
 def export(name: str, platform: str, devices: int = 1) -> str:
     """The chunk of training of a config as StableHLO for a platform."""
-    c = config.replace(config.load(name), {"devices": devices})
-    shape, classes = EXAMPLES[c.dataset.partition(":")[0]]
-    spec = config.spec(c, shape, classes)
-    abstract = functools.partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype))
-    hparams = population.stack([jax.tree.map(np.float32, config.hparams(c))])
-    one = algorithms.shapes(spec, config.hparams(c))
-    states = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), one)
-    conditional = c.condition.on != "none" or bool(c.get("labelled"))
-    dtype = jnp.uint8 if len(shape) == 3 else jnp.float32
-    x = jax.ShapeDtypeStruct((60_000, *shape), dtype)
-    data = Batch(x, jax.ShapeDtypeStruct((60_000,), jnp.int32) if conditional else None)
-    vectors = jax.ShapeDtypeStruct((500, text_encoder.FEATURES), jnp.float32)
-    texts = Texts(vectors, jax.ShapeDtypeStruct((103,), jnp.int32))
-    exported = jax.export.export(population._train_chunk, platforms=[platform])(
-        spec,
-        parallel.mesh(c, 1),
-        abstract(hparams),
-        states,
-        data,
-        None,
-        texts if c.condition.on == "text" else None,
-        np.int32(3),
-        np.ones(1, bool),
-    )
+    given = scaling.arguments(config.replace(config.load(name), {"devices": devices}))
+    exported = jax.export.export(population._train_chunk, platforms=[platform])(*given)
     assert exported.platforms == (platform,)
     return exported.mlir_module()
 

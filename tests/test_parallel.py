@@ -69,7 +69,7 @@ def on_four_devices(code: str) -> None:
     subprocess.run(
         [sys.executable, "-c", prelude + textwrap.dedent(code)],
         cwd=ROOT,
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4"},
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4", "PYTHONPATH": os.pathsep.join(sys.path)},
         check=True,
     )
 
@@ -144,6 +144,26 @@ def test_sharded_states():
         states, _ = population.train_chunk(members, states, 2, 1, np.ones(2, bool))
         for i, one in enumerate(trained(changes, 1, (0, 1))):
             assert_close(population.member(states, i), one)
+    """)
+
+
+@pytest.mark.slow
+def test_gradients_alone_are_all_reduced():
+    """Those of D for real and generated examples apart; benchmarks/scaling.py counts them once."""
+    on_four_devices("""
+        from benchmarks import scaling
+        from gan_jax import algorithms
+
+        c = config.replace(config.load("digits"), {"devices": 2})
+        given = scaling.arguments(c)
+        players = algorithms.shapes(given[0], config.hparams(c)).players
+        d, g = (sum(x.size for x in jax.tree.leaves(players[n].params)) for n in "dg")
+        program = population._train_chunk.lower(*given).compile().as_text()
+        shapes = " ".join(re.findall(r"= (.*?) all-reduce\\(", program))
+        sizes = (np.array(x.split(","), int).prod() for x in re.findall(r"f32\\[([\\d,]+)", shapes))
+        # The last iteration of a chunk has a loop of its own.
+        assert sum(sizes) == 2 * (2 * d + g)
+        assert scaling.model(c)["all_reduced_mb"] * 1e6 == 4 * (d + g)
     """)
 
 

@@ -13,6 +13,7 @@ from benchmarks import (
     pacgan_table1,
     population,
     reproduce_all,
+    scaling,
     speed,
     table1,
     validation,
@@ -116,6 +117,14 @@ def test_populations_on_gpu(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
     result = population.on_gpu(c, images, (1, 2), rounds=2, copied=4096)
     assert {name: len(rates) for name, rates in result["rates"].items()} == {"1": 2, "2": 2}
+
+
+def test_model_of_communication():
+    # 900 MB over 450 GB/s, 7/8 of it twice, and 2 all-reduces of 3 doublings each.
+    expected = 2 * 7 / 8 * 900e6 / 450e9 + 2 * 3 * scaling.LATENCY
+    assert scaling.communication(900e6, 2, 8) == pytest.approx(expected)
+    found = {"communication_ms": {"8": 1.0, "64": 3.0}}
+    assert scaling.efficiency(found, 1000) == {"8": 0.5, "64": 0.25}
 
 
 def test_reproductions_are_listed(monkeypatch, capsys):

@@ -372,7 +372,10 @@ def test_molecules():
         assert_row("molecules", first, *(x for seeds in both for x in mean_error(seeds)))
     for first, name in (
         ("similarity to the nearest training active", "nearest training active"),
-        ("to the nearest of as many training inactives", "nearest of as many inactives"),
+        (
+            "similarity to the nearest training inactive (as many inactives as actives)",
+            "nearest of as many inactives",
+        ),
         (
             "to the nearest active, less to the nearest inactive",
             "nearest active, less nearest inactive",
