@@ -1,9 +1,9 @@
-"""Meshes of devices: members of a population over one axis, examples of a minibatch over another.
+"""Data parallelism over a mesh: members of a population on one axis, examples on the other.
 
-Programs are written for whole minibatches; XLA splits them (https://arxiv.org/abs/2105.04663), so
-that batch statistics, packing and averages over real and generated examples are those of the whole
-minibatch. Only convolutions are split by hand: XLA would gather all examples for the gradients of
-grouped ones.
+Programs are written for whole minibatches and partitioned by XLA (GSPMD,
+https://arxiv.org/abs/2105.04663), so that batch statistics, packing and relativistic averages need
+no code here. Only convolutions use shard_map, as XLA would gather the minibatch for the gradients
+of grouped ones.
 """
 
 from collections.abc import Callable
@@ -114,7 +114,7 @@ def broadcast(tree: Any, like: Any) -> Any:
 
 
 def _shared(examples: int) -> bool:
-    """Whether the program being traced is for devices that share so many examples."""
+    """Whether, in the program being traced, minibatches of this size are split over BATCH."""
     mesh = jax.sharding.get_abstract_mesh()
     return BATCH in mesh.auto_axes and examples % mesh.shape[BATCH] == 0
 
@@ -158,8 +158,8 @@ def by_example(
       function: maps arrays (batch, ...) to one that is stacked, or with `total` summed, over
         examples.
       *args: its arguments.
-      shared: number of the last arguments that are not split.
-      total: whether its results are added.
+      shared: how many of the last arguments each device gets whole.
+      total: add the results of all devices.
     """
     if not _shared(len(args[0])):
         return function(*args)

@@ -1,8 +1,8 @@
-"""Processes that train a run together: they agree on what is not computed, and stop together.
+"""Control messages between the processes of a run, and their joint end.
 
-Process 0 listens at --coordinator, and every other process keeps a connection to it. The kernel
-closes the connections of a process that is killed, which ends all others at once, although they may
-be waiting for it inside a collective operation.
+JAX's collectives do not notice that a process was killed. Process 0 therefore listens at
+--coordinator, and every other process keeps a connection to it. When the kernel closes one, all
+processes exit, even those that wait in a collective.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _GONE = "was killed or has lost its connection: start all again to resume"
 
 
 class Processes:
-    """The processes of a run, as one of them sees them.
+    """The processes of a run, as seen by one of them.
 
     Attributes:
       number: of processes.
@@ -67,9 +67,9 @@ class Processes:
                 self._links[i].send_bytes(json.dumps(message).encode())
 
     def exchange(self, value: Any) -> list[Any]:
-        """The values that all processes give, in their order; JSON.
+        """The values of all processes, in their order; JSON.
 
-        All must call it, in the same order.
+        A collective: all processes must make the same calls in the same order.
         """
         if self.own:
             self._send({"value": value}, [0])
@@ -80,7 +80,7 @@ class Processes:
         return values
 
     def first(self, function: Callable[[], Any]) -> Any:
-        """What a function returns in process 0, the only one to call it."""
+        """What a function returns in process 0, which alone calls it; a collective as well."""
         return self.exchange(None if self.own else function())[0]
 
     def check_same(self, named: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Processes:
                     raise InputError(f"process {i} has {name} {b}, but process 0 has {a}")
 
     def join(self) -> None:
-        """Makes the devices of all processes visible to each; call it before JAX has any."""
+        """Makes the devices of all processes visible to each, before JAX computes anything."""
         if self.number > 1:
             jax.distributed.initialize(
                 self._jax_address, self.number, self.own, initialization_timeout=_SECONDS
@@ -224,7 +224,10 @@ def _fail(host: str, port: int, why: str) -> NoReturn:
 
 
 def _slurm() -> tuple[str | None, int | None, int | None]:
-    """Address, number and own number of the tasks of a Slurm step of several."""
+    """Coordinator's address, number of processes and own number in a Slurm step of several tasks.
+
+    The port follows from the job's id, so that jobs on one node rarely share it.
+    """
     # Variables of the step, which a batch script outside srun does not have.
     names = ("STEP_NUM_TASKS", "PROCID", "JOB_ID")
     found = [os.environ.get(f"SLURM_{name}") for name in names]

@@ -8,13 +8,13 @@ python -m gan_jax.sweep --workdir=DIR --rerun=MEMBER
 
 --sweep takes the name of one of configs/sweeps, or a Python file that defines get_sweep(), which
 returns a list of settings (see gan_jax/sweeps/space.py). Members that differ only in seeds and
-traced fields share one compiled program. The same command with --workdir resumes a killed sweep.
---shard=I/N (I from 0) trains every N-th member from I on into DIR/shard-I-of-N, and --merge joins
-the shards. --rerun trains one member as a standalone run.
+traced fields share a compiled program and train together as a unit, of at most --max_unit members.
+The same command with --workdir resumes a killed sweep. --shard=I/N (I from 0) trains every N-th
+member from I on into DIR/shard-I-of-N, and --merge joins the shards. --rerun trains one member as a
+standalone run.
 
-Members that share a program train together as a unit, of at most --max_unit members. --on trains
-the units in processes of their own: on the cores of this machine, by Ray (on the cluster of
-RAY_ADDRESS, or on this machine) or as a Slurm job array. The directory must be visible to all.
+--on trains each unit in a process of its own: on the cores of this machine, as a Ray task (on the
+cluster of RAY_ADDRESS, or on this machine) or as a job of a Slurm array. All machines must see DIR.
 """
 
 import pathlib

@@ -57,13 +57,12 @@ class _Table(NamedTuple):
 def load(kind: str, path: str) -> Dataset:
     """Reads molecules as points, float32 (n, bits) of 0 and 1; their names are the SMILES.
 
-    The first column named `smiles` has the molecules. The first named `active` or `..._active`, or
-    without one `activity`, has 1 for active ones and 0 for others: the labels. Lines whose SMILES
-    are invalid are left out; one line is logged about them.
+    The first column named `smiles` has the molecules. Labels, 0 or 1, are from the first column
+    named `active` or `..._active`, else from `activity`. Lines with invalid SMILES are left out and
+    reported in one line of the log.
 
-    The order is pseudorandom, but molecules with the same Bemis-Murcko scaffold (1996,
-    https://doi.org/10.1021/jm9602928) are adjacent, so that slices of the split share at most one
-    scaffold.
+    Scaffolds (Bemis and Murcko 1996, https://doi.org/10.1021/jm9602928) are in pseudorandom order
+    and the molecules of one are adjacent, so that two slices share at most one scaffold.
 
     Args:
       kind: key of FINGERPRINTS.

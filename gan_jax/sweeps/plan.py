@@ -1,4 +1,7 @@
-"""Plans a sweep: settings and seeds become members, and members that train together a unit."""
+"""Plans a sweep: expands settings and seeds into members, and groups these into units.
+
+The members of a unit share a compiled program.
+"""
 
 import itertools
 import textwrap

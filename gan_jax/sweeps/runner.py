@@ -84,12 +84,12 @@ def run(
     _setup(base, on)
     dataset = train.load_data(base)
     for alike in plan.group(members):
-        config = alike[0].config
-        train.check(config, dataset)
+        member = alike[0].config
+        train.check(member, dataset)
         if on is None or dry_run:
-            parallel.per_member(config)
-        validation = registry.checked_test(
-            config, dataset, base.validation_split, base.eval_metrics, base.eval_num
+            parallel.per_member(member)
+        validation = registry.checked_test(  # the same for all
+            member, dataset, base.validation_split, base.eval_metrics, base.eval_num
         )
     spec = SweepSpec(
         config=base.to_dict(),
@@ -115,7 +115,7 @@ def run(
     if dry_run:
         _describe(units, dataset)
         return 0
-    reference = _reference(base, dataset)
+    reference = _reference(base, dataset)  # with an engine too: trains the evaluator once, for all
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), train.signals() as pending_signals:
         merge.check(directory, spec)  # another process may have used it since
