@@ -9,6 +9,8 @@ DIR/validation.png.
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from gan_jax import cli, plots, workdir
 from gan_jax.errors import InputError
 from gan_jax.evaluation.registry import METRICS, lower_is_better
@@ -42,7 +44,10 @@ def figure(groups: dict[str, Curves], metric: str) -> bytes:
             axes.plot(*zip(*curve.items(), strict=True), f"C{number}", lw=1, label=named)
     axes.set(xlabel="iteration", ylabel=METRICS[metric].label, title="Validation, a line per seed")
     if METRICS[metric].better == "lower":
-        axes.set_yscale("log")
+        values = (
+            value for curves in groups.values() for c in curves.values() for value in c.values()
+        )
+        plots.log_scale(axes, axes.yaxis, np.array(list(values)))
     axes.legend()
     return plots.figure_png(drawn)
 

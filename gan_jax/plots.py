@@ -18,6 +18,7 @@ from gan_jax.writers import read_metrics, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _GRID_PIXELS = 480  # small images are magnified by an integer until a grid is about this wide
@@ -140,6 +141,23 @@ def new_figure(width: float, height: float) -> "Figure":
 def figure_image(figure: "Figure") -> Image.Image:
     """A figure as an image."""
     return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
+
+
+def log_scale(axes: "Axes", axis: "Axis", values: np.ndarray) -> None:
+    """Uses a log axis if its values, finite ones, are positive and span more than a decade.
+
+    Ticks are plain numbers, fewer per decade the more decades there are.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    if not len(values) or values.min() <= 0 or values.max() <= 10 * values.min():
+        return
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    decades = round(math.log10(values.max() / values.min()))
+    subs = {1: (1, 2, 5), 2: (1, 3)}.get(decades, (1,))
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def figure_png(figure: "Figure") -> bytes:

@@ -13,7 +13,6 @@ from gan_jax.sweeps.ranking import Results, Standing, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 MAX_LISTED = 12  # up to this many distinct values of a field are shown one by one
@@ -45,23 +44,6 @@ def _label(metric: str) -> str:
 def _finite(values: Any) -> np.ndarray:
     array = np.ravel(np.asarray(values, np.float64))
     return array[np.isfinite(array)]
-
-
-def _scale(axes: "Axes", axis: "Axis", values: np.ndarray) -> None:
-    """Uses a log axis if the finite values are positive and span more than a decade.
-
-    Ticks are plain numbers, fewer per decade the more decades there are.
-    """
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    if not len(values) or values.min() <= 0 or values.max() <= 10 * values.min():
-        return
-    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
-    decades = round(math.log10(values.max() / values.min()))
-    subs = {1: (1, 2, 5), 2: (1, 3)}.get(decades, (1,))
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 @plots.style()
@@ -99,7 +81,7 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
             axes.plot(results.steps[at], median, color=color, label=label, **look)
             axes.fill_between(results.steps[at], low, high, color=color, alpha=0.15, lw=0)
             drawn.append(_finite(bands))
-        _scale(axes, axes.yaxis, np.concatenate(drawn))
+        plots.log_scale(axes, axes.yaxis, np.concatenate(drawn))
         axes.set_ylabel(_label(name) if name in METRICS else name)
         axes.grid(alpha=0.3)
     grid[-1].set_xlabel("iteration")
@@ -132,7 +114,7 @@ def _panel(
     numbers, few = all(map(ranking.is_number, values.values())), len(values) <= MAX_LISTED
     if numbers and not few:
         x = np.array([values[text] for text in texts], np.float64)
-        _scale(axes, axes.xaxis, x)
+        plots.log_scale(axes, axes.xaxis, x)
     else:
         places = {text: i for i, text in enumerate(values)}
         x = np.array([places[text] for text in texts], np.float64)
@@ -154,7 +136,7 @@ def _panel(
         _mark_nonfinite(axes, metric, at[~known], look)
     if not finite.any():
         axes.set_yticks([])
-    _scale(axes, axes.yaxis, scores[finite])
+    plots.log_scale(axes, axes.yaxis, scores[finite])
     axes.grid(alpha=0.3)
 
 
@@ -202,7 +184,7 @@ def ranking_png(results: Results, metric: str, standings: list[Standing]) -> byt
     middles = np.array([s.iqm.value for s in shown])
     ends = np.array([(s.iqm.low, s.iqm.high) for s in shown])
     finite = _finite([middles, *ends.T])
-    _scale(axes, axes.xaxis, finite)
+    plots.log_scale(axes, axes.xaxis, finite)
     if len(finite):  # fixes the limits before anything is clipped to them
         axes.plot(finite, np.zeros(len(finite)), ls="")
     else:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import (
     common,
     engines,
+    equilibrium,
     jax_sides,
     molecules,
     pacgan_table1,
@@ -19,10 +20,11 @@ from benchmarks import (
     validation,
 )
 from gan_jax import config, data
+from gan_jax.data.mixtures import MIXTURES, draw
 from gan_jax.errors import InputError
 from gan_jax.sweeps.executors import Options
 from gan_jax.writers import write_json
-from tests.conftest import assert_one_line_error, call, tiny_config
+from tests.conftest import assert_one_line_error, call, figure_of, tiny_config
 
 
 def committed(name: str) -> dict:
@@ -119,6 +121,23 @@ def test_populations_on_gpu(monkeypatch):
     assert {name: len(rates) for name, rates in result["rates"].items()} == {"1": 2, "2": 2}
 
 
+@pytest.mark.slow
+def test_equilibrium(tmp_path):
+    plane = equilibrium.Plane("grid")
+    assert plane.p_data.sum() == pytest.approx(1)
+    points, _ = draw(MIXTURES["grid"], 10**6, seed=0)
+    counts = 10**6 * plane.p_data
+    errors = (10**6 * plane.histogram(points) - counts)[counts > 10] / counts[counts > 10] ** 0.5
+    assert 0.9 < errors.std() < 1.1  # those of counts
+    found = equilibrium.curves("grid", 2, 2, 30, plane.measure)
+    assert found["updates"].tolist() == [3 * n for n in range(1, 11)]
+    assert found["jsd"].shape == found["d_gap"].shape == (2, 10)
+    assert (found["jsd"] > plane.floor()).all()
+    assert (found["jsd"] <= np.log(2)).all()
+    mean, half = equilibrium.interval(np.array([[1.0], [2.0], [3.0]]))
+    assert (mean[0], half[0]) == (2, pytest.approx(4.303 / 3**0.5, rel=1e-3))
+
+
 def test_model_of_communication():
     # 900 MB over 450 GB/s, 7/8 of it twice, and 2 all-reduces of 3 doublings each.
     expected = 2 * 7 / 8 * 900e6 / 450e9 + 2 * 3 * scaling.LATENCY
@@ -188,6 +207,14 @@ def test_mistakes_stop_before_training(script, content, argument, message, tmp_p
     with pytest.raises(InputError, match=message):
         script.main()
     assert out.read_text() == content
+
+
+def test_ticks_are_plain_numbers(monkeypatch):
+    groups = {"a": {0: {1: 2.0, 2: 0.03}}}
+    drawn = figure_of(monkeypatch, validation.figure, groups, "fid")
+    drawn.draw_without_rendering()
+    texts = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert [float(text) for text in texts if text]
 
 
 def test_best_validation_values(tmp_path, monkeypatch, capsys):
