@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping
 from typing import NoReturn
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan_jax import checkpoint, cli, data, plots, population, train, workdir
+from gan_jax import algorithms, checkpoint, cli, data, plots, population, train, workdir
 from gan_jax import config as config_lib
 from gan_jax.networks import MLP
 from gan_jax.spec import GANSpec, HParams, Prior
@@ -132,6 +133,38 @@ def tiny_config() -> ConfigDict:
             "sample_grid": (2, 3),
         },
     )
+
+
+def untrained(c: ConfigDict, directory: pathlib.Path) -> pathlib.Path:
+    """Directory of a finished run with random parameters, whose training is not compiled."""
+    rng = np.random.default_rng(0)
+
+    def init(members):
+        def draw(x):
+            return rng.normal(0, 0.5, (members.size, *x.shape)).astype(x.dtype)
+
+        state = jax.tree.map(draw, algorithms.shapes(members.spec, config_lib.hparams(c)))
+        averages = jax.tree.map(np.abs, state.averages)  # such as variances
+        players = {
+            name: player._replace(stats=jax.tree.map(np.abs, player.stats))
+            for name, player in state.players.items()
+        }
+        key = rng.integers(0, 2**32, (members.size, 2), np.uint32)
+        step = np.zeros(members.size, np.int32)
+        state = state._replace(players=players, averages=averages, key=key, step=step)
+        return population.place(members.mesh, state)
+
+    def train_chunk(members, states, step, num_steps, active):
+        names = algorithms.ALGORITHMS[members.spec.algorithm].info_names(members.spec)
+        info = dict.fromkeys(names, 1.0) | {"step": step + num_steps}
+        states = states._replace(step=states.step + num_steps)
+        return states, {name: np.full(members.size, x) for name, x in info.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(population, "init", init)
+        patch.setattr(population, "train_chunk", train_chunk)
+        assert train.run(c, directory, "untrained") == 0
+    return directory
 
 
 def train_digests(

@@ -16,7 +16,7 @@ CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
 
 def test_flip():
-    y = np.asarray(augment.flip(KEY, X))
+    y = np.asarray(jax.jit(augment.flip)(KEY, X))
     mirrored = np.array([np.array_equal(a, b[:, ::-1]) for a, b in zip(y, X, strict=True)])
     np.testing.assert_array_equal(y[~mirrored], X[~mirrored])
     assert abs(mirrored.mean() - 0.5) < 0.1
@@ -28,7 +28,7 @@ def test_color_by_hand():
     grey = x.mean(axis=3, keepdims=True)
     x = grey + (x - grey) * 2 * saturation
     mean = x.mean(axis=(1, 2, 3), keepdims=True)
-    CLOSE(augment.color(KEY, X), mean + (x - mean) * (0.5 + contrast))
+    CLOSE(jax.jit(augment.color)(KEY, X), mean + (x - mean) * (0.5 + contrast))
 
 
 def test_translation():
@@ -37,17 +37,17 @@ def test_translation():
         for key, most in zip(jax.random.split(KEY), (2, 1), strict=True)  # 1/8 of the size
     ]
     padded = np.pad(X, ((0, 0), (2, 2), (1, 1), (0, 0)))
-    for x, i, j, shifted in zip(padded, *shifts, augment.translation(KEY, X), strict=True):
+    for x, i, j, shifted in zip(padded, *shifts, jax.jit(augment.translation)(KEY, X), strict=True):
         np.testing.assert_array_equal(shifted, x[2 - i : 18 - i, 1 - j : 9 - j])
 
 
 def test_cutout():
-    cut = np.asarray(augment.cutout(KEY, X) == 0).all(axis=3)
+    cut = np.asarray(jax.jit(augment.cutout)(KEY, X) == 0).all(axis=3)
     heights, widths = cut.any(axis=2).sum(axis=1), cut.any(axis=1).sum(axis=1)
     np.testing.assert_array_equal(cut.sum(axis=(1, 2)), heights * widths)  # one box each
     assert set(heights) == set(range(4, 9))  # at least half of it inside
     assert set(widths) == {2, 3, 4}
-    np.testing.assert_array_equal(np.asarray(augment.cutout(KEY, X))[~cut], X[~cut])
+    np.testing.assert_array_equal(np.asarray(jax.jit(augment.cutout)(KEY, X))[~cut], X[~cut])
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
@@ -62,8 +62,9 @@ def test_application_probability(probability):
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_linear_gradients(name):
     x, v = jnp.asarray(X[:6]), jnp.asarray(X[6:12])
-    y, vjp = jax.vjp(functools.partial(AUGMENTATIONS[name], KEY), x)
-    difference = (AUGMENTATIONS[name](KEY, x + v) - y).astype(jnp.float32)
+    f = jax.jit(functools.partial(AUGMENTATIONS[name], KEY))
+    y, vjp = jax.vjp(f, x)
+    difference = f(x + v) - y
     CLOSE(jnp.vdot(vjp(y)[0], v), jnp.vdot(y, difference), rtol=1e-4)
 
 

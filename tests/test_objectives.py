@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax import objectives
 from gan_jax.draws import Batch
 from gan_jax.losses import CROSS_ENTROPY
-from gan_jax.objectives import d_loss, g_loss
 from gan_jax.spec import GANSpec
 from tests.conftest import make_hparams, make_spec
 
@@ -22,6 +22,10 @@ CLOSE = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6)
 
 
 wasserstein = functools.partial(make_spec, loss="wasserstein")
+d_loss, g_loss = (
+    jax.jit(loss, static_argnames=("spec", "critic"))
+    for loss in (objectives.d_loss, objectives.g_loss)
+)
 
 
 def linear(w):
@@ -29,15 +33,17 @@ def linear(w):
     return lambda batch, key: (batch.x.reshape(len(batch.x), -1) @ w, batch.x.mean(axis=0))
 
 
+@functools.partial(jax.jit, static_argnames="spec")
 def evaluate(spec: GANSpec, hparams, real=REAL, fake=FAKE, step=0, key=KEY, w=W):
     """d_loss, its gradient with respect to w, its terms, and g_loss."""
     w = jnp.float32(w)
 
     def objective(w):
-        return d_loss(spec, hparams, step, linear(w), real, fake, key)
+        return objectives.d_loss(spec, hparams, step, linear(w), real, fake, key)
 
     (value, terms), grad = jax.value_and_grad(objective, has_aux=True)(w)
-    return value, grad, terms, g_loss(spec, hparams, step, linear(w), real, fake, key)
+    g = objectives.g_loss(spec, hparams, step, linear(w), real, fake, key)
+    return value, grad, terms, g
 
 
 def test_terms_of_a_relativistic_loss():
@@ -108,10 +114,10 @@ def test_packing():
         return batch.x.reshape(-1, 6) @ w, None
 
     real, fake = (Batch(batch.x, jnp.arange(BATCH)) for batch in (REAL, FAKE))
-    _, terms = d_loss(wasserstein(pack=2), make_hparams(), 0, critic, real, fake, KEY)
+    _, terms = objectives.d_loss(wasserstein(pack=2), make_hparams(), 0, critic, real, fake, KEY)
     CLOSE(terms.real_logits, REAL.x.reshape(4, 6) @ w)
     CLOSE(terms.fake_logits, FAKE.x.reshape(4, 6) @ w)
-    g = g_loss(wasserstein(pack=2), make_hparams(), 0, critic, real, fake, KEY)
+    g = objectives.g_loss(wasserstein(pack=2), make_hparams(), 0, critic, real, fake, KEY)
     CLOSE(g, -terms.fake_logits.mean())
 
 

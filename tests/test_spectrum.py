@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import algorithms, config, plots, spectrum, train
+from gan_jax import algorithms, config, plots, spectrum, workdir
 from gan_jax.draws import Batch
 from gan_jax.errors import InputError
 from gan_jax.networks.mlp import MLP
 from gan_jax.spec import GANSpec
+from gan_jax.writers import write_json
 from tests.conftest import (
     assert_one_line_error,
     call,
@@ -69,12 +70,13 @@ def test_near_zero_eigenvalues_are_neutral(monkeypatch):
     assert labels == ["contracts (2)", "diverges (1)", "neutral (3)"]
 
 
-def test_convolutions(tmp_path, monkeypatch, capfd):
+def test_convolutions(finished, tmp_path, monkeypatch, capfd):
     c = config.replace(tiny_config(), {"generator.name": "dcgan", "generator.widths": (2, 2)})
-    train.run(config.replace(c, {"num_steps": 1}), tmp_path / "run", "digits")
-    capfd.readouterr()
+    write_json(tmp_path / "config.json", c.to_dict())
+    loaded = workdir.load(finished)
+    monkeypatch.setattr(workdir, "load", lambda *_: loaded)
     out = f"--out={tmp_path / 'x.png'}"
-    assert call(spectrum, monkeypatch, f"--workdir={tmp_path / 'run'}", out) == 2
+    assert call(spectrum, monkeypatch, f"--workdir={tmp_path}", out) == 2
     assert_one_line_error(capfd.readouterr().err, "convolutional networks, which are not supported")
 
 

@@ -16,7 +16,7 @@ from gan_jax import algorithms, checkpoint, config, data, draws, plots, populati
 from gan_jax.draws import Stream
 from gan_jax.errors import InputError
 from gan_jax.writers import png, read_metrics
-from tests.conftest import contents, files, open_image, sha
+from tests.conftest import contents, files, open_image, sha, untrained
 
 
 def steps_of(directory: pathlib.Path) -> list[int]:
@@ -127,7 +127,7 @@ def test_changed_data_prevent_redrawing(tiny, tmp_path):
         tiny, {"dataset": f"npy:{tmp_path}/points.npy", "generator.output": "linear"}
     )
     np.save(tmp_path / "points.npy", rng.normal(size=(20, 2)))
-    train.run(c, tmp_path / "run", "points")
+    untrained(c, tmp_path / "run")
     image = tmp_path / "run/samples/step_0000012.png"
     image.unlink()
     np.save(tmp_path / "points.npy", rng.normal(size=(20, 2)))
@@ -171,7 +171,7 @@ def test_speed_excludes_first_chunk(tiny, tmp_path, monkeypatch, capsys):
 
 
 def test_divergence_keeps_finite_checkpoints(tiny, tmp_path, capsys):
-    changes = {"d_optimizer.name": "sgd", "d_optimizer.learning_rate": 1e30, "checkpoint_every": 1}
+    changes = {"d_optimizer.learning_rate": 3e9, "checkpoint_every": 1}
     diverging = config.replace(tiny, changes)
     assert train.run(diverging, tmp_path / "a", "digits") == 1
     record = workdir.read_json(tmp_path / "a/run.json")

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax import evaluate, train
+from gan_jax import evaluate
 from gan_jax.evaluation import baselines, inception, registry
-from tests.conftest import assert_one_line_error, call
+from tests.conftest import assert_one_line_error, call, untrained
 from tests.evaluation.conftest import (
     spots,
     spots_config,
@@ -136,7 +136,7 @@ NAMES = [name for name in registry.METRICS if name.endswith("_inception")]
 def run(tmp_path_factory):
     """A run on grey images without labels, beside weights for `four_pixels`."""
     home = tmp_path_factory.mktemp("inception")
-    train.run(spots_config(write(home / "x.npz", spots(500), labelled=False)), home / "run", "x")
+    untrained(spots_config(write(home / "x.npz", spots(500), labelled=False)), home / "run")
     weights = np.random.default_rng(0).normal(size=(12, 6))
     tensors = {"w": np.float32(weights), "num_batches_tracked": np.array(0)}
     (home / "w.pth").write_bytes(torch_file(tensors))

@@ -51,7 +51,7 @@ def derivatives(f, x, kernel):
     return f(x, kernel), jax.grad(loss, (0, 1))(x, kernel), jax.grad(penalty, (0, 1))(x, kernel)
 
 
-SEEDS = [*range(16), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(16, 40))]
+SEEDS = [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 32))]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -84,9 +84,8 @@ def test_window_of_two_on_a_map_smaller_than_it():
     """XLA's own gradient aborts on this shape; <y, conv(x)> = <transpose(y), x> holds."""
     rng = np.random.default_rng(0)
     x, kernel = rng.standard_normal((3, 6, 5, 2)), jnp.float32(rng.standard_normal((2, 5, 2, 2)))
-    y, transpose = jax.vjp(
-        lambda x: convolution(x, kernel, (2, 2), ((1, 1), (3, 0))), jnp.float32(x)
-    )
+    f = jax.jit(lambda x: convolution(x, kernel, (2, 2), ((1, 1), (3, 0))))
+    y, transpose = jax.vjp(f, jnp.float32(x))
     ct = rng.standard_normal(y.shape)
     CLOSE(np.sum(ct * y), np.sum(transpose(jnp.float32(ct))[0] * x))
 
@@ -109,8 +108,8 @@ def test_gradients_inside_loops(how):
         "map": lambda f: jax.lax.map(f, x),
         "vmap": lambda f: jax.vmap(f)(x),
     }[how]
-    ours = loop(functools.partial(penalty, convolution))
-    theirs = jnp.stack([penalty(native, example) for example in x])
+    ours = jax.jit(lambda: loop(functools.partial(penalty, convolution)))()
+    theirs = jax.jit(lambda: jnp.stack([penalty(native, example) for example in x]))()
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
 
 

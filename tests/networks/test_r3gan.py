@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_parameters():
 def test_initial_distribution(network, shape, basis, blocks):
     wide = network.clone(widths=(160, 80), blocks=blocks, group_size=16)
     gain = math.sqrt(2 / 1.04) * (2 * blocks) ** -0.25
-    params = config.flatten(init(wide, shape).params)
+    params = config.flatten(jax.device_get(init(wide, shape).params))
     assert_normal(params.pop("basis"), basis)
     zeros = 0
     for name, x in params.items():

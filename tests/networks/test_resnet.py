@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_parameters():
     ],
 )
 def test_initial_distribution(network, shape):
-    params = config.flatten(init(network, shape).params)
+    params = config.flatten(jax.device_get(init(network, shape).params))
     plain = {"Dense_0", "Conv_2", "Conv_3" * (network.out_shape != ())}  # gain 1
     for name, x in params.items():
         if name.endswith("kernel"):
