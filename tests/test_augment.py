@@ -13,6 +13,7 @@ from gan_jax.augment import AUGMENTATIONS
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).uniform(-1, 1, (400, 16, 8, 3)).astype(np.float32)
 CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+augmented = jax.jit(augment.augment, static_argnums=0)
 
 
 def test_flip():
@@ -53,7 +54,7 @@ def test_cutout():
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_application_probability(probability):
     for name in AUGMENTATIONS:
-        y = np.asarray(augment.augment((name,), probability, KEY, X.reshape(200, 2, 16, 8, 3)))
+        y = np.asarray(augmented((name,), probability, KEY, X.reshape(200, 2, 16, 8, 3)))
         changed = (y.reshape(X.shape) != X).any(axis=(1, 2, 3)).mean()
         share = {"flip": 0.5, "translation": 14 / 15}.get(name, 1.0)  # visibly changed
         assert abs(changed - share * probability) <= 0.1 * (probability > 0)

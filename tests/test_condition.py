@@ -183,11 +183,12 @@ PAIRS = data.from_arrays(
     np.repeat(np.int32([0, 1]), 200),
 )
 WAYS = [
+    {"condition.discriminator": "projection"},
     pytest.param(
-        {"condition.discriminator": "projection", "pack": 2, "ema": 0.9}, marks=pytest.mark.slow
+        {"condition.discriminator": "classifier", "condition.weight": 1.0, "ema": 0.9}
+        | {"condition.generator": "batch_norm", "generator.batch_norm": True},
+        marks=pytest.mark.slow,
     ),
-    {"condition.discriminator": "classifier", "condition.weight": 1.0, "update": "simultaneous"}
-    | {"condition.generator": "batch_norm", "generator.batch_norm": True},
 ]
 
 

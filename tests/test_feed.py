@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gan_jax import config, data, feed, population
-from tests.conftest import tiny_config, train_digests
+from gan_jax import config, data, feed, population, train
+from tests.conftest import sha, tiny_config, train_digests
 
 RNG = np.random.default_rng(0)
 DATASET = data.from_arrays(
@@ -12,14 +12,7 @@ DATASET = data.from_arrays(
 )
 COUNTS = [
     {"k": 2, "loss": "relativistic_pairing"},
-    pytest.param(
-        {
-            "update": "simultaneous",
-            "condition.on": "label",
-            "condition.discriminator": "projection",
-        },
-        marks=pytest.mark.slow,
-    ),
+    {"update": "simultaneous", "condition.on": "label", "condition.discriminator": "projection"},
 ]
 
 
@@ -28,6 +21,14 @@ def digests(changes, placement, seeds, stops) -> list[str]:
     return train_digests(c, DATASET, seeds, stops)
 
 
+def test_run_from_host_memory(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(feed, "_MAX_LENGTH", 5)
+    c = config.replace(tiny_config(), {"data_placement": "host"})
+    assert train.run(c, tmp_path, "digits") == 0
+    assert sha(tmp_path) == sha(finished)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", COUNTS, ids=str)
 def test_bits_of_device_resident_data(changes, monkeypatch):
     monkeypatch.setattr(feed, "_MAX_LENGTH", 4)

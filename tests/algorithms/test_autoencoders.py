@@ -146,7 +146,7 @@ def drawn(spec, root, data, number):
 
 @pytest.mark.parametrize(
     ("algorithm", "on"),
-    [("autoencoder", "none"), ("vae", "none"), ("aae", "none"), ("aae", "label")],
+    [("autoencoder", "none"), ("vae", "none"), ("aae", "label")],
 )
 def test_training_follows_numpy(algorithm, on):
     spec, hparams = linear(algorithm, **{"condition.on": on})
@@ -373,7 +373,7 @@ def test_reconstructions(trained, tmp_path, monkeypatch, capsys):
     assert open_image(tmp_path / "pairs.png").width > 0
 
 
-@pytest.mark.parametrize("how", ["concat", "batch_norm"])
+@pytest.mark.parametrize("how", ["concat", pytest.param("batch_norm", marks=pytest.mark.slow)])
 def test_labels_reach_the_decoder_alone(how, tmp_path, monkeypatch, capsys):
     changes = {"condition.generator": how, "generator.batch_norm": how == "batch_norm"}
     untrained(vae_config(LABEL | changes), tmp_path / "run")

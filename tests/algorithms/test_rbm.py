@@ -80,6 +80,15 @@ def test_samples_have_the_means_of_the_model():
     assert np.abs(np.corrcoef(halves[0, :, 0], halves[1, :, 0])[0, 1]) < 0.05
 
 
+@jax.jit
+def drawn(root, x, number):
+    """A minibatch of 8, and uniform numbers for it and for two steps of the chains."""
+    key_data, key_chain = jax.random.split(stream_key(root, Stream.STEP_G, number))
+    keys = (jax.random.split(jax.random.fold_in(key_chain, step)) for step in range(2))
+    chain = [(jax.random.uniform(h, (8, 3)), jax.random.uniform(v, (8, 5))) for h, v in keys]
+    return minibatch(8, root, x, number).x, jax.random.uniform(key_data, (8, 5)), chain
+
+
 @pytest.mark.parametrize("persistent", [True, False], ids=["PCD", "CD"])
 def test_training_follows_numpy(persistent):
     x = Batch(jnp.asarray(RNG.uniform(size=(20, 5)), jnp.float32))
@@ -90,22 +99,12 @@ def test_training_follows_numpy(persistent):
     w, b, c = (np.float64(state.players["rbm"].params[n]) for n in ("weights", "visible", "hidden"))
     np.testing.assert_allclose(1 / (1 + np.exp(-b)), np.mean(x.x, axis=0), rtol=1e-5)
 
-    @jax.jit
-    def numbers(number):
-        """A minibatch, and uniform numbers for it and for each step of the chains."""
-        key_data, key_chain = jax.random.split(stream_key(state.key, Stream.STEP_G, number))
-        pairs = (jax.random.split(jax.random.fold_in(key_chain, step)) for step in range(2))
-        chain = [
-            [jax.random.uniform(k, (8, n)) for k, n in zip(p, (3, 5), strict=True)] for p in pairs
-        ]
-        return minibatch(8, state.key, x, number).x, jax.random.uniform(key_data, (8, 5)), chain
-
     def draw(u, logits):
         return np.float64(u < 1 / (1 + np.exp(-logits)))
 
     chains = np.float64(state.averages["chains"]) if persistent else None
     for number in range(4):
-        batch, u, chain = jax.device_get(numbers(number))
+        batch, u, chain = jax.device_get(drawn(state.key, x, number))
         v = np.float64(u < batch)
         chains = chains if persistent else v
         for u_h, u_v in chain:

@@ -17,6 +17,7 @@ def waves() -> np.ndarray:
     return np.moveaxis(np.float32(channels), 1, -1)
 
 
+@pytest.mark.slow
 def test_features_match_the_package():
     # PyTorch, efficientnet_lite_pytorch 0.1.0: extract_features(x).mean((2, 3)) of these images.
     found = np.asarray(efficientnet.apply(efficientnet.load(), waves()))

@@ -101,6 +101,7 @@ class Net:
         return x.mean((1, 2))
 
 
+@pytest.mark.slow
 def test_features_match_pytorch_fid():
     """On 139x139 pixels, which leave 3x3 to the last blocks."""
     net, images = Net(), np.random.default_rng(1).uniform(-1, 1, (1, 139, 139, 3))

@@ -54,7 +54,7 @@ def test_resampling():
 @pytest.mark.parametrize(("window", "stride", "groups"), [(1, 1, 1), (3, 1, 2), (4, 2, 1)])
 def test_conv(window, stride, groups):
     network, x = Conv(6, window, stride, groups), RNG.normal(size=(2, 6, 8, 4))
-    params = jax.device_get(jax.jit(network.init)(jax.random.key(0), x)["params"])
+    params = jax.device_get(jax.jit(network.init)(jax.random.key(0, impl="unsafe_rbg"), x)["params"])
     assert not params["bias"].any()
     params["bias"] = np.arange(6.0)
     expected = conv(x, np.float64(params["kernel"]), stride, groups) + np.arange(6)

@@ -84,8 +84,8 @@ SKEWED = np.array([0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.09, 0.01])
         (_memorisation, 1000, (1.3,)),
         pytest.param(_memorisation, 1000, (1.0,), marks=pytest.mark.slow),
         pytest.param(_parzen, 600, (3,), marks=pytest.mark.slow),
-        (_parzen, 600, (64,)),
-        (_kid, 800, (0.3,)),
+        pytest.param(_parzen, 600, (64,), marks=pytest.mark.slow),
+        pytest.param(_kid, 800, (0.3,), marks=pytest.mark.slow),
         pytest.param(_fid, 600, (1.2,), marks=pytest.mark.slow),
         pytest.param(_fid_infinity, 400, (1.2,), marks=pytest.mark.slow),
         pytest.param(_manifold, 400, (400, 1.1, 0.1), marks=pytest.mark.slow),
@@ -103,9 +103,9 @@ def test_intervals_cover_93_to_97_percent(simulate, replications, arguments):
         (_classes, 500, ([0.2, 0.2, 0.2],)),
         (_mixture, 500, (np.full(8, 1 / 8), 0.01)),
         (_kid, 300, (0.0,)),
-        (_fid, 60, (1.0,)),
+        pytest.param(_fid, 60, (1.0,), marks=pytest.mark.slow),
         pytest.param(_fid_infinity, 100, (1.0,), marks=pytest.mark.slow),
-        (_manifold, 60, (100, 1.1, 0.1)),
+        pytest.param(_manifold, 60, (100, 1.1, 0.1), marks=pytest.mark.slow),
     ],
 )
 def test_intervals_near_best_value_are_not_narrow(simulate, replications, arguments):
