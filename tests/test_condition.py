@@ -183,15 +183,13 @@ PAIRS = data.from_arrays(
     np.repeat(np.int32([0, 1]), 200),
 )
 WAYS = [
-    {"condition.discriminator": "projection"},
-    pytest.param(
-        {"condition.discriminator": "classifier", "condition.weight": 1.0, "ema": 0.9}
-        | {"condition.generator": "batch_norm", "generator.batch_norm": True},
-        marks=pytest.mark.slow,
-    ),
+    {"condition.discriminator": "projection", "pack": 2, "ema": 0.9},
+    {"condition.discriminator": "classifier", "condition.weight": 1.0, "update": "simultaneous"}
+    | {"condition.generator": "batch_norm", "generator.batch_norm": True},
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", WAYS, ids=str)
 def test_each_class_is_learned(changes):
     c = config.replace(

@@ -105,6 +105,7 @@ def trained(flowers, tmp_path_factory):
     """A trained run that left the class blue out."""
     directory = tmp_path_factory.mktemp("run") / "run"
     changes = {"condition.held_out": ("blue",), "eval_every": 6, "eval_num": 12}
+    changes |= {"condition.interpolation": 0.0}
     c = text_config(flowers, changes | {"eval_metrics": ("r_precision",)})
     assert train.run(c, directory, "text") == 0
     return directory

@@ -122,6 +122,7 @@ def test_training_follows_numpy(persistent):
         CLOSE(params[name], expected)
 
 
+@pytest.mark.slow
 def test_persistent_chains_learn_a_distribution():
     """Two patterns and their noise: log p(v) comes near that of the best model."""
     patterns = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])

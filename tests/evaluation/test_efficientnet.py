@@ -1,6 +1,7 @@
 """Tests of gan_jax.evaluation.efficientnet: against the package's own network."""
 
 import numpy as np
+import pytest
 
 from gan_jax import data
 from gan_jax.evaluation import efficientnet, registry

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_parameters(image, widths, smallest):
     ],
 )
 def test_initial_distribution(network, shape):
-    for name, x in config.flatten(init(network, shape).params).items():
+    for name, x in config.flatten(jax.device_get(init(network, shape).params)).items():
         if name.endswith("bias"):
             assert not x.any()
         else:

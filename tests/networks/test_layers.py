@@ -25,14 +25,14 @@ from tests.networks.conftest import NEAR, apply, conv, init, randomised, resampl
 
 IMAGE = (8, 8, 2)
 GENERATORS = (
-    DCGANGenerator((4, 3), IMAGE),
-    ResNetGenerator((4, 3), IMAGE),
-    R3GANGenerator((4, 4), 1, 4, IMAGE),
+    DCGANGenerator((4,), IMAGE),
+    ResNetGenerator((4,), IMAGE),
+    R3GANGenerator((4,), 1, 4, IMAGE),
 )
 DISCRIMINATORS = (
     DCGANDiscriminator((3, 4)),
-    ResNetDiscriminator((3, 4), 1),
-    R3GANDiscriminator((4, 4), 1, 4),
+    ResNetDiscriminator((4,), 1),
+    R3GANDiscriminator((4,), 1, 4),
 )
 RNG = np.random.default_rng(0)
 IMAGES, Z = jnp.float32(RNG.normal(size=(6, *IMAGE))), jnp.float32(RNG.normal(size=(6, 5)))
@@ -54,7 +54,9 @@ def test_resampling():
 @pytest.mark.parametrize(("window", "stride", "groups"), [(1, 1, 1), (3, 1, 2), (4, 2, 1)])
 def test_conv(window, stride, groups):
     network, x = Conv(6, window, stride, groups), RNG.normal(size=(2, 6, 8, 4))
-    params = jax.device_get(jax.jit(network.init)(jax.random.key(0, impl="unsafe_rbg"), x)["params"])
+    params = jax.device_get(
+        jax.jit(network.init)(jax.random.key(0, impl="unsafe_rbg"), x)["params"]
+    )
     assert not params["bias"].any()
     params["bias"] = np.arange(6.0)
     expected = conv(x, np.float64(params["kernel"]), stride, groups) + np.arange(6)

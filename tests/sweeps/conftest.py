@@ -58,7 +58,9 @@ def base():
             "eval_num": 30,
             "eval_every": 100,
             "num_steps": 300,
+            "log_every": 300,
             "metrics_every": 20,
+            "sample_every": 300,
             "checkpoint_every": 20,
         },
     )

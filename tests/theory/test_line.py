@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from ml_collections import ConfigDict
 
-from gan_jax import algorithms, config, draws, networks, train, workdir
+from gan_jax import algorithms, config, draws, train, workdir
 from gan_jax.data.mixtures import MIXTURES
 from gan_jax.draws import Batch
 from gan_jax.losses import LOSSES
@@ -19,6 +19,7 @@ from gan_jax.state import State
 from gan_jax.theory import divergences, line, quadrature
 from gan_jax.writers import read_metrics
 from tests.conftest import ROOT
+from tests.networks.conftest import apply
 
 LOG_4 = math.log(4)
 MIXTURE = MIXTURES["gaussian1d"]
@@ -59,7 +60,7 @@ def test_p_g_matches_samples():
     spec, _, state = randomised()
     known, num = curves(), 400_000
     z = np.asarray(jax.jit(draws.noise, static_argnums=(0, 2))(spec, jax.random.key(0), num))
-    x = np.asarray(networks.apply(spec.generator, state.players["g"].variables, z)[0][:, 0])
+    x = np.asarray(apply(spec.generator, state.players["g"].variables, z)[0][:, 0])
     edges = (known.grid.points[1:] + known.grid.points[:-1]) / 2  # the end cells hold the tails
     shares = np.bincount(np.digitize(x, edges), minlength=len(known.p_g)) / num
     shares, p = shares.reshape(-1, 20).sum(axis=1), known.p_g.reshape(-1, 20).sum(axis=1)
@@ -78,7 +79,7 @@ def test_curves():
     np.testing.assert_allclose(known.p_data / sizes, density, atol=1e-4)
     np.testing.assert_allclose(known.p_data[::-1], known.p_data, rtol=1e-6)  # no rounded upper tail
     d = state.players["d"].variables
-    logits = networks.apply(spec.discriminator, d, jnp.float32(x)[:, None])[0]
+    logits = apply(spec.discriminator, d, jnp.float32(x)[:, None])[0]
     np.testing.assert_allclose(known.logits, logits, atol=1e-6)
     np.testing.assert_allclose(known.z, np.linspace(-2.5, 2.5, 41))
     g_of_z = algorithms.generate(spec, state, jnp.float32(known.z)[:, None])[:, 0]
