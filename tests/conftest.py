@@ -152,7 +152,7 @@ def untrained(c: ConfigDict, directory: pathlib.Path) -> pathlib.Path:
         key = rng.integers(0, 2**32, (members.size, 2), np.uint32)
         step = np.zeros(members.size, np.int32)
         state = state._replace(players=players, averages=averages, key=key, step=step)
-        return population.place(members.mesh, state)
+        return population.place(members, state)
 
     def train_chunk(members, states, step, num_steps, active):
         names = algorithms.ALGORITHMS[members.spec.algorithm].info_names(members.spec)
