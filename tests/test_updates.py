@@ -86,7 +86,7 @@ def test_unrolled_steps_through_dead_relus():
     # Without gradients, second moments are 0, where the square root is not differentiable.
     spec = bilinear(
         "unrolled",
-        unrolled_steps=1,
+        unrolled_steps=2,
         d_optimizer="rmsprop",
         discriminator=MLP((64,), (), "relu", "linear", "normal", 1.0),
     )
