@@ -11,7 +11,7 @@ import scipy.stats
 from gan_jax import shuffle
 
 KEY = jax.random.key(0)
-NUM_KEYS = {1: 2, 3: 20, 4: 24_000, 1797: 20, 60000: 2}  # by size of the data set
+NUM_KEYS = {1: 2, 2: 8, 3: 20, 4: 24_000, 7: 50, 1797: 20, 60000: 2}  # by size of the data set
 
 
 @functools.cache
