@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from gan_jax import sweep
@@ -23,13 +25,15 @@ SWEEP = ("--config=config.json", "--sweep=rates.py")
 
 
 def test_dry_run_writes_nothing(files, monkeypatch, capsys):
-    monkeypatch.setattr(unit, "seconds", lambda configs, _: 60.0 * len(configs))
+    monkeypatch.setattr(unit, "estimate_seconds", lambda configs, _: 60.0 * len(configs))
     before = set(files.rglob("*"))
     metrics = "--config.eval_metrics=parzen"
     assert call(sweep, monkeypatch, *SWEEP, "--seeds=3", "--dry_run", metrics) == 0
     out = capsys.readouterr().out
     assert "members: 12, units: 2" in out
     assert "unit 1: 6 members" in out
+    assert re.search(r"an iteration: \d\.\d+e\+\d+ FLOPs, \d", out)
+    assert "members fit into memory" in out
     assert "total: 12 min" in out
     assert call(sweep, monkeypatch, *SWEEP, "--seeds=3", "--dry_run", metrics, "--max_unit=2") == 0
     assert "members: 12, units: 6" in capsys.readouterr().out
@@ -40,7 +44,7 @@ def test_dry_run_writes_nothing(files, monkeypatch, capsys):
 
 
 def test_dry_run_of_an_algorithm_without_losses(files, monkeypatch, capsys):
-    monkeypatch.setattr(unit, "seconds", lambda configs, _: 60.0)
+    monkeypatch.setattr(unit, "estimate_seconds", lambda configs, _: 60.0)
     changes = "--config.algorithm=vae", "--config.prior.name=normal", "--config.eval_metrics=parzen"
     arguments = "--config=config.json", "--sweep=seeds", "--dry_run", *changes
     assert call(sweep, monkeypatch, *arguments) == 0

@@ -404,7 +404,7 @@ def _describe(units: Sequence[Sequence[Member]], dataset: Dataset) -> None:
         print(
             f"  unit {number}: {len(members)} members of {size / 1e6:.1f} MB, {c.num_steps} "
             f"iterations{options}: {_duration(seconds)}\n"
-            f"    an iteration: {flops / 1e9:.3g} GFLOP, {accessed / 1e6:.3g} MB before fusion; "
+            f"    an iteration: {flops:.3g} FLOPs, {accessed / 1e6:.3g} MB before fusion; "
             f"up to {plan.max_unit(c, dataset)} members fit into memory"
         )
     print(f"total: {_duration(total)} of training, plus evaluation")

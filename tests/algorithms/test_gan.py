@@ -416,7 +416,8 @@ def test_toy_algorithm(monkeypatch):
     def sample(spec, state, z, y):
         return z + state.players["w"].params
 
-    toy = algorithms.Algorithm(init, step, sample, lambda spec: ("loss", "w_param_norm"), dict)
+    names = ("loss", "w_param_norm")
+    toy = algorithms.Algorithm(init, step, sample, names[:1], lambda spec: names, dict)
     monkeypatch.setitem(algorithms.ALGORITHMS, "toy", toy)
     spec, hparams, data = ToySpec(), {"rate": 0.5}, Batch(jnp.float32([[2, 4], [4, 8]]))
     state = algorithms.init(spec, hparams, 0, data)

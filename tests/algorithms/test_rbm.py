@@ -183,5 +183,5 @@ def test_gibbs_steps_are_not_minibatches():
 
 def test_refuses_points_beyond_0_and_1():
     c = tiny({"dataset": "gaussian1d"})
-    with pytest.raises(InputError, match="algorithm is 'rbm', with pixels from 0 to 1"):
+    with pytest.raises(InputError, match="algorithm is 'rbm', with range 0 to 1"):
         train.check(c, data.load("gaussian1d"))

@@ -151,7 +151,7 @@ def test_reproductions_are_listed(monkeypatch, capsys):
     assert reproduce_all.main() == 0
     printed = capsys.readouterr().out
     assert "PacGAN, Table 2: modes, reverse KL\n    published: 1,000, 0.06\n" in printed
-    assert "not reproduced: one seed" in printed
+    assert "not reproduced; one seed" in printed
     assert "](" not in printed
     commands = reproduce_all.commands()
     assert len(commands) > 20
