@@ -8,7 +8,8 @@ split into two devices, which share its cores: what is lost there is overhead.
 
 Computed for every config:
 
-  FLOPs          of an iteration, by XLA's analysis
+  FLOPs          of an iteration, by XLA's analysis of the program for this machine: on CPU,
+                 grouped convolutions are dense ones, which makes those of R3GAN too many
   all-reduced    bytes of gradients per iteration, as float32: one sum for every update of a
                  player. This is the least: XLA may add those of real and of generated examples
                  apart, and batch normalisation adds statistics

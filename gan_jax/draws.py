@@ -122,6 +122,8 @@ def minibatch(
         batch = jax.tree.map(lambda x: x[at], data.batches[stream])
     else:
         index = shuffle.indices(stream_key(root, stream), number, batch_size, data.x.shape[0])
+        # Split, its loop would communicate; on CPU that can deadlock with the step's all-reduces.
+        index = parallel.replicated(index)
         batch = jax.tree.map(lambda x: x[index], data._replace(texts=None))
     if texts is not None:
         first, end = texts.first[batch.y], texts.first[batch.y + 1]

@@ -144,6 +144,11 @@ def shard(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
+def replicated(x: jax.Array) -> jax.Array:
+    """An array that each device computes whole, without communication; (batch, ...)."""
+    return jax.lax.with_sharding_constraint(x, P()) if _shared(len(x)) else x
+
+
 def split(x: jax.Array) -> jax.Array:
     """The minibatch x, (batch, ...), with its examples split among the devices that share it."""
     return jax.lax.with_sharding_constraint(x, P(BATCH)) if _shared(len(x)) else x

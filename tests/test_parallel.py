@@ -165,6 +165,7 @@ def test_gradients_alone_are_all_reduced():
         program = population._train_chunk.lower(*given).compile().as_text()
         shapes = " ".join(re.findall(r"= (.*?) all-reduce\\(", program))
         sizes = (np.array(x.split(","), int).prod() for x in re.findall(r"f32\\[([\\d,]+)", shapes))
+        assert not re.search(r"(pred|[su]32)\\[", shapes)  # nothing of drawing minibatches
         # The last iteration of a chunk has a loop of its own.
         assert sum(sizes) == 2 * (2 * d + g)
         assert scaling.model(c)["all_reduced_mb"] * 1e6 == 4 * (d + g)
