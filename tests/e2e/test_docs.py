@@ -298,6 +298,13 @@ def test_sweep_of_losses():
         assert_row("sweeps", f"`{loss}`", *row)
 
 
+def test_equilibrium():
+    found = read("equilibrium/summary.json")
+    for name in ("gaussian1d", "grid"):
+        for k, ends in found[name].items():
+            assert_row("theory", f"{name}, k = {k}", *ends["d_gap"], *ends["jsd"])
+
+
 def test_engines():
     found = read("engines-cpu-2.json")
     for name in ("local", "ray", "submitit", "slurm"):
