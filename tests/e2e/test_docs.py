@@ -298,6 +298,17 @@ def test_sweep_of_losses():
         assert_row("sweeps", f"`{loss}`", *row)
 
 
+def test_cost_of_scaling():
+    found = read("scaling-cpu-2.json")
+    for name, sides in found["measured"].items():
+        relative = sides["of_one_device"]
+        assert_row("scaling", name, relative["strong 2"], relative["weak 2"])
+    for name in ("mnist", "dcgan_cifar10", "r3gan_cifar10_small", "sngan_cifar10", "text_flowers"):
+        values = found["models"][name]
+        known = values["all_reduced_mb"], *values["communication_ms"].values()
+        assert_row("scaling", name, *known, values["population"]["1"], values["batch"]["1"])
+
+
 def test_equilibrium():
     found = read("equilibrium/summary.json")
     for name in ("gaussian1d", "grid"):
