@@ -45,6 +45,7 @@ from gan_jax import config as config_lib
 from gan_jax.draws import Batch, Texts
 from gan_jax.evaluation import text_encoder
 from gan_jax.provenance import cores
+from gan_jax.spec import Spec
 from gan_jax.writers import write_json
 
 MEASURED = ("mnist", "dcgan_mnist")
@@ -94,18 +95,25 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def arguments(config: ConfigDict) -> tuple[Any, ...]:
-    """What the chunk of a config's run takes, `population._train_chunk`, as shapes."""
+def examples(config: ConfigDict) -> tuple[Spec, Batch]:
+    """The spec of a config's run, and shapes of its data set."""
     shape, classes = EXAMPLES[config.dataset.partition(":")[0]]
-    spec, hparams = config_lib.spec(config, shape, classes), config_lib.hparams(config)
-    hparams, state = jax.tree.map(np.float32, hparams), algorithms.shapes(spec, hparams)
-    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (hparams, state))
     conditional = config.condition.on != "none" or bool(config.get("labelled"))
     x = jax.ShapeDtypeStruct((60_000, *shape), jnp.uint8 if len(shape) == 3 else jnp.float32)
-    data = Batch(x, jax.ShapeDtypeStruct((60_000,), jnp.int32) if conditional else None)
+    y = jax.ShapeDtypeStruct((60_000,), jnp.int32) if conditional else None
     vectors = jax.ShapeDtypeStruct((500, text_encoder.FEATURES), jnp.float32)
     texts = Texts(vectors, jax.ShapeDtypeStruct((103,), jnp.int32))
-    texts = texts if config.condition.on == "text" else None
+    data = Batch(x, y, texts if config.condition.on == "text" else None)
+    return config_lib.spec(config, shape, classes), data
+
+
+def arguments(config: ConfigDict) -> tuple[Any, ...]:
+    """What the chunk of a config's run takes, `population._train_chunk`, as shapes."""
+    spec, data = examples(config)
+    hparams = jax.tree.map(np.float32, config_lib.hparams(config))
+    one = hparams, algorithms.shapes(spec, hparams)
+    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), one)
+    texts, data = data.texts, data._replace(texts=None)
     mesh = parallel.mesh(config, 1)
     return spec, mesh, *stacked, data, None, texts, np.int32(3), np.ones(1, bool)
 
@@ -118,12 +126,10 @@ def communication(reduced: float, times: int, number: int) -> float:
 
 def model(config: ConfigDict) -> dict[str, Any]:
     """What is computed for a config."""
-    spec, _, hparams, states, data, _, texts, *_ = arguments(config)
-    hparams, state = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (hparams, states)
-    )
+    (spec, data), hparams = examples(config), config_lib.hparams(config)
+    state = algorithms.shapes(spec, hparams)
     step = jax.jit(algorithms.step, static_argnums=0)
-    lowered = step.lower(spec, hparams, state, data._replace(texts=texts))
+    lowered = step.lower(spec, hparams, state, data)
     example = lowered.compile().memory_analysis().temp_size_in_bytes / config.batch_size
     updates = dict.fromkeys(state.players, 1)
     if config.algorithm == "gan":

@@ -175,7 +175,12 @@ def _drawings(library: "Dataset", order: np.ndarray, scores: np.ndarray) -> byte
 def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
-    parser.add_argument("--library", required=True, help="molecules to rank, such as smiles:FILE")
+    parser.add_argument(
+        "--library",
+        dest="library_name",
+        required=True,
+        help="molecules to rank, such as smiles:FILE",
+    )
     parser.add_argument("--split", default="train", help="slice of it; default: all")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a .csv to write")
     parser.add_argument("--label", help="class to sample; default: active")
@@ -186,7 +191,7 @@ def main() -> int:
     args = parser.parse_args()
     screen(
         args.workdir,
-        args.library,
+        args.library_name,
         args.out,
         split=args.split,
         label=args.label,
