@@ -152,7 +152,9 @@ def figure(name: str, found: dict[int, dict[str, Any]], floor: float | None) -> 
             axes.axhline(floor, color="0.5", ls=":", lw=1, label="samples of the data")
         every = np.concatenate([values[quantity].mean(axis=0) for values in found.values()])
         plots.log_scale(axes, axes.yaxis, every)
-        axes.set(ylim=(every.min() / 2, every.max() * 2), xlabel="updates of D and G", ylabel=label)
+        if axes.get_yscale() == "log":  # intervals reach below 0
+            axes.set_ylim(every.min() / 2, every.max() * 2)
+        axes.set(xlabel="updates of D and G", ylabel=label)
         axes.legend(frameon=False)
     drawn.suptitle(f"{name}: mean of {len(next(iter(found.values()))['jsd'])} seeds")
     return plots.figure_png(drawn)
