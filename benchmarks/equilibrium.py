@@ -28,7 +28,7 @@ import scipy.stats
 from ml_collections import ConfigDict
 from scipy.special import expit, ndtr
 
-from gan_jax import algorithms, cli, data, draws, networks, plots, population, train
+from gan_jax import algorithms, cli, data, draws, loop, networks, plots, population
 from gan_jax import config as config_lib
 from gan_jax.data.mixtures import MIXTURES, draw
 from gan_jax.spec import GANSpec
@@ -118,7 +118,7 @@ def curves(name: str, k: int, seeds: int, updates: int, measure: Measure) -> dic
     found: list[list[dict[str, float]]] = []
     steps: list[int] = []
     start = population.init(members), np.zeros(seeds, np.int32), 0, None
-    for report in train.loop(config, members, *start):
+    for report in loop.train(config, members, *start):
         if "metrics" in report.due:
             states = (population.member(report.states, i) for i in range(seeds))
             found.append([measure(members.spec, config, state) for state in states])

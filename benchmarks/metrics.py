@@ -10,7 +10,7 @@ metrics-DEVICE.json.
 import common
 
 from gan_jax import cli, data
-from gan_jax.evaluation import registry
+from gan_jax.evaluation import registry, scoring
 from gan_jax.evaluation.baselines import real
 from gan_jax.writers import write_json
 
@@ -24,12 +24,12 @@ def main() -> int:
     names = [
         name for name, metric in registry.METRICS.items() if metric.requires in ("evaluator", "")
     ]
-    reference = registry.reference(config, train, config.test_split, names, NUM)
+    reference = scoring.reference(config, train, config.test_split, names, NUM)
     samples, families = real(train, NUM), {}
     for name in names:
         families.setdefault(registry.METRICS[name].compute.__name__.strip("_"), []).append(name)
     times = {
-        family: common.seconds(lambda num, own=own: registry.score(samples, reference, own), 1)
+        family: common.seconds(lambda num, own=own: scoring.score(samples, reference, own), 1)
         for family, own in families.items()
     }
     total = sum(times.values())

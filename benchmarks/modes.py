@@ -14,12 +14,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from gan_jax import algorithms, cli, data, plots, train
+from gan_jax import algorithms, cli, data, plots
 from gan_jax import config as config_lib
 from gan_jax.configs import all_modes
 from gan_jax.data.mixtures import MIXTURES
 from gan_jax.draws import Batch
-from gan_jax.evaluation import registry
+from gan_jax.evaluation import scoring
 from gan_jax.penalties import PENALTIES
 
 FRAMES = 25
@@ -76,7 +76,7 @@ def main() -> int:
     common.setup("all_modes")
     base = config_lib.replace(all_modes.get_config(args.num_steps), {"dataset": args.dataset})
     dataset = data.load(args.dataset, base.split)
-    reference = registry.reference(
+    reference = scoring.reference(
         base, dataset, base.validation_split, base.eval_metrics, base.eval_num
     )
     batch = Batch(jax.device_put(dataset.images))
@@ -91,8 +91,8 @@ def main() -> int:
         for stop in stops:
             state, _ = algorithms.train_chunk(spec, hparams, state, batch, stop - step)
             step = stop
-            drawn[name].append(train.evaluation_samples(spec, state, c.eval_num))
-        scores = registry.score(drawn[name][-1], reference, c.eval_metrics, intervals=False)
+            drawn[name].append(scoring.evaluation_samples(spec, state, c.eval_num))
+        scores = scoring.score(drawn[name][-1], reference, c.eval_metrics, intervals=False)
         print(name, *(f"{key} {entry['value']:.3g}" for key, entry in scores.items()), flush=True)
     frames = [
         frame(stop, MIXTURES[args.dataset].means, {name: x[i] for name, x in drawn.items()})

@@ -53,7 +53,7 @@ def table(
     Followed by notes on the intervals, including those with coverage outside 93 to 97 %.
 
     Args:
-      entries: by metric, see registry.score.
+      entries: by metric, see scoring.score.
       baselines: by baseline and metric, see baselines.baselines.
       num: number of samples; the header of a baseline with fewer says how many.
     """
@@ -142,7 +142,7 @@ def evaluate(
     """
     from gan_jax import algorithms, data, device, plots, train, workdir
     from gan_jax import config as config_lib
-    from gan_jax.evaluation import registry
+    from gan_jax.evaluation import registry, scoring
     from gan_jax.evaluation.baselines import baselines
     from gan_jax.writers import read_metrics, write_json, write_whole
 
@@ -152,7 +152,7 @@ def evaluate(
     config = workdir.read_config(directory)
     if held_out and not config.condition.held_out:
         raise InputError(f"--held_out: {directory} has no classes in config.condition.held_out")
-    extractor = registry.load_extractor(weights) if weights else None
+    extractor = scoring.load_extractor(weights) if weights else None
     device.setup("auto", deterministic=True, cache=data.cache_dir() / "xla")
     spec, state = workdir.load(directory, step)
     device.check_samples(num, spec.z_dim + math.prod(spec.example_shape))
@@ -160,9 +160,9 @@ def evaluate(
     dataset = train.load_data(config)
     workdir.check_data(directory, dataset.sha256)
     split = config.test_split if split is None else split
-    test = registry.load_test(config, split, held_out)
+    test = scoring.load_test(config, split, held_out)
     dataset = test if held_out else dataset
-    unavailable = registry.unavailable_metrics(config, dataset, test, num, split, extractor)
+    unavailable = scoring.unavailable_metrics(config, dataset, test, num, split, extractor)
     default = [
         name
         for name, metric in registry.METRICS.items()
@@ -172,10 +172,10 @@ def evaluate(
     if not names:
         reasons = ", ".join(dict.fromkeys(unavailable.values()))
         raise InputError(f"no metric is available: {reasons}")
-    reference = registry.reference(config, dataset, split, names, num, extractor, held_out)
-    y, conditions = train.evaluation_conditions(config, num, dataset)
-    samples = train.evaluation_samples(spec, state, num, y)
-    entries = registry.score(samples, reference, names, conditions=conditions)
+    reference = scoring.reference(config, dataset, split, names, num, extractor, held_out)
+    y, conditions = scoring.evaluation_conditions(config, num, dataset)
+    samples = scoring.evaluation_samples(spec, state, num, y)
+    entries = scoring.score(samples, reference, names, conditions=conditions)
     others = baselines(reference, num, names)
     evaluator, extractor = reference.evaluator, reference.extractor
     result: dict[str, Any] = {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from gan_jax import cli
+from gan_jax import cli, grid
 from gan_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def draw(
     import jax
     import jax.numpy as jnp
 
-    from gan_jax import algorithms, data, device, draws, plots, train, workdir
+    from gan_jax import algorithms, data, device, draws, plots, workdir
     from gan_jax.writers import check_new, png, write_whole
 
     check_new(out, ".png", ".npz")
@@ -114,7 +114,7 @@ def draw(
     columns += columns % 2 * reconstruct  # pairs side by side
     rows = math.ceil(num / columns)
     key = jax.random.key(seed)
-    labels = train.grid_labels(spec, num, columns)
+    labels = grid.labels(spec, num, columns)
     if label is not None:
         labels = np.full(num, workdir.class_number(directory, spec, label))
     condition = labels

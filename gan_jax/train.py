@@ -1,4 +1,4 @@
-"""Host loop of training: chunks, evaluations, outputs and checkpoints."""
+"""A run: its data, its outputs and checkpoints, and its end."""
 
 import contextlib
 import functools
@@ -6,16 +6,14 @@ import hashlib
 import importlib.util
 import math
 import pathlib
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import psutil
 from ml_collections import ConfigDict
-from PIL import Image
 from tqdm import tqdm
 
 from gan_jax import (
@@ -23,7 +21,8 @@ from gan_jax import (
     checkpoint,
     data,
     device,
-    draws,
+    grid,
+    loop,
     parallel,
     plots,
     population,
@@ -31,13 +30,12 @@ from gan_jax import (
     workdir,
 )
 from gan_jax import config as config_lib
-from gan_jax.draws import Stream, stream_key
 from gan_jax.errors import InputError
-from gan_jax.evaluation import registry, text_encoder
+from gan_jax.evaluation import scoring, text_encoder
+from gan_jax.evaluation.registry import Reference, lower_is_better
 from gan_jax.networks.layers import OUTPUT_RANGES
 from gan_jax.population import Population
 from gan_jax.processes import ALONE, Processes
-from gan_jax.spec import Spec
 from gan_jax.state import State, trainable
 from gan_jax.theory import line
 from gan_jax.writers import Files, TensorBoard, png, write_json, write_whole
@@ -53,219 +51,6 @@ _SHOWN = {
     "KL": "kl",
 }
 _PRINTED = _SHOWN.keys() - {"D(x)", "D(G(z))"}
-_EVERY = ("log", "metrics", "sample", "checkpoint", "eval")  # config fields <name>_every
-_CHUNK_SECONDS = 1.0  # target duration of a chunk; signals are handled between chunks
-
-
-# Schedule of outputs
-
-
-def _periods(config: ConfigDict) -> dict[str, int]:
-    every = {name: config[f"{name}_every"] for name in _EVERY}
-    return {name: period for name, period in every.items() if period}
-
-
-def due(step: int, config: ConfigDict) -> set[str]:
-    """Outputs due after an iteration: a subset of log, metrics, sample, checkpoint and eval."""
-    every = _periods(config)
-    names = {name for name in every if step % every[name] == 0}
-    if "eval" in names:
-        names |= {"metrics", "checkpoint"}
-    if step == config.num_steps:
-        names |= every.keys() - {"eval"}  # a longer run would not evaluate here
-    return names | {"log", "metrics"} if step == 1 else names
-
-
-def next_stop(step: int, config: ConfigDict) -> int:
-    """The next iteration after which an output is due."""
-    if step == 0:
-        return 1  # separates compilation from training time
-    return min(config.num_steps, *((step // n + 1) * n for n in _periods(config).values()))
-
-
-def next_length(longest: int, length: int, seconds: float) -> int:
-    """Maximum length of the next chunk, given that `length` iterations took `seconds`."""
-    # At most doubles, as the first chunk is mostly compilation.
-    return max(1, min(2 * longest, round(length * _CHUNK_SECONDS / seconds)))
-
-
-# Samples
-
-
-def samples(config: ConfigDict, spec: Spec, state: State, dataset: data.Dataset) -> np.ndarray:
-    """The sample grid of a state: fixed noise, and a row per class or caption if conditional."""
-    rows, columns = config.sample_grid
-    z = draws.noise(spec, stream_key(state.key, Stream.NOISE_SAMPLE), rows * columns)
-    y = grid_labels(spec, rows * columns, columns)
-    if dataset.captions is not None:
-        y = grid_texts(config, dataset.captions, rows).repeat(columns, axis=0)
-    return algorithms.generate(spec, state, z, y)
-
-
-def grid_labels(spec: Spec, num: int, columns: int) -> np.ndarray | None:
-    """Labels, int (num,), of a grid whose rows are the classes in turn; None without classes."""
-    return np.arange(num) // columns % spec.classes if spec.classes else None
-
-
-def grid_texts(config: ConfigDict, captions: data.Captions, rows: int) -> np.ndarray:
-    """Vectors of the first caption of each group in turn, (rows, d)."""
-    groups = np.unique(captions.groups)
-    texts = [captions.texts[captions.first[groups[row % len(groups)]]] for row in range(rows)]
-    return text_encoder.encode(text_encoder.load(config.condition.encoder), texts)
-
-
-def sample_image(
-    config: ConfigDict, spec: Spec, state: State, dataset: data.Dataset
-) -> Image.Image:
-    """The sample grid as an image; for a known density, figure 1 of the 2014 paper."""
-    if mixture := line.known_mixture(config.dataset, spec):
-        known = line.curves(spec, config_lib.hparams(config), state, mixture)
-        return line.image(known, int(state.step))
-    rows, columns = config.sample_grid
-    return plots.sample_image(samples(config, spec, state, dataset), rows, columns, dataset.images)
-
-
-def evaluation_samples(
-    spec: Spec, state: State, num: int, y: np.ndarray | None = None
-) -> np.ndarray:
-    """Samples used to score a state, from the same noise at every step; see `generate`."""
-    z = draws.noise(spec, stream_key(state.key, Stream.EVALUATE), num)
-    return algorithms.generate(spec, state, z, y)
-
-
-def evaluation_conditions(
-    config: ConfigDict, num: int, dataset: data.Dataset
-) -> tuple[np.ndarray | None, registry.Conditions]:
-    """Conditions of `evaluation_samples`: labels or captions of random examples of a data set.
-
-    Returns:
-      What `generate` takes and what `registry.score` takes.
-    """
-    if config.condition.on == "none":
-        return None, registry.Conditions()
-    rng = np.random.default_rng(0)
-    drawn, captions = rng.choice(len(dataset.images), num), dataset.captions
-    labels = None if dataset.labels is None else dataset.labels[drawn]
-    if captions is None:
-        return labels, registry.Conditions(labels)
-    numbers = captions.draw(drawn, rng)
-    encoder = text_encoder.load(config.condition.encoder)
-    vectors = text_encoder.encode(encoder, [captions.texts[i] for i in numbers.tolist()])
-    return vectors, registry.Conditions(labels, numbers)
-
-
-# The loop
-
-
-class Report(NamedTuple):
-    """Members of a population after a chunk."""
-
-    step: int
-    states: State  # stacked; donated to the next chunk
-    info: dict[str, np.ndarray]  # (members,): training info, and metrics where evaluated
-    diverged: np.ndarray  # int32 (members,): the first non-finite iteration, 0 for none
-    due: set[str]
-
-
-def loop(
-    config: ConfigDict,
-    members: Population,
-    states: State,
-    diverged: np.ndarray,
-    step: int,
-    reference: registry.Reference | None,
-    evaluate_last: bool = False,
-    peers: Processes = ALONE,
-) -> Iterator[Report]:
-    """Trains to the end of a run or of a whole population.
-
-    Args:
-      config: config of any member; members differ only in seed and traced fields.
-      members: the population.
-      states: its states, stacked and padded.
-      diverged: int32 (members,); nonzero members are skipped.
-      step: completed iterations; the states of diverged members have fewer.
-      reference: for evaluations; None for none.
-      evaluate_last: also evaluate after the last iteration.
-      peers: the processes that train together.
-
-    Yields:
-      A report whenever an output is due, and about once a second.
-    """
-    longest = 1
-    while step < config.num_steps:
-        longest = min(longest, population.longest_chunk(members, step))
-        length = min(next_stop(step, config) - step, longest)
-        begun = time.perf_counter()
-        states, info = population.train_chunk(members, states, step, length, diverged == 0)
-        seconds = time.perf_counter() - begun
-        longest = min(peers.exchange(next_length(longest, length, seconds)))
-        step += length
-        now = due(step, config)
-        # Norms are checked only at scheduled outputs: other chunks end by the clock.
-        checked = [x for name, x in info.items() if now or not name.endswith("_norm")]
-        finite = np.all(np.isfinite(np.stack(checked)), axis=0)
-        diverged = np.where((diverged == 0) & ~finite, info["step"], diverged).astype(np.int32)
-        if evaluate_last and step == config.num_steps:
-            now.add("eval")
-        if "eval" in now and (reference or peers.own):
-            living = np.flatnonzero(diverged == 0).tolist()
-            scores = peers.first(
-                functools.partial(_scores, config, members, states, living, reference)
-            )
-            info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}
-            for i, values in zip(living, scores, strict=True):
-                if values is None:
-                    diverged[i] = step
-                for name, value in (values or {}).items():
-                    info[name][i] = value
-        yield Report(step, states, info, diverged, now)
-
-
-def _scores(
-    config: ConfigDict,
-    members: Population,
-    states: State,
-    chosen: Sequence[int],
-    reference: registry.Reference | None,
-) -> list[dict[str, float] | None]:
-    """Metrics of members; None where samples are not finite."""
-    assert reference is not None
-    y, conditions = evaluation_conditions(config, config.eval_num, reference.train)
-    found: list[dict[str, float] | None] = []
-    for i in chosen:
-        state = population.member(states, i)
-        drawn = evaluation_samples(members.spec, state, config.eval_num, y)
-        if not np.isfinite(drawn).all():
-            found.append(None)
-            continue
-        scores = registry.score(
-            drawn, reference, config.eval_metrics, intervals=False, conditions=conditions
-        )
-        found.append({name: float(entry["value"]) for name, entry in scores.items()})
-    return found
-
-
-@contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """Records the first SIGINT or SIGTERM; a second one terminates the process."""
-    pending: list[int] = []
-    kinds = (signal.SIGINT, signal.SIGTERM)
-
-    def handler(number: int, _: Any) -> None:
-        pending.append(number)
-        for kind in kinds:
-            signal.signal(kind, signal.SIG_DFL)
-
-    before = {kind: signal.signal(kind, handler) for kind in kinds}
-    try:
-        yield pending
-    finally:
-        for kind, old in before.items():
-            signal.signal(kind, old)
-
-
-# A run
 
 
 def run(
@@ -307,14 +92,14 @@ def run(
     config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
     reference = None
     if config.eval_every and not peers.own:
-        reference = registry.reference(
+        reference = scoring.reference(
             config, dataset, config.validation_split, config.eval_metrics, config.eval_num
         )
     if peers.own:
-        with signals() as pending_signals:
+        with loop.signals() as pending_signals:
             return _follow(config, dataset, pending_signals, peers)
     directory = directory or workdir.next_run(name)
-    with workdir.lock(directory), signals() as pending_signals:
+    with workdir.lock(directory), loop.signals() as pending_signals:
         # Checked again: another process may have used the directory since.
         finished = workdir.holds_finished(directory, config, dataset.sha256)
         peers.first(lambda: finished)
@@ -395,12 +180,12 @@ def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
     """Recreates missing images of a finished run, as far as its checkpoints are kept."""
     for step in checkpoint.steps(directory / "checkpoints"):
         file = _image_file(directory, step)
-        if "sample" in due(step, config) and not file.exists():
+        if "sample" in loop.due(step, config) and not file.exists():
             device.setup(config.accelerator, config.deterministic, data.cache_dir() / "xla")
             spec, state = workdir.load(directory, step)
             dataset = load_data(config)
             workdir.check_data(directory, dataset.sha256)
-            write_whole(file, png(sample_image(config, spec, state, dataset)))
+            write_whole(file, png(grid.image(config, spec, state, dataset)))
     plots.draw(directory, config, [x for x in plots.FIGURES if not (directory / x).exists()])
     print(f"{directory}: already finished")
     return 0
@@ -433,7 +218,7 @@ def _follow(
         return 0
     members, states, begin = _start(config, dataset, None, peers)
     diverged = np.zeros(1, np.int32)
-    for report in loop(config, members, states, diverged, begin, None, peers=peers):
+    for report in loop.train(config, members, states, diverged, begin, None, peers=peers):
         if report.diverged[0]:
             return 1
         if stop := max(peers.exchange(max(pending_signals, default=0))):
@@ -444,7 +229,7 @@ def _follow(
 def _train(
     config: ConfigDict,
     dataset: data.Dataset,
-    reference: registry.Reference | None,
+    reference: Reference | None,
     directory: pathlib.Path,
     pending_signals: Sequence[int],
     peers: Processes,
@@ -476,8 +261,8 @@ def _train(
     write_json(directory / "config.json", config.to_dict())
     write_json(path, record)
     with contextlib.ExitStack() as stack:
-        files = Files(directory, begin, keep_begin="metrics" in due(begin, config))
-        if begin and "sample" not in due(begin, config):  # the end of a shorter run
+        files = Files(directory, begin, keep_begin="metrics" in loop.due(begin, config))
+        if begin and "sample" not in loop.due(begin, config):  # the end of a shorter run
             _image_file(directory, begin).unlink(missing_ok=True)
         writers: list[Files | TensorBoard] = [stack.enter_context(contextlib.closing(files))]
         if config.tensorboard:
@@ -490,12 +275,12 @@ def _train(
         )
         stack.enter_context(contextlib.closing(bar))
         if begin == 0:
-            image = sample_image(config, spec, population.member(states, 0), dataset)
+            image = grid.image(config, spec, population.member(states, 0), dataset)
             for writer in writers:
                 writer.image(0, image)
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
         stop = 0
-        for report in loop(
+        for report in loop.train(
             config, members, states, np.zeros(1, np.int32), begin, reference, peers=peers
         ):
             states, step, now = report.states, report.step, report.due
@@ -524,13 +309,13 @@ def _train(
                 if "metrics" in now:
                     writer.scalars(step, info)
                 if "sample" in now:
-                    writer.image(step, sample_image(config, spec, state, dataset))
+                    writer.image(step, grid.image(config, spec, state, dataset))
             # Once: a signal may arrive during the save.
             stop = max(peers.exchange(max(pending_signals, default=0)))
             if stop or "checkpoint" in now:
                 files.flush()
                 best_by = {
-                    name: registry.lower_is_better(name, info[name])
+                    name: lower_is_better(name, info[name])
                     for name in info
                     if name == config.keep_best
                 }

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan_jax import algorithms, checkpoint, cli, data, plots, population, train, workdir
+from gan_jax import algorithms, checkpoint, cli, data, loop, plots, population, train, workdir
 from gan_jax import config as config_lib
 from gan_jax.networks import MLP
 from gan_jax.spec import GANSpec, HParams, Prior
@@ -176,7 +176,7 @@ def train_digests(
     states, step = population.init(members), 0
     for stop in stops:
         part = config_lib.replace(configs[0], {"num_steps": stop})
-        for report in train.loop(part, members, states, np.zeros(len(seeds), int), step, None):
+        for report in loop.train(part, members, states, np.zeros(len(seeds), int), step, None):
             states, step = report.states, report.step
         members = population.create(configs, dataset)  # as on resume
     return [checkpoint.sha256(population.member(states, i)) for i in range(len(seeds))]

@@ -14,6 +14,7 @@ from gan_jax import (
     data,
     draws,
     evaluate,
+    grid,
     main,
     objectives,
     population,
@@ -23,7 +24,7 @@ from gan_jax import (
 )
 from gan_jax.draws import Batch
 from gan_jax.errors import InputError
-from gan_jax.evaluation import registry
+from gan_jax.evaluation import registry, scoring
 from gan_jax.evaluation.baselines import baselines
 from gan_jax.networks import layers
 from tests.conftest import assert_one_line_error, call, make_hparams, tiny_config
@@ -250,11 +251,11 @@ def test_grid_has_a_row_per_class(trained):
     with pytest.raises(InputError, match="need labels or texts"):
         algorithms.generate(spec, state, draws.noise(spec, jax.random.key(0), 2))
     c = config.replace(conditional(), {"sample_grid": (10, 2)})
-    grid = train.samples(c, spec, state, data.load("digits"))
+    images = grid.samples(c, spec, state, data.load("digits"))
     z = draws.noise(spec, draws.stream_key(state.key, draws.Stream.NOISE_SAMPLE), 20)
     for row in range(10):
         expected = algorithms.generate(spec, state, z, np.full(20, row))
-        np.testing.assert_allclose(grid[2 * row :][:2], expected[2 * row :][:2], atol=1e-6)
+        np.testing.assert_allclose(images[2 * row :][:2], expected[2 * row :][:2], atol=1e-6)
 
 
 def test_class_names(trained, tmp_path, monkeypatch):
@@ -322,12 +323,12 @@ def test_scores_by_label(trained, tmp_path, monkeypatch):
     train_set = data.load("digits")
     c = conditional()
     names = ["label_accuracy", "class_fid", "class_diversity", "transfer_accuracy"]
-    reference = registry.reference(c, train_set, "test", names, 500)
+    reference = scoring.reference(c, train_set, "test", names, 500)
     images, labels = train_set.images[:500], train_set.labels[:500]
 
     def score(labels):
         conditions = registry.Conditions(labels)
-        return registry.score(images, reference, names, intervals=False, conditions=conditions)
+        return scoring.score(images, reference, names, intervals=False, conditions=conditions)
 
     real = score(labels)
     assert real["label_accuracy"]["value"] > 0.95
@@ -340,14 +341,14 @@ def test_scores_by_label(trained, tmp_path, monkeypatch):
     rows = baselines(reference, 200, names)
     assert rows["real data"]["label_accuracy"]["value"] > 0.95
     assert rows["k-means"]["label_accuracy"] is None
-    plain = registry.unavailable_metrics(tiny_config(), train_set, train_set, 500)
+    plain = scoring.unavailable_metrics(tiny_config(), train_set, train_set, 500)
     assert plain["label_accuracy"] == "the run is not conditional"
-    few = registry.unavailable_metrics(c, train_set, train_set, 39)
+    few = scoring.unavailable_metrics(c, train_set, train_set, 39)
     assert few["class_fid"] == "it needs 40 samples and examples, 4 for each class"
     fives = train_set._replace(labels=np.full(len(train_set.labels), 5, np.int32))
-    other = registry.unavailable_metrics(c, train_set, fives._replace(labels=fives.labels + 9), 99)
+    other = scoring.unavailable_metrics(c, train_set, fives._replace(labels=fives.labels + 9), 99)
     assert other["class_fid"] == "test and the samples have no class with 4 of each"
-    assert "class_fid" not in registry.unavailable_metrics(c, train_set, fives, 99)
+    assert "class_fid" not in scoring.unavailable_metrics(c, train_set, fives, 99)
     arguments = [f"--workdir={trained}", "--num=100", "--metrics=label_accuracy,class_fid"]
     assert call(evaluate, monkeypatch, *arguments) == 0
     result = json.loads((trained / "evaluation.json").read_text())["metrics"]

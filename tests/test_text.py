@@ -14,6 +14,7 @@ from gan_jax import (
     config,
     draws,
     evaluate,
+    grid,
     main,
     objectives,
     reproduce,
@@ -23,7 +24,7 @@ from gan_jax import (
 )
 from gan_jax.algorithms import gan
 from gan_jax.draws import Batch, Stream, Texts
-from gan_jax.evaluation import efficientnet, registry, text_encoder
+from gan_jax.evaluation import efficientnet, registry, scoring, text_encoder
 from gan_jax.evaluation.metrics import conditional
 from tests.conftest import (
     assert_one_line_error,
@@ -96,7 +97,7 @@ def _colours_for_features():
 
     with pytest.MonkeyPatch.context() as patch:
         extractor = registry.Extractor("efficientnet", "", features)
-        patch.setattr(registry, "load_extractor", lambda weights=None: extractor)
+        patch.setattr(scoring, "load_extractor", lambda weights=None: extractor)
         yield
 
 
@@ -254,12 +255,12 @@ def test_samples_of_a_text(trained, flowers, tmp_path, monkeypatch):
 def test_grid_has_a_row_per_caption(trained):
     c = workdir.read_config(trained)
     dataset, (spec, state) = train.load_data(c), workdir.load(trained)
-    grid = train.samples(c, spec, state, dataset)  # 2 rows of 3
+    images = grid.samples(c, spec, state, dataset)  # 2 rows of 3
     z = draws.noise(spec, draws.stream_key(state.key, Stream.NOISE_SAMPLE), 6)
     encoder = text_encoder.load(c.condition.encoder)
     texts = ["a green flower 0", "a red flower 0"]  # classes are in the order of their names
     y = text_encoder.encode(encoder, texts).repeat(3, axis=0)
-    np.testing.assert_array_equal(grid, algorithms.generate(spec, state, z, y))
+    np.testing.assert_array_equal(images, algorithms.generate(spec, state, z, y))
 
 
 def test_scores(trained, monkeypatch, capsys):

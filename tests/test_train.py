@@ -12,46 +12,28 @@ import types
 import numpy as np
 import pytest
 
-from gan_jax import algorithms, checkpoint, config, data, draws, plots, population, train, workdir
+from gan_jax import (
+    algorithms,
+    checkpoint,
+    config,
+    data,
+    draws,
+    grid,
+    loop,
+    plots,
+    population,
+    train,
+    workdir,
+)
 from gan_jax.draws import Stream
 from gan_jax.errors import InputError
+from gan_jax.evaluation import scoring
 from gan_jax.writers import png, read_metrics
 from tests.conftest import contents, files, open_image, sha, untrained
 
 
 def steps_of(directory: pathlib.Path) -> list[int]:
     return [line["step"] for line in read_metrics(directory / "metrics.jsonl")]
-
-
-# The schedule of outputs
-
-
-def test_due(tiny):
-    c = config.replace(tiny, {"eval_every": 8, "eval_metrics": ("fid",)})
-    expected = {
-        0: {"log", "metrics", "sample", "checkpoint", "eval"},  # never queried
-        1: {"log", "metrics"},
-        2: {"metrics"},
-        3: set(),
-        4: {"metrics", "checkpoint"},
-        5: {"log"},
-        6: {"metrics", "sample"},
-        8: {"metrics", "checkpoint", "eval"},
-        12: {"log", "metrics", "sample", "checkpoint"},  # the last, but no evaluation
-    }
-    assert {step: train.due(step, c) for step in expected} == expected
-    assert train.due(8, config.replace(c, {"metrics_every": 5})) >= {"metrics", "eval"}
-    assert "eval" not in train.due(8, tiny)
-    stops, step = [], 0
-    while step < c.num_steps:
-        stops.append(step := train.next_stop(step, c))
-    assert stops == [1, 2, 4, 5, 6, 8, 10, 12]
-
-
-def test_chunks_take_about_a_second():
-    assert train.next_length(longest=1, length=1, seconds=9.0) == 1  # mostly compilation
-    assert train.next_length(longest=1, length=1, seconds=0.001) == 2  # at most doubles
-    assert train.next_length(longest=64, length=50, seconds=2.0) == 25
 
 
 # A run
@@ -84,9 +66,9 @@ def test_sample_grids_share_one_noise(tiny, finished):
         z = draws.noise(spec, draws.stream_key(state.key, Stream.NOISE_SAMPLE), 6)
         images = algorithms.generate(spec, state, z)
         expected = png(plots.image_grid(images, 2, 3))
-        assert png(train.sample_image(tiny, spec, state, data.load("digits"))) == expected
+        assert png(grid.image(tiny, spec, state, data.load("digits"))) == expected
     assert (finished / "samples/step_0000012.png").read_bytes() == expected
-    other = train.evaluation_samples(spec, state, 6)
+    other = scoring.evaluation_samples(spec, state, 6)
     assert other.shape == images.shape
     assert np.any(other != images)
 
@@ -101,7 +83,7 @@ def test_bytes_depend_on_seed_only(tiny, finished, tmp_path, monkeypatch, capsys
     assert [int(m[1]) for m in matches if m] == [1, 5, 10, 12]
     for line in printed[-3:]:
         assert pathlib.Path(line.split()[-1]).is_file()
-    monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)  # chunks of one iteration
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 0.0)  # chunks of one iteration
     periods = {"log_every": 1, "metrics_every": 3, "sample_every": 12, "checkpoint_every": 12}
     train.run(config.replace(tiny, periods), tmp_path / "rarely", "digits")
     assert sha(finished) == sha(tmp_path / "again") == sha(tmp_path / "rarely")
@@ -138,7 +120,7 @@ def test_changed_data_prevent_redrawing(tiny, tmp_path):
 
 @pytest.mark.parametrize("step", [3, 4])  # nothing else is due at 3
 def test_signal_saves_current_state(step, tiny, finished, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         iteration = itertools.count(1)
 
@@ -158,7 +140,7 @@ def test_signal_saves_current_state(step, tiny, finished, tmp_path, monkeypatch,
 
 
 def test_speed_excludes_first_chunk(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "_CHUNK_SECONDS", 0.0)  # twelve chunks, of half a second each
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 0.0)  # twelve chunks, of half a second each
     ticks = itertools.count(0, 0.5)
     clock = types.SimpleNamespace(time=lambda: next(ticks), perf_counter=time.perf_counter)
     monkeypatch.setattr(train, "time", clock)
@@ -204,8 +186,8 @@ def test_divergence_of_any_quantity(name, tiny, tmp_path, monkeypatch):
 
 def test_divergence_of_samples(tiny, tmp_path, monkeypatch):
     c = config.replace(tiny, {"eval_every": 4, "eval_num": 10, "eval_metrics": ("parzen",)})
-    original = train.evaluation_samples
-    monkeypatch.setattr(train, "evaluation_samples", lambda *x: original(*x) * np.nan)
+    original = scoring.evaluation_samples
+    monkeypatch.setattr(scoring, "evaluation_samples", lambda *x: original(*x) * np.nan)
     assert train.run(c, tmp_path, "digits") == 1
     assert workdir.read_json(tmp_path / "run.json")["diverged"] == {"step": 4, "in": "samples"}
     assert steps_of(tmp_path) == [1, 2]

@@ -12,7 +12,8 @@ from gan_jax.data import Dataset
 from gan_jax.data.pixels import to_float
 from gan_jax.evaluation.metrics.intervals import Score
 from gan_jax.evaluation.metrics.neighbours import nearest
-from gan_jax.evaluation.registry import CONDITIONAL, METRICS, Conditions, Entry, Reference, score
+from gan_jax.evaluation.registry import CONDITIONAL, METRICS, Conditions, Entry, Reference
+from gan_jax.evaluation.scoring import score
 
 VERSION = 3  # of the cache; increment when a metric or baseline changes
 

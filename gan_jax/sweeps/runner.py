@@ -16,10 +16,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from gan_jax import checkpoint, config, data, device, parallel, train, workdir
+from gan_jax import checkpoint, config, data, device, loop, parallel, train, workdir
 from gan_jax.data import Dataset
 from gan_jax.errors import InputError
-from gan_jax.evaluation import registry
+from gan_jax.evaluation import registry, scoring
 from gan_jax.evaluation.registry import Reference
 from gan_jax.provenance import cores, earlier, provenance
 from gan_jax.sweeps import executors, merge, plan, summary, unit
@@ -88,7 +88,7 @@ def run(
         train.check(member, dataset)
         if on is None or dry_run:
             parallel.per_member(member)
-        validation = registry.checked_test(  # the same for all
+        validation = scoring.checked_test(  # the same for all
             member, dataset, base.validation_split, base.eval_metrics, base.eval_num
         )
     spec = SweepSpec(
@@ -117,7 +117,7 @@ def run(
         return 0
     reference = _reference(base, dataset)  # with an engine too: trains the evaluator once, for all
     directory = directory or workdir.next_run(name)
-    with workdir.lock(directory), train.signals() as pending_signals:
+    with workdir.lock(directory), loop.signals() as pending_signals:
         merge.check(directory, spec)  # another process may have used it since
         if (directory / merge.SPEC).exists():  # units depend on the memory that was free
             units = _units(merge.read_spec(directory), members)
@@ -285,7 +285,7 @@ def train_alone(directory: pathlib.Path, number: int, devices: int, core: int | 
     base, members, dataset = _read(directory, spec)
     sweep = Sweep(directory, _units(spec, members), dataset, _reference(base, dataset))
     file = merge.unit_directory(directory, number) / _PROGRESS
-    with train.signals() as pending_signals:
+    with loop.signals() as pending_signals:
         finished = train_unit(
             sweep, number, pending_signals, lambda progress: write_json(file, progress._asdict())
         )
@@ -354,9 +354,7 @@ def _setup(base: ConfigDict, on: str | None = None, devices: int = 0) -> None:
 
 
 def _reference(base: ConfigDict, dataset: Dataset) -> Reference:
-    return registry.reference(
-        base, dataset, base.validation_split, base.eval_metrics, base.eval_num
-    )
+    return scoring.reference(base, dataset, base.validation_split, base.eval_metrics, base.eval_num)
 
 
 def _read(directory: pathlib.Path, spec: SweepSpec) -> tuple[ConfigDict, list[Member], Dataset]:

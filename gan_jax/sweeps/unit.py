@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan_jax import algorithms, checkpoint, data, population, train
+from gan_jax import algorithms, checkpoint, data, grid, loop, population
 from gan_jax import config as config_lib
 from gan_jax.draws import Batch
 from gan_jax.evaluation import registry
@@ -115,7 +115,7 @@ def run(
     trained = algorithms.ALGORITHMS[config.algorithm].info_names(members.spec)
     names = (*trained, *config.eval_metrics)
     last = config.num_steps
-    steps = [n for n in range(1, last + 1) if "metrics" in train.due(n, config) or n == last]
+    steps = [n for n in range(1, last + 1) if "metrics" in loop.due(n, config) or n == last]
     shape = (number, len(steps), len(names))
     start = functools.partial(population.init, members)
     like = {
@@ -133,7 +133,7 @@ def run(
         step, states = int(saved["step"]), population.place(members, states)
     saver = checkpoint.Writer(directory, config.keep_checkpoints, step)
     with contextlib.closing(saver):
-        for report in train.loop(
+        for report in loop.train(
             config, members, states, diverged, step, reference, evaluate_last=True
         ):
             states, diverged = report.states, report.diverged
@@ -161,7 +161,7 @@ def run(
         names=names,
         curves=curves,
         diverged=diverged,
-        samples=np.stack([train.samples(config, members.spec, state, dataset) for state in ends]),
+        samples=np.stack([grid.samples(config, members.spec, state, dataset) for state in ends]),
         params_sha256=[
             checkpoint.sha256(trainable(state)) if alive else ""
             for state, alive in zip(ends, diverged == 0, strict=True)

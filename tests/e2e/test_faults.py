@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from gan_jax import checkpoint, cli, config, plots, sample, train, workdir, writers
+from gan_jax import checkpoint, cli, config, loop, plots, sample, train, workdir, writers
 from gan_jax.errors import InputError
 from tests.conftest import (
     ROOT,
@@ -189,15 +189,15 @@ def test_bytes_ignore_jax_variables(tiny, finished, tmp_path, monkeypatch):
 
 def test_removed_workdir(tiny, tmp_path, monkeypatch, capsys):
     directory = tmp_path / "run"
-    loop = train.loop
+    original = loop.train
 
     def remove_at_two(*arguments, **options):
-        for report in loop(*arguments, **options):
+        for report in original(*arguments, **options):
             if report.step == 2:
                 shutil.rmtree(directory)
             yield report
 
-    monkeypatch.setattr(train, "loop", remove_at_two)
+    monkeypatch.setattr(loop, "train", remove_at_two)
     with pytest.raises(SystemExit) as e:
         cli.run(lambda: train.run(tiny, directory, "digits"))
     assert e.value.code == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax import data
-from gan_jax.evaluation import baselines, registry
+from gan_jax.evaluation import baselines, scoring
 from gan_jax.evaluation.baselines import BASELINES
 from tests.evaluation.conftest import PIXELS, spots, untrained_reference
 
@@ -132,7 +132,7 @@ def test_baselines_are_measured_once(cache, monkeypatch):
     both = baselines.baselines(ref, 300, ["modes", "parzen"])
     for name, make in BASELINES.items():
         images = make(ref.train, 300)
-        expected = registry.score(images, ref, ["modes", "parzen"])
+        expected = scoring.score(images, ref, ["modes", "parzen"])
         assert both[name] == {n: e | {"samples": len(images)} for n, e in expected.items()}
         assert both[name]["parzen"] == first[name]["parzen"]
     for name in BASELINES:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gan_jax import data
-from gan_jax.evaluation import efficientnet, registry
+from gan_jax.evaluation import efficientnet, registry, scoring
 from tests.evaluation.conftest import untrained_reference
 
 
@@ -58,12 +58,12 @@ def test_metrics_of_natural_images(monkeypatch):
     reference = untrained_reference()._replace(
         train=data.from_arrays(images),
         imagenet_features=efficientnet.features({}, images),
-        extractor=registry.load_extractor(),
+        extractor=scoring.load_extractor(),
     )
     names = [name for name in registry.METRICS if name.endswith("_efficientnet")]
     assert len(names) == 6
     real = rng.integers(0, 99, (200, 8, 8, 3), np.uint8)
-    scores = [registry.score(x, reference, names) for x in (real, real + np.uint8(100))]
+    scores = [scoring.score(x, reference, names) for x in (real, real + np.uint8(100))]
     for name in names:
         near, far = (registry.lower_is_better(name, score[name]["value"]) for score in scores)
         assert near < far

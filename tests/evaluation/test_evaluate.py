@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
-from gan_jax import checkpoint, config, evaluate, train, workdir, writers
+from gan_jax import checkpoint, config, evaluate, loop, train, workdir, writers
 from gan_jax.errors import InputError
-from gan_jax.evaluation import registry
+from gan_jax.evaluation import registry, scoring
 from tests.conftest import assert_one_line_error, call, contents, open_image
 from tests.evaluation.conftest import PIXELS, SPECIAL, shorten, spots, spots_config, write
 
@@ -217,7 +217,7 @@ def test_evaluation_is_periodic_and_changes_nothing(home):
 def scripted(monkeypatch, name: str, values: list[float]) -> None:
     """Makes evaluations return these values, one after the other."""
     left = iter(values)
-    monkeypatch.setattr(registry, "score", lambda *_, **__: {name: {"value": next(left)}})
+    monkeypatch.setattr(scoring, "score", lambda *_, **__: {name: {"value": next(left)}})
 
 
 @pytest.mark.parametrize(("name", "best"), [("memorisation", 6), ("parzen", 9), ("g_loss", None)])
@@ -238,16 +238,16 @@ def test_best_checkpoint_is_kept(name, best, home, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("stop", [5, "shorter"])  # killed when evaluated, or extended
 def test_resumed_runs_have_same_metrics(stop, home, tmp_path, monkeypatch):
-    c, loop = evaluated_config(f"npz:{home}/x.npz"), train.loop
+    c, original = evaluated_config(f"npz:{home}/x.npz"), loop.train
 
     def interrupted(*arguments, **options):
-        for report in loop(*arguments, **options):
+        for report in original(*arguments, **options):
             if report.step == stop:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield report
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "loop", interrupted)
+        patch.setattr(loop, "train", interrupted)
         if stop == "shorter":
             assert train.run(config.replace(c, {"num_steps": 7}), tmp_path, "spots") == 0
         else:

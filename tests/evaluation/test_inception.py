@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gan_jax import evaluate
-from gan_jax.evaluation import baselines, inception, registry
+from gan_jax.evaluation import baselines, inception, registry, scoring
 from tests.conftest import assert_one_line_error, call, untrained
 from tests.evaluation.conftest import (
     spots,
@@ -222,7 +222,7 @@ def test_unavailable_features():
     colour = spots(30)._replace(images=np.zeros((30, 8, 8, 3), np.uint8))
     points = spots(30)._replace(images=np.zeros((30, 2), np.float32))
     extractor, c = registry.Extractor("inception", "", np.asarray), spots_config("npz:x.npz")
-    unavailable = registry.unavailable_metrics
+    unavailable = scoring.unavailable_metrics
     assert not unavailable(c, colour, colour, 60, "test", extractor).keys() & set(NAMES)
     of_points = unavailable(c, points, points, 60, "test", extractor)
     assert {of_points[name] for name in NAMES} == {inception.unavailable(0)}

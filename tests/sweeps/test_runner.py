@@ -11,6 +11,7 @@ import pytest
 
 from gan_jax import checkpoint, config, data, train, workdir
 from gan_jax.errors import InputError
+from gan_jax.evaluation import scoring
 from gan_jax.provenance import cores
 from gan_jax.sweeps import merge, plan, runner, summary
 from gan_jax.sweeps.merge import SweepSpec
@@ -247,13 +248,13 @@ def test_full_disk(owner, finished, small_disk, monkeypatch):
 
 
 def test_non_finite_samples_affect_one_member(finished, tmp_path, monkeypatch):
-    original = train.evaluation_samples
+    original = scoring.evaluation_samples
 
     def broken(spec, state, num, labels):
         ends = int(state.step) == 300 and state.key[1] == 0  # the seed
         return original(spec, state, num, labels) * (np.nan if ends else 1)
 
-    monkeypatch.setattr(train, "evaluation_samples", broken)
+    monkeypatch.setattr(scoring, "evaluation_samples", broken)
     assert run(tmp_path, settings=SETTINGS[:2]) == 0
     found, expected = rows(tmp_path), rows(finished)[:4]
     assert [row["diverged_at"] for row in found[2:]] == ["300", ""]
