@@ -4,7 +4,9 @@
 
 The game of configs/dcgan_mnist.py with labels: concatenated in G (Mirza and Osindero 2014,
 https://arxiv.org/abs/1411.1784), as targets of a classifier in D (Odena et al. 2017,
-https://arxiv.org/abs/1610.09585). One seed: FID 0.133, label accuracy 99.6 %.
+https://arxiv.org/abs/1610.09585).
+
+Cost: half an hour on one core. Result, one seed: FID 0.133, label accuracy 99.6 %.
 """
 
 from ml_collections import ConfigDict

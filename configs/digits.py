@@ -1,6 +1,8 @@
 """The tutorial GAN on scikit-learn's 8x8 handwritten digits, which need no download.
 
 python -m gan_jax.main --config=configs/digits.py
+
+Cost: 20 seconds on one core. Result: digits that can be read; not scored.
 """
 
 from ml_collections import ConfigDict

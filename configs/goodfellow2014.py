@@ -6,7 +6,9 @@ Settings that the paper omits are those of its published code, mnist.yaml of
 https://github.com/goodfeli/adversarial, with uniform noise. It updates both players
 simultaneously; --config.update=alternating is Algorithm 1 as printed. Momentum rises per iteration
 here, per epoch there. The code sets no number of epochs: the checkpoint is chosen by the
-Parzen-window log-likelihood of validation images. About 80 minutes on one core.
+Parzen-window log-likelihood of validation images.
+
+Cost: 80 minutes on one core. Result, one seed: Parzen log-likelihood 179.8 (published: 225).
 """
 
 from ml_collections import ConfigDict

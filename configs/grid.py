@@ -1,6 +1,8 @@
 """Twenty-five Gaussians on a grid, by the protocol of configs/ring.py.
 
 python -m gan_jax.main --config=configs/grid.py
+
+Cost: two hours on one core. Result: not run to the end.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,9 @@
 python -m gan_jax.main --config=configs/r3gan_cifar10.py
 
 Unconditional, and with the augmentations of `gan_jax.augment` instead of ADA's. Hyperparameters
-follow cosine schedules over 20 million images. Needs accelerators: the authors trained for 32
-GPU-days.
+follow cosine schedules over 20 million images.
+
+Cost: 32 GPU-days (the authors'). Result: not run.
 """
 
 from ml_collections import ConfigDict

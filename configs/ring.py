@@ -6,7 +6,9 @@
 https://arxiv.org/abs/1712.04086, completed by its published code,
 https://github.com/fjxmlzn/PacGAN: simultaneous updates, and 100 packs per discriminator minibatch.
 It differs in two ways: batch normalisation of G is over all 100 x pack samples, and examples are
-drawn without replacement within an epoch. About two hours on one core.
+drawn without replacement within an epoch.
+
+Cost: two hours on one core. Result: not run to the end.
 """
 
 from ml_collections import ConfigDict

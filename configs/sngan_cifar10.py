@@ -2,8 +2,9 @@
 
 python -m gan_jax.main --config=configs/sngan_cifar10.py
 
-Hinge loss, five D steps, spectral normalisation. Needs an accelerator: 100,000 iterations take
-days on two cores.
+Hinge loss, five D steps, spectral normalisation.
+
+Cost: days on two cores. Result: not run.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,9 @@ r"""Birds from a caption at 64x64 pixels, for owners of CUB-200-2011.
 
 The game of configs/text_flowers.py. The TSV file has a row per image: its path below the folder,
 then captions, such as the ten of Reed et al. 2016 (https://arxiv.org/abs/1605.05395). With
-`--config.dataset=caltech_birds2011`, captions are by class. Not run on the data set itself.
+`--config.dataset=caltech_birds2011`, captions are by class.
+
+Cost: not measured. Result: not run.
 """
 
 from ml_collections import ConfigDict

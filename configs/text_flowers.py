@@ -7,8 +7,10 @@ r"""Flowers from a caption at 64x64 pixels: GAN-INT-CLS with DiffAugment.
 Reed et al. 2016 (https://arxiv.org/abs/1605.05396) on Oxford-102: D also sees real images with the
 texts of others, G also means of two texts. A quarter of DCGAN's widths. These captions are paired
 with classes, not with images. Twenty random classes are left out of training:
-`python -m gan_jax.evaluate --workdir=DIR --held_out` asks for them. One seed: R-precision 7.5 %,
-7.1 % for classes left out (chance 1 %).
+`python -m gan_jax.evaluate --workdir=DIR --held_out` asks for them.
+
+Cost: 5 minutes on a shared H200. Result, one seed: R-precision 7.5 %, 7.1 % for classes left out
+(chance 1 %).
 """
 
 from ml_collections import ConfigDict

@@ -1,0 +1,53 @@
+"""The commands of gan_jax.
+
+gan-jax COMMAND [ARGUMENTS]      (or python -m gan_jax COMMAND)
+
+`gan-jax COMMAND --help` describes a command; `gan-jax train` is python -m gan_jax.main, and every
+other command the module of its name.
+"""
+
+import ast
+import importlib
+import pathlib
+import sys
+
+from gan_jax import cli
+
+COMMANDS = {
+    "train": "main",
+    "sample": "sample",
+    "evaluate": "evaluate",
+    "sweep": "sweep",
+    "reproduce": "reproduce",
+    "spectrum": "spectrum",
+    "retrieve": "retrieve",
+    "screen": "screen",
+    "configs": "catalogue",
+    "doctor": "doctor",
+}
+
+
+def summary(module: str) -> str:
+    """First line of a command's docstring; imports nothing."""
+    source = pathlib.Path(__file__).with_name(f"{module}.py").read_text()
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def main() -> int:
+    width = max(map(len, COMMANDS))
+    lines = (f"  {name:<{width}}  {summary(module)}" for name, module in COMMANDS.items())
+    parser = cli.parser("\n".join([__doc__, "commands:", *lines]))
+    parser.prog = "gan-jax"
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    command = parser.parse_args(sys.argv[1:2] or ["--help"]).command
+    sys.argv = [f"gan-jax {command}", *sys.argv[2:]]  # as argparse reads and shows it
+    return int(importlib.import_module(f"gan_jax.{COMMANDS[command]}").main())
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,35 @@
+"""Lists the configs of this package, with what a run costs and what it reached.
+
+python -m gan_jax.catalogue
+"""
+
+import ast
+import pathlib
+import textwrap
+
+from gan_jax import cli
+
+_CONFIGS = pathlib.Path(__file__).with_name("configs")
+
+
+def entries() -> dict[str, tuple[str, str]]:
+    """Config -> the first line of its docstring, and its last paragraph, on cost and result."""
+    found = {}
+    for file in sorted(_CONFIGS.glob("[!_]*.py")):
+        docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
+        first, *_, last = docstring.split("\n\n")
+        found[file.stem] = first, " ".join(last.split())
+    return found
+
+
+def main() -> int:
+    cli.parser(__doc__).parse_args()
+    for name, (first, last) in entries().items():
+        print(name)
+        for text in (first, last):
+            print(textwrap.fill(text, 96, initial_indent="    ", subsequent_indent="    "))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

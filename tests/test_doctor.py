@@ -1,0 +1,42 @@
+import importlib.util
+import tomllib
+
+import pytest
+
+from gan_jax import doctor
+from tests.conftest import ROOT, call
+
+
+def test_doctor(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    assert call(doctor, monkeypatch) == 0
+    out = capsys.readouterr().out
+    assert "\ndevice   1 x cpu (cpu)\n" in out
+    assert "no compiled programs yet" in out
+    (tmp_path / "cache/xla").mkdir(parents=True)
+    (tmp_path / "cache/xla/program").write_bytes(bytes(300_000_000))
+    assert call(doctor, monkeypatch) == 0
+    out = capsys.readouterr().out
+    assert "compiled programs: 0.3 GB" in out
+    assert "no compiled programs yet" not in out
+
+
+def test_doctor_names_what_stops_training(monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "file/cache"))
+    assert call(doctor, monkeypatch) == 1
+    assert f"error    the cache {tmp_path}/file/cache cannot be written" in capsys.readouterr().out
+
+
+def test_doctor_knows_all_extras(monkeypatch):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {"dev", "docs", "test", *doctor.EXTRAS} == set(project["optional-dependencies"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert ("extras", "none") in list(doctor.check())
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_doctor_names_unused_cores(cores, monkeypatch):
+    monkeypatch.setenv("NPROC", str(cores))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert any("1 of 2 cores" in text for _, text in doctor.check()) == (cores == 1)
