@@ -146,12 +146,12 @@ def shard(tree: Any) -> Any:
 
 def replicated(x: jax.Array) -> jax.Array:
     """An array that each device computes whole, without communication; (batch, ...)."""
-    return jax.lax.with_sharding_constraint(x, P()) if _shared(len(x)) else x
+    return jax.lax.with_sharding_constraint(x, P()) if _shared(x.shape[0]) else x
 
 
 def split(x: jax.Array) -> jax.Array:
     """The minibatch x, (batch, ...), with its examples split among the devices that share it."""
-    return jax.lax.with_sharding_constraint(x, P(BATCH)) if _shared(len(x)) else x
+    return jax.lax.with_sharding_constraint(x, P(BATCH)) if _shared(x.shape[0]) else x
 
 
 def by_example(
@@ -166,7 +166,7 @@ def by_example(
       shared: how many of the last arguments each device gets whole.
       total: add the results of all devices.
     """
-    if not _shared(len(args[0])):
+    if not _shared(args[0].shape[0]):
         return function(*args)
     return jax.shard_map(
         lambda *args: jax.lax.psum(function(*args), BATCH) if total else function(*args),

@@ -233,7 +233,7 @@ def sample(
     Without labels, inferred classes are drawn in equal numbers.
     """
     if y is None and spec.infers_classes:
-        y = jnp.arange(len(z)) % spec.classes
+        y = jnp.arange(z.shape[0]) % spec.classes
     return autoencoder.sample_decoded(spec, state, z, y)
 
 

@@ -103,7 +103,7 @@ def condition(spec: Spec, y: jax.Array | None) -> jax.Array | None:
         return None
     if not jnp.issubdtype(y.dtype, jnp.floating):
         y = jax.nn.one_hot(y, spec.classes)
-    return y.reshape(len(y), -1)
+    return y.reshape(y.shape[0], -1)
 
 
 def _generate(

@@ -99,7 +99,7 @@ def joined(x: jax.Array, y: jax.Array | None) -> jax.Array:
     """
     if y is None:
         return x
-    y = y.reshape(len(y), *(1,) * (x.ndim - 2), -1).astype(x.dtype)
+    y = y.reshape(y.shape[0], *(1,) * (x.ndim - 2), -1).astype(x.dtype)
     return jnp.concatenate([x, jnp.broadcast_to(y, (*x.shape[:-1], y.shape[-1]))], axis=-1)
 
 
@@ -133,7 +133,7 @@ class ConditionalBatchNorm(nn.Module):
         def linear(name: str) -> jax.Array:
             zeros = nn.initializers.zeros
             dense = nn.Dense(x.shape[-1], False, self.dtype, kernel_init=zeros, name=name)
-            return dense(y).reshape(len(y), *(1,) * (x.ndim - 2), -1)
+            return dense(y).reshape(y.shape[0], *(1,) * (x.ndim - 2), -1)
 
         normalise = nn.BatchNorm(
             self.use_running_average,
