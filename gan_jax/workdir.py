@@ -173,8 +173,16 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
     return spec, state
 
 
+def class_names(workdir: pathlib.Path, spec: Spec) -> list[str]:
+    """Names of the classes that condition a run; clusters have none."""
+    clusters = isinstance(spec, AutoencoderSpec) and spec.infers_classes and not spec.labelled
+    if clusters or not spec.classes:
+        return []
+    return read_json(workdir / "run.json")["dataset"].get("class_names") or []
+
+
 def class_number(workdir: pathlib.Path, spec: Spec, label: str, option: str = "label") -> int:
-    """The class of a conditional run given by number or name; clusters have no names.
+    """The class of a conditional run given by number or name.
 
     Args:
       workdir: the run's directory.
@@ -187,11 +195,9 @@ def class_number(workdir: pathlib.Path, spec: Spec, label: str, option: str = "l
     """
     if not spec.classes:
         raise InputError(f"--{option}={label}: {workdir} is not conditional (see config.condition)")
-    names = read_json(workdir / "run.json")["dataset"].get("class_names") or []
-    if isinstance(spec, AutoencoderSpec) and spec.infers_classes and not spec.labelled:
-        names = []
+    names = class_names(workdir, spec)
     if label in names:
-        return int(names.index(label))
+        return names.index(label)
     if label.isdecimal() and int(label) < spec.classes:
         return int(label)
     near = difflib.get_close_matches(label, names, 1)
@@ -210,13 +216,22 @@ def text_vector(workdir: pathlib.Path, spec: Spec, text: str | None) -> np.ndarr
         raise InputError(f"--text: {workdir} is not conditioned on text (see config.condition)")
     if not text:
         raise InputError(f"{workdir} is conditioned on text: give a caption by --text")
+    return text_encoder.encode(recorded_encoder(workdir), [text])[0]
+
+
+def recorded_encoder(workdir: pathlib.Path) -> text_encoder.TextEncoder:
+    """The text encoder that a run was trained with.
+
+    Raises:
+      InputError: the config names another one now.
+    """
     encoder = text_encoder.load(read_config(workdir).condition.encoder)
     recorded = read_json(workdir / "run.json").get("text_encoder")
     if not isinstance(recorded, dict) or encoder.sha256 != recorded.get("sha256"):
         raise InputError(
             f"{workdir} was trained with another text encoder: {recorded}, not {encoder.sha256}"
         )
-    return text_encoder.encode(encoder, [text])[0]
+    return encoder
 
 
 def _is_count(value: Any) -> bool:

@@ -344,9 +344,14 @@ def sample(spec: GANSpec, state: State, z: jax.Array, y: jax.Array | None = None
     """
     if y is None and (spec.classes or spec.text):
         raise InputError("samples of a conditional run need labels or texts")
+    x, _ = _generate(spec, sampling_variables(spec, state), z, y, train=False)
+    return to_unit(x, spec.pixel_low)
+
+
+def sampling_variables(spec: GANSpec, state: State) -> Variables:
+    """The averaged generator if there is one, with the statistics to sample with."""
     g = state.averages.get("ema", state.players["g"].variables)
     others = noise(spec, stream_key(state.key, Stream.STATISTICS), _STATISTICS_BATCH)
     labels = jnp.arange(_STATISTICS_BATCH) % spec.classes if spec.classes else None
     stats = networks.sample_stats(spec.generator, g, others, condition(spec, labels))
-    x, _ = _generate(spec, g._replace(stats=stats), z, y, train=False)
-    return to_unit(x, spec.pixel_low)
+    return g._replace(stats=stats)

@@ -43,13 +43,13 @@ log = logging.getLogger(__name__)
 Params = dict[str, jax.Array]
 
 FEATURES = 128
+MAX_WORDS = 64  # of a caption; the rest is ignored
 RECIPE = 1  # increment when the networks or their training change
 PACKAGED = "flowers-v1"
 SHA256 = "9548c1a0c34522d57f05252d391599cf758fb690217cfc03e46cda15c0decfda"  # of its file
 
 _WORD, _HIDDEN = 64, 128  # units of word vectors and of the convolution
 _WINDOW = 3  # words
-_MAX_WORDS = 64  # of a caption; the rest is ignored
 _MIN_COUNT = 5  # captions that a word of the vocabulary occurs in
 _STEPS, _BATCH = 4000, 100
 _LEARNING_RATE = 1e-3
@@ -77,9 +77,9 @@ def words(text: str) -> list[str]:
 
 def tokens(vocabulary: dict[str, int], texts: Sequence[str]) -> np.ndarray:
     """Numbers of the known words of each text, int32 (n, 64), padded by zeros."""
-    out = np.zeros((len(texts), _MAX_WORDS), np.int32)
+    out = np.zeros((len(texts), MAX_WORDS), np.int32)
     for row, text in zip(out, texts, strict=True):
-        known = [vocabulary[word] for word in words(text) if word in vocabulary][:_MAX_WORDS]
+        known = [vocabulary[word] for word in words(text) if word in vocabulary][:MAX_WORDS]
         row[: len(known)] = known
     return out
 
@@ -131,7 +131,8 @@ def apply_image(params: Params, features: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _encode(params: Params, tokens: jax.Array) -> jax.Array:
+def vectors(params: Params, tokens: jax.Array) -> jax.Array:
+    """Vectors (n, 128) of texts, int (n, 64), with a root mean square of 1."""
     return apply_text(params, tokens) * jnp.sqrt(FEATURES)
 
 
@@ -144,7 +145,7 @@ def encode(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
     for i in range(0, len(texts), _BLOCK):
         block = numbers[i : i + _BLOCK]
         padded = np.pad(block, [(0, _BLOCK - len(block)), (0, 0)])  # one size is compiled
-        parts.append(np.asarray(_encode(encoder.params, padded))[: len(block)])
+        parts.append(np.asarray(vectors(encoder.params, padded))[: len(block)])
     return np.concatenate(parts)
 
 

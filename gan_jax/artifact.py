@@ -1,0 +1,122 @@
+"""Draws samples from an exported run without gan_jax; needs jax and flatbuffers.
+
+python sample.py --num=64 --out=FILE.npy [--seed=N] [--label=NUMBER|NAME | --text=CAPTION]
+
+`gan_jax.export` copies gan_jax/artifact.py to sample.py beside the exported files. The samples are
+those of `gan_jax.sample` with the same arguments.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import pathlib
+import re
+import sys
+
+import jax
+import numpy as np
+from jax import export
+
+_BLOCK = 1000  # samples at a time, which bounds memory
+
+
+class ArtifactError(ValueError):
+    """Unusable artifact or invalid arguments. The message is one line."""
+
+
+def load(directory: pathlib.Path, name: str) -> export.Exported:
+    """The exported function in a file of an artifact.
+
+    Raises:
+      ArtifactError: it is missing, damaged, or for another platform or version of jax.
+    """
+    low = export.minimum_supported_calling_convention_version
+    high = export.maximum_supported_calling_convention_version
+    try:
+        manifest = json.loads((directory / "artifact.json").read_bytes())
+        content = (directory / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
+            raise ValueError("its sha256 is not the one in artifact.json")
+        if not low <= (version := manifest["calling_convention"]) <= high:
+            raise ValueError(f"it has calling convention {version}, supported are {low} to {high}")
+        exported = export.deserialize(bytearray(content))
+    except Exception as e:  # jax raises anything on files of later versions
+        raise ArtifactError(f"jax {jax.__version__} cannot load {directory / name}: {e}") from e
+    if (platform := export.default_export_platform()) not in exported.platforms:
+        supported = ", ".join(exported.platforms)
+        raise ArtifactError(f"{directory / name} is for {supported}, but jax runs on {platform}")
+    return exported
+
+
+def draw(
+    directory: pathlib.Path,
+    num: int,
+    seed: int = 0,
+    label: str | None = None,
+    text: str | None = None,
+) -> np.ndarray:
+    """Samples, float32 (num, *example shape), with pixels from 0 to 1.
+
+    Args:
+      directory: the artifact.
+      num: number of samples.
+      seed: of the noise.
+      label: class, by number or name; None for rows of a square grid that are the classes in turn.
+      text: caption, for a run conditioned on text.
+
+    Raises:
+      ArtifactError: see `load`; or the run is conditioned on something else.
+    """
+    sampler, noise = load(directory, "sampler.jax"), load(directory, "noise.jax")
+    manifest = json.loads((directory / "artifact.json").read_bytes())
+    classes, names = manifest["classes"], manifest["class_names"]
+    z = noise.call(jax.random.key_data(jax.random.key(seed)), np.arange(num, dtype=np.int32))
+    inputs = [z]
+    if classes:
+        labels = np.arange(num) // math.ceil(math.sqrt(num)) % classes
+        if label is not None:
+            known = names if label in names else list(map(str, range(classes)))
+            if label not in known:
+                raise ArtifactError(f"label {label} is not one of {', '.join(names or known)}")
+            labels = np.full(num, known.index(label))
+        inputs.append(labels.astype(np.int32))
+    elif manifest["text"] and text:
+        encoder = load(directory, "text_encoder.jax")
+        vector = encoder.call(tokens(directory, text, encoder.in_avals[0].shape[1]))
+        inputs.append(np.tile(vector, (num, 1)))
+    if (label is not None and not classes) or bool(text) != manifest["text"]:
+        raise ArtifactError("a label or text is missing, or not what the run is conditioned on")
+    blocks = (sampler.call(*(x[i : i + _BLOCK] for x in inputs)) for i in range(0, num, _BLOCK))
+    return np.concatenate([np.asarray(block) for block in blocks])
+
+
+def tokens(directory: pathlib.Path, text: str, length: int) -> np.ndarray:
+    """Numbers, from 1 on, of the words of a text in vocabulary.txt, int32 (1, length), padded."""
+    words = (directory / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
+    numbers = {word: number for number, word in enumerate(words, 1)}
+    known = [numbers[word] for word in re.findall(r"\w+", text.lower()) if word in numbers]
+    return np.array([(known + [0] * length)[:length]], np.int32)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--num", type=int, default=64)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--label")
+    parser.add_argument("--text")
+    args = parser.parse_args()
+    try:
+        here = pathlib.Path(__file__).parent
+        samples = draw(here, args.num, args.seed, args.label, args.text)
+    except ArtifactError as e:
+        print("error:", " ".join(str(e).split()), file=sys.stderr)
+        return 2
+    np.save(args.out, samples)
+    print(f"{args.out}: {args.num} samples")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

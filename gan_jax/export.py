@@ -1,0 +1,176 @@
+"""Exports a run's sampler, for use without gan_jax.
+
+python -m gan_jax.export --workdir=DIR --out=NEWDIR [--step=N|best] [--platforms=cpu,cuda,tpu]
+                         [--license=ID]
+
+Writes to NEWDIR:
+
+  sampler.jax          from z, and labels or vectors of texts, to examples; any number b of them
+  noise.jax            from key data, uint32 (2,), and any int32 (b,), to z (b, z_dim)
+  text_encoder.jax     from numbers of words in vocabulary.txt to vectors of texts
+  weights.safetensors  the sampler's weights, by path in the training state
+  sample.py            draws samples by jax alone
+  artifact.json        hashes of the files, and what sample.py needs to know
+  README.md            a model card
+
+The .jax files are by jax.export. Uses the newest checkpoint unless --step is given. Needs the extra
+`export`.
+"""
+
+import hashlib
+import importlib.util
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from gan_jax import cli
+from gan_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import jax
+
+    from gan_jax.spec import Spec
+    from gan_jax.state import State
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def _inputs(spec: "Spec", batch: Any) -> "list[jax.ShapeDtypeStruct]":
+    """Shapes of the sampler's inputs: z, and labels or vectors of texts if it is conditional."""
+    import jax
+
+    z = jax.ShapeDtypeStruct((batch, spec.z_dim), np.float32)
+    if spec.text:
+        return [z, jax.ShapeDtypeStruct((batch, spec.text), np.float32)]
+    return [z, jax.ShapeDtypeStruct((batch,), np.int32)] if spec.classes else [z]
+
+
+def sampler(
+    spec: "Spec", state: "State"
+) -> "tuple[Callable[..., jax.Array], dict[str, np.ndarray]]":
+    """The sampler as a function of (weights, z, y), and its weights by path in the state.
+
+    Batch statistics that sampling recomputes are computed once, here.
+    """
+    import jax
+    import jax.export
+
+    from gan_jax.algorithms import ALGORITHMS, gan
+    from gan_jax.spec import GANSpec
+
+    recomputed = getattr(getattr(spec, "generator", None), "sample_statistics", "") == "recomputed"
+    if isinstance(spec, GANSpec) and recomputed:
+        g = jax.jit(gan.sampling_variables, static_argnums=0)(spec, state)
+        state = state.replace_players(g=state.players["g"]._replace(params=g.params, stats=g.stats))
+        state = state._replace(averages={})
+        spec = spec._replace(generator=spec.generator.clone(sample_statistics="running"))
+    paths, treedef = jax.tree_util.tree_flatten_with_path(state)
+    leaves = {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in paths}
+
+    def sample(weights: dict[str, Any], z: Any, y: Any = None) -> jax.Array:
+        full = jax.tree.unflatten(treedef, (leaves | weights).values())
+        return ALGORITHMS[spec.algorithm].sample(spec, full, z, y)
+
+    # With fixed shapes, jax.export drops arguments that are not used. Leaves of a dict are sorted.
+    kept = jax.export.export(jax.jit(sample))(leaves, *_inputs(spec, 1)).module_kept_var_idx
+    used = [name for i, name in enumerate(sorted(leaves)) if i in kept]
+    return sample, {name: np.asarray(leaves[name]) for name in used}
+
+
+def export(
+    directory: pathlib.Path,
+    out: pathlib.Path,
+    *,
+    step: int | Literal["best"] | None = None,
+    platforms: Sequence[str] = PLATFORMS,
+    license: str = "unknown",
+) -> None:
+    """Writes the sampler of a run's checkpoint to a new directory.
+
+    Raises:
+      InputError: no such run or checkpoint, another text encoder than in training, or `out` cannot
+        be created.
+    """
+    import jax
+    import jax.export
+    from safetensors.numpy import save
+
+    from gan_jax import artifact, device, draws, workdir
+    from gan_jax.evaluation import text_encoder
+    from gan_jax.model_card import model_card
+    from gan_jax.writers import write_json, write_whole
+
+    if out.exists():
+        raise InputError(f"--out={out} exists: remove it or choose another directory")
+    device.setup("auto", deterministic=True)
+    spec, state = workdir.load(directory, step)
+    (b,) = jax.export.symbolic_shape("b")
+
+    def serialized(function: Callable[..., Any], *inputs: Any) -> bytes:
+        exported = jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
+        return bytes(exported.serialize())
+
+    def fixed(function: Callable[..., Any], weights: Any) -> Callable[..., Any]:
+        # XLA would fold weights that are constants, with other rounding than `gan_jax.sample`.
+        return lambda *inputs: function(jax.lax.optimization_barrier(weights), *inputs)
+
+    def noise(key: jax.Array, index: jax.Array) -> jax.Array:
+        return draws.noise(spec, jax.random.wrap_key_data(key), index.shape[0])
+
+    sample, weights = sampler(spec, state)
+    key, index = jax.ShapeDtypeStruct((2,), np.uint32), jax.ShapeDtypeStruct((b,), np.int32)
+    files = {
+        "sampler.jax": serialized(fixed(sample, weights), *_inputs(spec, b)),
+        "noise.jax": serialized(noise, key, index),
+        "weights.safetensors": save(weights),
+        "sample.py": pathlib.Path(artifact.__file__).read_bytes(),
+    }
+    if spec.text:
+        encoder = workdir.recorded_encoder(directory)
+        params = {name: x for name, x in encoder.params.items() if not name.startswith("image/")}
+        words = jax.ShapeDtypeStruct((b, text_encoder.MAX_WORDS), np.int32)
+        files["text_encoder.jax"] = serialized(fixed(text_encoder.vectors, params), words)
+        files["vocabulary.txt"] = "".join(f"{word}\n" for word in encoder.vocabulary).encode()
+    card = model_card(directory, spec, int(state.step), platforms, license)
+    manifest = {
+        "calling_convention": jax.config.values["jax_export_calling_convention_version"],
+        "classes": spec.classes,
+        "class_names": workdir.class_names(directory, spec),
+        "text": bool(spec.text),
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    try:
+        out.mkdir()
+    except OSError as e:
+        raise InputError(f"--out={out} cannot be created: {e.strerror}") from None
+    for name, content in (files | {"README.md": card.encode()}).items():
+        write_whole(out / name, content)
+    write_json(out / "artifact.json", manifest)
+    print(f"{out}: sampler of iteration {int(state.step)}")
+
+
+def main() -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="directory to create")
+    cli.add_step(parser)
+    parser.add_argument("--platforms", default=",".join(PLATFORMS), help="comma-separated")
+    parser.add_argument("--license", default="unknown", help="of the weights, such as apache-2.0")
+    args = parser.parse_args()
+    platforms = args.platforms.split(",")
+    if not set(platforms) <= set(PLATFORMS):
+        raise InputError(f"--platforms={args.platforms}: expected some of {', '.join(PLATFORMS)}")
+    if not re.fullmatch(r"[a-z0-9.-]+", args.license):
+        raise InputError(f"--license={args.license}: expected an identifier such as apache-2.0")
+    for package in ("flatbuffers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"gan_jax.export needs {package}: pip install 'gan_jax[export]'")
+    export(args.workdir, args.out, step=args.step, platforms=platforms, license=args.license)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

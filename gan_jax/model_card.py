@@ -1,0 +1,97 @@
+"""Model cards of exported runs."""
+
+import pathlib
+from collections.abc import Sequence
+
+import gan_jax
+from gan_jax import config as config_lib
+from gan_jax import workdir
+from gan_jax.config import schema
+from gan_jax.evaluation.registry import METRICS
+from gan_jax.spec import Spec
+from gan_jax.writers import read_metrics
+
+
+def model_card(
+    directory: pathlib.Path, spec: Spec, step: int, platforms: Sequence[str], license: str
+) -> str:
+    """README.md of an artifact: a Hugging Face model card."""
+    record = workdir.read_json(directory / "run.json")
+    data, commit = record["dataset"], record.get("git_commit")
+    flat = config_lib.flatten(workdir.read_config(directory))
+    fields = schema.fields(flat)
+    changed = {name: x for name, x in flat.items() if x != fields[name].default}
+    rows = "\n".join(f"| `{name}` | `{x!r}` |" for name, x in changed.items())
+    option, y, condition = "", "", ""
+    if spec.classes:
+        option, y = " --label=0", f", jnp.arange(64) % {spec.classes}"
+        names = ", ".join(workdir.class_names(directory, spec))
+        condition = f" and labels, int32 (b,) below {spec.classes}{f' ({names})' * bool(names)},"
+    if spec.text:
+        option, y = ' --text="CAPTION"', ", texts"
+        condition = f" and vectors of texts by text_encoder.jax, float32 (b, {spec.text}),"
+    images = len(spec.example_shape) == 3
+    pipeline = "text-to-image" if spec.text else "unconditional-image-generation"
+    return f"""---
+license: {license}
+library_name: jax
+tags: [gan_jax, {spec.algorithm}]
+{f"pipeline_tag: {pipeline}" if images else "inference: false"}
+---
+
+# {data["name"]}, {spec.algorithm}
+
+- data: `{data["name"]}`, {data["split"]}, {data["shape"][0]:,} examples, sha256 `{data["sha256"]}`
+- iterations: {step:,}
+- code: gan_jax {gan_jax.__version__}, commit {commit or "unknown"}
+- platforms: {", ".join(platforms)}
+
+## Use
+
+Needs jax and flatbuffers. The files are programs: use only those that you trust.
+
+```sh
+python sample.py --num=64 --seed=0{option} --out=samples.npy
+```
+
+```python
+import jax, jax.export, jax.numpy as jnp
+
+def load(name):
+    return jax.export.deserialize(bytearray(open(name, "rb").read())).call
+
+z = load("noise.jax")(jax.random.key_data(jax.random.key(0)), jnp.arange(64))
+samples = load("sampler.jax")(z{y})
+```
+
+sampler.jax maps z, float32 (b, {spec.z_dim}),{condition} to float32
+{("b", *spec.example_shape)}{", with pixels from 0 to 1" * images}.
+
+{_scores(directory, step)}## Config
+
+Fields that differ from the defaults:
+
+| field | value |
+|---|---|
+{rows}
+"""
+
+
+def _scores(directory: pathlib.Path, step: int) -> str:
+    """A table of an iteration's scores in evaluation.json, or else in metrics.jsonl, if any."""
+    path = directory / "evaluation.json"
+    found = workdir.read_json(path) if path.exists() else {}
+    if found.get("step") == step:
+        by = f"{found['samples']:,} samples against {found['test_split']}"
+        scores = found["metrics"]
+    else:
+        by = "during training"
+        lines = (x for x in read_metrics(directory / "metrics.jsonl") if x["step"] == step)
+        scores = {name: {"value": x} for line in lines for name, x in line.items()}
+    rows = ""
+    for name, x in scores.items():
+        if name in METRICS and x["value"] is not None:
+            interval = f"{x['low']:.4g} to {x['high']:.4g}" if "low" in x else ""
+            rows += f"| {METRICS[name].label} | {x['value']:.4g} | {interval} |\n"
+    head = f"## Scores\n\n| {by} | value | 95 % interval |\n|---|---|---|\n"
+    return f"{head}{rows}\n" if rows else ""
