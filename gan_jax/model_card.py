@@ -28,8 +28,11 @@ def model_card(
         names = ", ".join(workdir.class_names(directory, spec))
         condition = f" and labels, int32 (b,) below {spec.classes}{f' ({names})' * bool(names)},"
     if spec.text:
-        option, y = ' --text="CAPTION"', ", texts"
-        condition = f" and vectors of texts by text_encoder.jax, float32 (b, {spec.text}),"
+        option, y = ' --text="CAPTION"', ', load("text_encoder.jax")(words)'
+        condition = (
+            f" and vectors of texts, float32 (b, {spec.text}), by text_encoder.jax from the lines "
+            "of vocabulary.txt on which their words are, int32 (b, 64), padded by zeros,"
+        )
     images = len(spec.example_shape) == 3
     pipeline = "text-to-image" if spec.text else "unconditional-image-generation"
     return f"""---
@@ -65,7 +68,7 @@ samples = load("sampler.jax")(z{y})
 ```
 
 sampler.jax maps z, float32 (b, {spec.z_dim}),{condition} to float32
-{("b", *spec.example_shape)}{", with pixels from 0 to 1" * images}.
+({", ".join(map(str, ("b", *spec.example_shape)))}){", with pixels from 0 to 1" * images}.
 
 {_scores(directory, step)}## Config
 

@@ -11,9 +11,11 @@ from PIL import Image
 
 from gan_jax import (
     algorithms,
+    artifact,
     config,
     draws,
     evaluate,
+    export,
     grid,
     main,
     objectives,
@@ -250,6 +252,21 @@ def test_samples_of_a_text(trained, flowers, tmp_path, monkeypatch):
     np.testing.assert_array_equal(red, with_unknown)
     walk = draw(trained, tmp_path, monkeypatch, "--text=a red flower", "--interpolate")
     assert not np.array_equal(walk, red)
+
+
+def test_export_encodes_texts(trained, tmp_path):
+    export.export(trained, tmp_path / "artifact")
+    spec, state = workdir.load(trained)
+    text = "A RED zzz flower! " * 40
+    encoder = workdir.recorded_encoder(trained)
+    numbers = artifact.tokens(tmp_path / "artifact", text, text_encoder.MAX_WORDS)
+    np.testing.assert_array_equal(numbers, text_encoder.tokens(encoder.vocabulary, [text]))
+    y = np.repeat(text_encoder.encode(encoder, [text]), 4, axis=0)
+    expected = algorithms.generate(spec, state, draws.noise(spec, jax.random.key(0), 4), y)
+    found = artifact.draw(tmp_path / "artifact", 4, text=text)
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # vectors are not bitwise identical
+    with pytest.raises(artifact.ArtifactError, match="a label or text is missing"):
+        artifact.draw(tmp_path / "artifact", 4)
 
 
 def test_grid_has_a_row_per_caption(trained):
