@@ -13,6 +13,8 @@ import math
 import pathlib
 import re
 import sys
+import textwrap
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -25,28 +27,41 @@ class ArtifactError(ValueError):
     """Unusable artifact or invalid arguments. The message is one line."""
 
 
-def load(directory: pathlib.Path, name: str) -> export.Exported:
+def brief(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300) or type(error).__name__
+
+
+def load(directory: pathlib.Path, name: str) -> Callable[..., jax.Array]:
     """The exported function in a file of an artifact.
 
     Raises:
-      ArtifactError: it is missing, damaged, or for another platform or version of jax.
+      ArtifactError: it is missing, damaged, or for another platform or version of jax; of some
+        versions jax notices only when it is called.
     """
-    low = export.minimum_supported_calling_convention_version
-    high = export.maximum_supported_calling_convention_version
+    path, low = directory / name, export.minimum_supported_calling_convention_version
+    high, found = export.maximum_supported_calling_convention_version, f"jax {jax.__version__}"
     try:
         manifest = json.loads((directory / "artifact.json").read_bytes())
-        content = (directory / name).read_bytes()
+        content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
             raise ValueError("its sha256 is not the one in artifact.json")
         if not low <= (version := manifest["calling_convention"]) <= high:
             raise ValueError(f"it has calling convention {version}, supported are {low} to {high}")
         exported = export.deserialize(bytearray(content))
     except Exception as e:  # jax raises anything on files of later versions
-        raise ArtifactError(f"jax {jax.__version__} cannot load {directory / name}: {e}") from e
+        raise ArtifactError(f"{found} cannot load {path}: {brief(e)}") from e
     if (platform := export.default_export_platform()) not in exported.platforms:
         supported = ", ".join(exported.platforms)
-        raise ArtifactError(f"{directory / name} is for {supported}, but jax runs on {platform}")
-    return exported
+        raise ArtifactError(f"{path} is for {supported}, but jax runs on {platform}")
+
+    def call(*inputs: jax.Array | np.ndarray) -> jax.Array:
+        try:
+            return exported.call(*inputs)
+        except Exception as e:
+            by = f"exported by jax {manifest['jax']}"
+            raise ArtifactError(f"{found} cannot run {path}, {by}: {brief(e)}") from e
+
+    return call
 
 
 def draw(
@@ -71,8 +86,8 @@ def draw(
     sampler, noise = load(directory, "sampler.jax"), load(directory, "noise.jax")
     manifest = json.loads((directory / "artifact.json").read_bytes())
     classes, names = manifest["classes"], manifest["class_names"]
-    z = noise.call(jax.random.key_data(jax.random.key(seed)), np.arange(num, dtype=np.int32))
-    inputs = [z]
+    z = noise(jax.random.key_data(jax.random.key(seed)), np.arange(num, dtype=np.int32))
+    inputs: list[jax.Array | np.ndarray] = [z]
     if classes:
         labels = np.arange(num) // math.ceil(math.sqrt(num)) % classes
         if label is not None:
@@ -82,21 +97,20 @@ def draw(
             labels = np.full(num, known.index(label))
         inputs.append(labels.astype(np.int32))
     elif manifest["text"] and text:
-        encoder = load(directory, "text_encoder.jax")
-        vector = encoder.call(tokens(directory, text, encoder.in_avals[0].shape[1]))
+        vector = load(directory, "text_encoder.jax")(tokens(directory, text))
         inputs.append(np.tile(vector, (num, 1)))
     if (label is not None and not classes) or bool(text) != manifest["text"]:
         raise ArtifactError("a label or text is missing, or not what the run is conditioned on")
-    blocks = (sampler.call(*(x[i : i + _BLOCK] for x in inputs)) for i in range(0, num, _BLOCK))
+    blocks = (sampler(*(x[i : i + _BLOCK] for x in inputs)) for i in range(0, num, _BLOCK))
     return np.concatenate([np.asarray(block) for block in blocks])
 
 
-def tokens(directory: pathlib.Path, text: str, length: int) -> np.ndarray:
-    """Numbers, from 1 on, of the words of a text in vocabulary.txt, int32 (1, length), padded."""
+def tokens(directory: pathlib.Path, text: str) -> np.ndarray:
+    """Numbers, from 1 on, of the words of a text in vocabulary.txt, int32 (1, 64), padded by 0."""
     words = (directory / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
     numbers = {word: number for number, word in enumerate(words, 1)}
     known = [numbers[word] for word in re.findall(r"\w+", text.lower()) if word in numbers]
-    return np.array([(known + [0] * length)[:length]], np.int32)
+    return np.array([(known + [0] * 64)[:64]], np.int32)
 
 
 def main() -> int:
@@ -113,7 +127,7 @@ def main() -> int:
         here = pathlib.Path(__file__).parent
         samples = draw(here, args.num, args.seed, args.label, args.text)
     except ArtifactError as e:
-        print("error:", " ".join(str(e).split()), file=sys.stderr)
+        print("error:", e, file=sys.stderr)
         return 2
     np.save(args.out, samples)
     print(f"{args.out}: {args.num} samples")

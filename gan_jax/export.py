@@ -136,6 +136,7 @@ def export(
         files["vocabulary.txt"] = "".join(f"{word}\n" for word in encoder.vocabulary).encode()
     card = model_card(directory, spec, int(state.step), platforms, license)
     manifest = {
+        "jax": jax.__version__,
         "calling_convention": jax.config.values["jax_export_calling_convention_version"],
         "classes": spec.classes,
         "class_names": workdir.class_names(directory, spec),

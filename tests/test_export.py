@@ -1,3 +1,4 @@
+import hashlib
 import json
 import pathlib
 import shutil
@@ -102,9 +103,11 @@ def test_class_by_number_or_name(tmp_path):
     record["dataset"]["class_names"] = [f"digit {i}" for i in range(10)]
     (run / "run.json").write_text(json.dumps(record))
     export.export(run, out)
-    three = artifact.draw(out, 5, label="3")
+    spec, state = workdir.load(run)
+    z = draws.noise(spec, jax.random.key(0), 5)
+    three = algorithms.generate(spec, state, z, np.full(5, 3))
+    np.testing.assert_array_equal(three, artifact.draw(out, 5, label="3"))
     np.testing.assert_array_equal(three, artifact.draw(out, 5, label="digit 3"))
-    assert not np.array_equal(three, artifact.draw(out, 5, label="4"))
     for label in ("10", "digit", "-1"):
         with pytest.raises(artifact.ArtifactError, match="is not one of digit 0, digit 1"):
             artifact.draw(out, 5, label=label)
@@ -142,9 +145,16 @@ def test_refusals_in_one_line(exported, finished, tmp_path):
     (directory / "artifact.json").write_text(json.dumps(later))
     with pytest.raises(artifact.ArtifactError, match="convention 99, supported are"):
         artifact.draw(directory, 2)
+    forged = manifest["sha256"] | {"sampler.jax": hashlib.sha256(b"").hexdigest()}
+    (directory / "artifact.json").write_text(json.dumps(manifest | {"sha256": forged}))
+    (directory / "sampler.jax").write_bytes(b"")
+    with pytest.raises(artifact.ArtifactError, match=r"cannot load .*sampler\.jax"):
+        artifact.draw(directory, 2)
     (directory / "artifact.json").unlink()
     with pytest.raises(artifact.ArtifactError, match="No such file"):
         artifact.draw(directory, 2)
+    with pytest.raises(artifact.ArtifactError, match=r"cannot run .*, exported by jax"):
+        artifact.load(exported, "sampler.jax")(np.zeros((2, 99)))
 
 
 def test_model_card(exported, finished, tmp_path):

@@ -259,7 +259,7 @@ def test_export_encodes_texts(trained, tmp_path):
     spec, state = workdir.load(trained)
     text = "A RED zzz flower! " * 40
     encoder = workdir.recorded_encoder(trained)
-    numbers = artifact.tokens(tmp_path / "artifact", text, text_encoder.MAX_WORDS)
+    numbers = artifact.tokens(tmp_path / "artifact", text)
     np.testing.assert_array_equal(numbers, text_encoder.tokens(encoder.vocabulary, [text]))
     y = np.repeat(text_encoder.encode(encoder, [text]), 4, axis=0)
     expected = algorithms.generate(spec, state, draws.noise(spec, jax.random.key(0), 4), y)
