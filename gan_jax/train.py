@@ -27,6 +27,7 @@ from gan_jax import (
     plots,
     population,
     provenance,
+    trackers,
     workdir,
 )
 from gan_jax import config as config_lib
@@ -38,7 +39,8 @@ from gan_jax.population import Population
 from gan_jax.processes import ALONE, Processes
 from gan_jax.state import State, trainable
 from gan_jax.theory import line
-from gan_jax.writers import Files, TensorBoard, png, write_json, write_whole
+from gan_jax.trackers import Tracker
+from gan_jax.writers import Files, png, write_json, write_whole
 
 # Quantities on the progress bar by label; those of _PRINTED are also in printed lines.
 _SHOWN = {
@@ -87,8 +89,9 @@ def run(
     parallel.per_member(config)
     placement = "host" if population.on_host(config, dataset.images.nbytes) else "device"
     peers.check_same({"data of hash": dataset.sha256, "config.data_placement": placement})
-    if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        raise InputError("config.tensorboard needs: pip install 'gan_jax[tensorboard]'")
+    for name in config.trackers:
+        if importlib.util.find_spec(trackers.PACKAGES[name]) is None:
+            raise InputError(f"config.trackers needs: pip install 'gan_jax[{name}]'")
     config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
     reference = None
     if config.eval_every and not peers.own:
@@ -264,10 +267,10 @@ def _train(
         files = Files(directory, begin, keep_begin="metrics" in loop.due(begin, config))
         if begin and "sample" not in loop.due(begin, config):  # the end of a shorter run
             _image_file(directory, begin).unlink(missing_ok=True)
-        writers: list[Files | TensorBoard] = [stack.enter_context(contextlib.closing(files))]
-        if config.tensorboard:
-            board = TensorBoard(directory / "tensorboard", begin)
-            writers.append(stack.enter_context(contextlib.closing(board)))
+        writers: list[Files | Tracker] = [stack.enter_context(contextlib.closing(files))]
+        for name in dict.fromkeys(config.trackers):
+            tracker = trackers.start(name, directory, config, begin)
+            writers.append(stack.enter_context(contextlib.closing(tracker)))
         saver = checkpoint.Writer(directory / "checkpoints", config.keep_checkpoints, begin)
         stack.enter_context(contextlib.closing(saver))
         bar = tqdm(

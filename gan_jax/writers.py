@@ -9,7 +9,6 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from gan_jax.errors import InputError
@@ -107,26 +106,6 @@ class Files:
 
     def close(self) -> None:
         self._file.close()
-
-
-class TensorBoard:
-    """Scalars and images for TensorBoard, through tensorboardX."""
-
-    def __init__(self, directory: pathlib.Path, step: int):
-        """Opens the log and hides its entries past `step`."""
-        from tensorboardX import SummaryWriter
-
-        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
-
-    def scalars(self, step: int, metrics: dict[str, Any]) -> None:
-        for name in metrics.keys() - {"step"}:
-            self._writer.add_scalar(name, metrics[name], step)
-
-    def image(self, step: int, image: Image.Image) -> None:
-        self._writer.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 def _line(metrics: dict[str, Any]) -> str:

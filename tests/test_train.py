@@ -207,13 +207,6 @@ def test_data_errors_before_training(tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_tensorboard(tiny, tmp_path):
-    train.run(config.replace(tiny, {"tensorboard": True, "num_steps": 2}), tmp_path, "digits")
-    (events,) = (tmp_path / "tensorboard").iterdir()
-    assert b"d_loss" in events.read_bytes()
-    assert b"samples" in events.read_bytes()
-
-
 def test_longer_run_extends_shorter_one(tiny, finished, tmp_path):
     train.run(config.replace(tiny, {"num_steps": 7}), tmp_path, "digits")
     metrics = tmp_path / "metrics.jsonl"

@@ -80,6 +80,8 @@ def _upgrade(config: Config) -> dict[str, Any]:
         units = widths[0] if isinstance(widths, list | tuple) and widths else widths
         flat = {k: v for k, v in flat.items() if not k.startswith("generator.")}
         flat |= {"generator.name": "monotone", "generator.units": units}
+    if flat.pop("tensorboard", False):
+        flat["trackers"] = ("tensorboard",)
     return _upgrade_schedules(flat)
 
 

@@ -27,6 +27,7 @@ from gan_jax.optimizers import OPTIMIZERS
 from gan_jax.penalties import PENALTIES
 from gan_jax.schedules import KINDS as SCHEDULES
 from gan_jax.spec import Schedule
+from gan_jax.trackers import PACKAGES
 from gan_jax.updates import UPDATES
 
 _FLOAT32_MAX = 3.4e38
@@ -265,7 +266,9 @@ COMMON: dict[str, Field] = {
         _choice(("none", *_STEP_INFO, *TRAINING)),
         "metric or loss by which the best checkpoint is also kept",
     ),
-    "tensorboard": _resumable(False, _FLAG, "also write TensorBoard files (extra: tensorboard)"),
+    "trackers": _resumable(
+        (), _choices(PACKAGES, empty=True), "experiment trackers to write to (extras: their names)"
+    ),
 }
 
 _GENERATOR = {"generator.name": Field("mlp", _choice(NETWORKS["generator"]), "kind of network")}

@@ -128,7 +128,7 @@ def test_settings_parsed_by_type(tiny):
         "loss": ("minimax", "minimax"),
         "split": ("1", "1"),
         "deterministic": ("false", False),
-        "tensorboard": ("true", True),
+        "trackers": ("wandb,mlflow", ("wandb", "mlflow")),
         "d_optimizer.learning_rate": ("1e-4", 1e-4),
         "g_optimizer.b1": ("0", 0.0),
         "discriminator.widths": ("(7,8)", (7, 8)),

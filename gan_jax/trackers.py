@@ -1,0 +1,144 @@
+"""Experiment trackers: writers of scalars and images, as `gan_jax.writers.Files`.
+
+A resumed run continues its run in a tracker, whose id is kept in trackers.json. Nothing is sent
+anywhere unless WANDB_MODE or MLFLOW_TRACKING_URI is set.
+"""
+
+import json
+import os
+import pathlib
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gan_jax.errors import InputError, brief
+from gan_jax.writers import write_json
+
+PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
+_PROJECT = "gan_jax"
+
+
+class TensorBoard:
+    """Files in tensorboard/; hides those entries of earlier starts that are past `step`."""
+
+    def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+
+    def scalars(self, step: int, metrics: dict[str, Any]) -> None:
+        for name in metrics.keys() - {"step"}:
+            self._writer.add_scalar(name, metrics[name], step)
+
+    def image(self, step: int, image: Image.Image) -> None:
+        self._writer.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandB:
+    """A run of Weights & Biases, by default offline, in wandb/."""
+
+    def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        self._image = wandb.Image
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", _PROJECT),
+            name=_name(directory),
+            id=_run_id(directory, "wandb", lambda: uuid.uuid4().hex),
+            resume="allow",
+            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+            dir=directory,
+            config=config.to_dict(),
+            allow_val_change=True,  # a larger num_steps
+            settings=wandb.Settings(console="off"),
+        )
+
+    def scalars(self, step: int, metrics: dict[str, Any]) -> None:
+        self._run.log({name: x for name, x in metrics.items() if name != "step"}, step)
+
+    def image(self, step: int, image: Image.Image) -> None:
+        self._run.log({"samples": self._image(image)}, step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    """A run of MLflow, by default in mlflow.db, with images in mlflow/."""
+
+    def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow import MlflowClient
+        from mlflow.entities import Param
+
+        from gan_jax.config import flatten
+
+        local = f"sqlite:///{directory.absolute()}/mlflow.db"
+        uri = os.environ.get("MLFLOW_TRACKING_URI", local)
+        self._client = client = MlflowClient(uri)
+
+        def create() -> str:
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
+            place = (directory.absolute() / "mlflow").as_uri() if uri == local else None
+            found = client.get_experiment_by_name(name)
+            number = found.experiment_id if found else client.create_experiment(name, place)
+            run = client.create_run(number, run_name=_name(directory)).info.run_id
+            params = [Param(field, repr(value)) for field, value in flatten(config).items()]
+            for i in range(0, len(params), 100):  # the most in a request
+                client.log_batch(run, params=params[i : i + 100])
+            return run
+
+        self._run = _run_id(directory, "mlflow", create)
+        client.update_run(self._run, "RUNNING")
+
+    def scalars(self, step: int, metrics: dict[str, Any]) -> None:
+        from mlflow.entities import Metric
+
+        now = round(1000 * time.time())
+        values = [Metric(name, x, now, step) for name, x in metrics.items() if name != "step"]
+        self._client.log_batch(self._run, values)
+
+    def image(self, step: int, image: Image.Image) -> None:
+        self._client.log_image(self._run, image, f"samples/step_{step:07}.png")
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
+
+
+Tracker = TensorBoard | WandB | MLflow
+_TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
+
+
+def start(name: str, directory: pathlib.Path, config: ConfigDict, step: int) -> Tracker:
+    """The tracker of a run that continues after `step`.
+
+    Raises:
+      InputError: it cannot start, such as for lack of credentials.
+    """
+    try:
+        return _TRACKERS[name](directory, config, step)
+    except Exception as e:  # a tracker's own
+        raise InputError(f"config.trackers: {name} cannot start: {brief(e)}") from e
+
+
+def _name(directory: pathlib.Path) -> str:
+    return "/".join(directory.absolute().parts[-2:])
+
+
+def _run_id(directory: pathlib.Path, tracker: str, create: Callable[[], str]) -> str:
+    """The id of a run in a tracker, created when the run first starts."""
+    path = directory / "trackers.json"
+    ids = json.loads(path.read_bytes()) if path.exists() else {}
+    if tracker not in ids:
+        ids[tracker] = create()
+        write_json(path, ids)
+    return ids[tracker]

@@ -1,0 +1,125 @@
+import json
+import pathlib
+import struct
+
+import numpy as np
+import pytest
+
+from gan_jax import config, main, trackers, train
+from gan_jax.writers import read_metrics
+from tests.conftest import assert_one_line_error, call, open_image, sha
+
+SCORES = {"eval_every": 4, "eval_num": 10, "eval_metrics": ("parzen",)}
+
+
+@pytest.fixture(autouse=True)
+def _local(monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+def resumed(tiny, name: str, directory: pathlib.Path) -> list[dict]:
+    """Lines of a run of 7 iterations that is continued to 12, with a tracker."""
+    c = config.replace(tiny, SCORES | {"trackers": (name,)})
+    for steps in (7, 12):
+        assert train.run(config.replace(c, {"num_steps": steps}), directory, "digits") == 0
+    return read_metrics(directory / "metrics.jsonl")
+
+
+def records(path: pathlib.Path):
+    """Records of a .wandb file: chunks in blocks of 32 KiB, as in LevelDB's log."""
+    from wandb.proto import wandb_internal_pb2
+
+    content, at, record = path.read_bytes(), 7, b""
+    while at < len(content):
+        if 2**15 - at % 2**15 < 7:  # no room for a header in this block
+            at += 2**15 - at % 2**15
+            continue
+        length, kind = struct.unpack_from("<HB", content, at + 4)
+        record += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or its last chunk
+            yield wandb_internal_pb2.Record.FromString(record)
+            record = b""
+
+
+def test_tensorboard(tiny, tmp_path):
+    train.run(config.replace(tiny, {"trackers": ("tensorboard",), "num_steps": 2}), tmp_path, "x")
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"d_loss" in events.read_bytes()
+    assert b"samples" in events.read_bytes()
+
+
+def test_wandb(tiny, finished, tmp_path):
+    lines = resumed(tiny, "wandb", tmp_path)
+    assert sha(tmp_path) == sha(finished)
+    runs, found, images = [], {}, {}
+    for path in sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb")):
+        for record in records(path):
+            if record.HasField("run"):
+                values = {x.key: json.loads(x.value_json) for x in record.run.config.update}
+                runs.append((record.run.run_id, values["num_steps"], values["generator"]))
+            if record.HasField("history"):
+                row = {x.nested_key[0]: x.value_json for x in record.history.item}
+                step = int(row["_step"])
+                scalars = {n: json.loads(x) for n, x in row.items() if n[0] != "_"}
+                if scalars.pop("samples", None):
+                    (image,) = path.parent.glob(f"files/media/images/samples_{step}_*.png")
+                    images[step] = image
+                found[step] = found.get(step, {}) | scalars
+    generator = json.loads(json.dumps(tiny.generator.to_dict()))
+    id = json.loads((tmp_path / "trackers.json").read_text())["wandb"]
+    assert runs == [(id, 7, generator), (id, 12, generator)]
+    assert "parzen" in lines[-1]
+    for line in lines:
+        assert found[line["step"]] == {n: x for n, x in line.items() if n != "step"}
+    assert images.keys() == {0, 6, 7, 12}
+    own = open_image(tmp_path / "samples/step_0000006.png")
+    np.testing.assert_array_equal(open_image(images[6]), own)
+
+
+@pytest.mark.slow
+def test_mlflow(tiny, tmp_path):
+    from mlflow import MlflowClient
+
+    lines = resumed(tiny, "mlflow", tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (experiment,) = (x for x in client.search_experiments() if x.name == "gan_jax")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_id == json.loads((tmp_path / "trackers.json").read_text())["mlflow"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["generator.widths"] == "(5,)"
+    assert run.data.params["num_steps"] == "7"  # parameters cannot change
+    for name, value in lines[-1].items():
+        if name != "step":
+            history = {x.step: x.value for x in client.get_metric_history(run.info.run_id, name)}
+            assert history[12] == value
+            assert {x["step"] for x in lines if name in x} <= history.keys()
+    assert "parzen" in run.data.metrics
+    image = client.download_artifacts(run.info.run_id, "samples/step_0000012.png", str(tmp_path))
+    own = open_image(tmp_path / "samples/step_0000012.png")
+    np.testing.assert_array_equal(open_image(pathlib.Path(image)), own)
+
+
+def test_one_line_errors(tmp_path, monkeypatch, capfd):
+    arguments = ["--config=digits", f"--workdir={tmp_path}/run", "--config.trackers=wandb"]
+    with monkeypatch.context() as patch:
+        patch.setitem(trackers.PACKAGES, "wandb", "no_such_package")
+        assert call(main, monkeypatch, *arguments) == 2
+    assert_one_line_error(capfd.readouterr().err, "pip install 'gan_jax[wandb]'")
+    assert not (tmp_path / "run").exists()
+
+    class Offline:
+        def __init__(self, *_):
+            raise RuntimeError("no\ncredentials")
+
+    monkeypatch.setitem(trackers._TRACKERS, "wandb", Offline)
+    assert call(main, monkeypatch, *arguments) == 2
+    assert_one_line_error(capfd.readouterr().err, "wandb cannot start: RuntimeError: no")
+
+
+def test_tensorboard_of_earlier_configs(tiny):
+    earlier = {n: x for n, x in config.flatten(tiny).items() if n != "trackers"}
+    for value, expected in ((False, ()), (True, ("tensorboard",))):
+        assert config.override(earlier | {"tensorboard": value}, []).trackers == expected
