@@ -81,8 +81,10 @@ def draw(
       text: caption, for a run conditioned on text.
 
     Raises:
-      ArtifactError: see `load`; or the run is conditioned on something else.
+      ArtifactError: see `load`; or the run is conditioned on something else, or `num` is below 1.
     """
+    if num < 1:
+        raise ArtifactError(f"{num} samples: expected at least 1")
     sampler, noise = load(directory, "sampler.jax"), load(directory, "noise.jax")
     manifest = json.loads((directory / "artifact.json").read_bytes())
     classes, names = manifest["classes"], manifest["class_names"]
@@ -126,10 +128,10 @@ def main() -> int:
     try:
         here = pathlib.Path(__file__).parent
         samples = draw(here, args.num, args.seed, args.label, args.text)
-    except ArtifactError as e:
+        np.save(args.out, samples)
+    except (ArtifactError, OSError) as e:
         print("error:", e, file=sys.stderr)
         return 2
-    np.save(args.out, samples)
     print(f"{args.out}: {args.num} samples")
     return 0
 

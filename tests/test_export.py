@@ -77,7 +77,7 @@ def test_samples_without_gan_jax(exported, finished, tmp_path, monkeypatch):
     np.testing.assert_array_equal(to_uint8(found), np.load(tmp_path / "b.npz")["images"])
 
 
-SLOW = {"dcgan", "bfloat16", "resnet", "r3gan", "rbm"}
+SLOW = {"dcgan", "bfloat16", "resnet", "r3gan", "autoencoder", "aae", "rbm"}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,10 @@ def refused(directory: pathlib.Path, words: str) -> None:
 def test_refusals_in_one_line(exported, finished, tmp_path):
     export.export(finished, tmp_path / "tpu", platforms=["tpu"])
     refused(tmp_path / "tpu", "sampler.jax is for tpu, but jax runs on cpu")
+    with pytest.raises(artifact.ArtifactError, match="expected at least 1"):
+        artifact.draw(exported, 0)
+    with pytest.raises(artifact.ArtifactError, match="not what the run is conditioned on"):
+        artifact.draw(exported, 2, label="0")
 
     directory = tmp_path / "damaged"
     shutil.copytree(exported, directory)
