@@ -27,10 +27,6 @@ class ArtifactError(ValueError):
     """Unusable artifact or invalid arguments. The message is one line."""
 
 
-def brief(error: Exception) -> str:
-    return textwrap.shorten(str(error), 300) or type(error).__name__
-
-
 def load(directory: pathlib.Path, name: str) -> Callable[..., jax.Array]:
     """The exported function in a file of an artifact.
 
@@ -49,17 +45,19 @@ def load(directory: pathlib.Path, name: str) -> Callable[..., jax.Array]:
             raise ValueError(f"it has calling convention {version}, supported are {low} to {high}")
         exported = export.deserialize(bytearray(content))
     except Exception as e:  # jax raises anything on files of later versions
-        raise ArtifactError(f"{found} cannot load {path}: {brief(e)}") from e
+        raise ArtifactError(f"{found} cannot load {path}: {_brief(e)}") from e
     if (platform := export.default_export_platform()) not in exported.platforms:
         supported = ", ".join(exported.platforms)
         raise ArtifactError(f"{path} is for {supported}, but jax runs on {platform}")
 
+    function = jax.jit(exported.call)
+
     def call(*inputs: jax.Array | np.ndarray) -> jax.Array:
         try:
-            return exported.call(*inputs)
+            return function(*inputs)
         except Exception as e:
             by = f"exported by jax {manifest['jax']}"
-            raise ArtifactError(f"{found} cannot run {path}, {by}: {brief(e)}") from e
+            raise ArtifactError(f"{found} cannot run {path}, {by}: {_brief(e)}") from e
 
     return call
 
@@ -113,6 +111,10 @@ def tokens(directory: pathlib.Path, text: str) -> np.ndarray:
     numbers = {word: number for number, word in enumerate(words, 1)}
     known = [numbers[word] for word in re.findall(r"\w+", text.lower()) if word in numbers]
     return np.array([(known + [0] * 64)[:64]], np.int32)
+
+
+def _brief(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300) or type(error).__name__
 
 
 def main() -> int:

@@ -46,6 +46,7 @@ class WandB:
     """A run of Weights & Biases, by default offline, in wandb/."""
 
     def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
+        os.environ.setdefault("WANDB_MODE", "offline")
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
@@ -55,7 +56,6 @@ class WandB:
             name=_name(directory),
             id=_run_id(directory, "wandb", lambda: uuid.uuid4().hex),
             resume="allow",
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
             dir=directory,
             config=config.to_dict(),
             allow_val_change=True,  # a larger num_steps
