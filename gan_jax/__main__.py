@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "sweep": "sweep",
     "reproduce": "reproduce",
+    "export": "export",
     "spectrum": "spectrum",
     "retrieve": "retrieve",
     "screen": "screen",

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 import yaml
 
-from gan_jax import algorithms, artifact, config, draws, export, sample, train, workdir
+from gan_jax import algorithms, artifact, config, draws, export, grid, sample, workdir
 from gan_jax.data.pixels import to_uint8
 from tests.conftest import assert_one_line_error, call, tiny_config, untrained
 
@@ -90,7 +90,7 @@ def test_samples_are_bitwise_identical(name, tmp_path):
     spec, state = workdir.load(run)
     for num in (1, 7) if name == "ema" else (7,):
         z = draws.noise(spec, jax.random.key(1), num)
-        y = train.grid_labels(spec, num, int(np.ceil(num**0.5)))
+        y = grid.labels(spec, num, int(np.ceil(num**0.5)))
         found = artifact.draw(tmp_path / "artifact", num, seed=1)
         np.testing.assert_array_equal(found, algorithms.generate(spec, state, z, y))
 
