@@ -92,21 +92,42 @@ def test_devices_share_members_bitwise():
     assert json.loads(out) == [2, False, diverged, digests(states)]
 
 
-# Together these use every option of a GAN.
+def network(player: str, kind: str, *widths: int, **fields) -> dict[str, object]:
+    fields |= {"name": kind, "widths": widths}
+    return {f"{player}.{name}": value for name, value in fields.items()}
+
+
+# Together these use every option of a GAN and every kind of network.
 FEATURES = [
     {"loss": "wasserstein", "penalties.gradient_penalty.weight": 10.0, "ema": 0.9},
-    {"loss": "wasserstein", "weight_clip": 0.01, "update": "extragradient"},
-    {"loss": "hinge", "discriminator.spectral_norm": True, "update": "optimistic"},
     {
+        "loss": "wasserstein",
+        "weight_clip": 0.01,
+        "update": "extragradient",
+        **network("generator", "dcgan", 4, sample_statistics="recomputed"),
+    },
+    {
+        "loss": "hinge",
+        "update": "optimistic",
+        **network("discriminator", "resnet", 4, blocks=0, spectral_norm=True),
+    },
+    {
+        **network("generator", "resnet", 4),
+        **network("discriminator", "r3gan", 4, blocks=1, group_size=4),
         "loss": "relativistic_pairing",
         "penalties.r1.weight": 0.1,
         "penalties.r2.weight": 0.1,
         "penalties.r2.interval": 2,
-        "generator.batch_norm": True,
         "ema": 0.9,
     },
     {"loss": "relativistic_average", "penalties.dragan.weight": 1.0, "k": 2},
-    {"update": "consensus", "consensus": 0.1, "pack": 2, "label_smoothing": 0.1},
+    {
+        "update": "consensus",
+        "consensus": 0.1,
+        "pack": 2,
+        "label_smoothing": 0.1,
+        "generator.batch_norm": True,
+    },
     {
         "update": "unrolled",
         "unrolled_steps": 2,
@@ -114,7 +135,12 @@ FEATURES = [
         "schedules": ("instance_noise.std=linear:0:4",),
         "discriminator.dropout": 0.5,
     },
-    {"loss": "kl", "update": "simultaneous"},
+    {
+        "loss": "kl",
+        "update": "simultaneous",
+        **network("generator", "r3gan", 4, blocks=1, group_size=4),
+        **network("discriminator", "dcgan", 3, 4),
+    },
 ]
 
 
