@@ -18,6 +18,7 @@ COMMANDS = {
     "sample": "sample",
     "evaluate": "evaluate",
     "sweep": "sweep",
+    "report": "report",
     "reproduce": "reproduce",
     "export": "export",
     "spectrum": "spectrum",

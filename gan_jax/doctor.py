@@ -28,6 +28,7 @@ EXTRAS = {
     "wandb": "wandb",
     "mlflow": "mlflow",
     "export": "safetensors",
+    "report": "vl_convert",
     "ray": "ray",
     "slurm": "submitit",
     "prepare": "tensorflow",

@@ -143,6 +143,11 @@ def figure_image(figure: "Figure") -> Image.Image:
     return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
 
 
+def spans_decade(values: np.ndarray) -> bool:
+    """Whether values, finite ones, are positive and span more than a decade."""
+    return len(values) > 0 and bool(0 < 10 * values.min() < values.max())
+
+
 def log_scale(axes: "Axes", axis: "Axis", values: np.ndarray) -> None:
     """Uses a log axis if its values, finite ones, are positive and span more than a decade.
 
@@ -150,7 +155,7 @@ def log_scale(axes: "Axes", axis: "Axis", values: np.ndarray) -> None:
     """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    if not len(values) or values.min() <= 0 or values.max() <= 10 * values.min():
+    if not spans_decade(values):
         return
     (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     decades = round(math.log10(values.max() / values.min()))
@@ -239,6 +244,22 @@ def show_grid(axes: "Axes", images: np.ndarray, rows: int, columns: int, title: 
     axes.axis("off")
 
 
+def beside_nearest(samples: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Each sample and its nearest training image by 8-bit pixels, alternating.
+
+    Args:
+      samples: images, (n, height, width, channels).
+      train: uint8 (m, height, width, channels).
+
+    Returns:
+      uint8 (2 * n, height, width, channels).
+    """
+    samples = to_uint8(samples)
+    flat = (x.reshape(len(x), -1).astype(np.float32) for x in (samples, train))
+    index, _ = nearest(*flat)
+    return np.stack([samples, train[index]], axis=1).reshape(-1, *train.shape[1:])
+
+
 @style()
 def evaluation(
     samples: np.ndarray,
@@ -260,11 +281,8 @@ def evaluation(
     (left, right), (classes, curves) = figure.subplots(2, 2, height_ratios=(3, 2))
     if samples.ndim == 4:
         show_grid(left, samples[:100], 10, 10, "samples")
-        some = samples[:25]
-        flat = to_uint8(some).reshape(len(some), -1), train.reshape(len(train), -1)
-        index, _ = nearest(*(x.astype(np.float32) for x in flat))
-        # Five columns of pairs: a sample and, on its right, its neighbour.
-        pairs = np.stack([to_uint8(some), train[index]], axis=1).reshape(-1, *train.shape[1:])
+        # Five columns of pairs.
+        pairs = beside_nearest(samples[:25], train)
         show_grid(right, pairs, 5, 10, "nearest training image (right of each sample)")
     else:
         for axes, x, text in ((left, samples, "samples"), (right, train, "data")):

@@ -238,6 +238,17 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
+def is_locked(workdir: pathlib.Path) -> bool:
+    """Whether a process holds the lock of an existing directory."""
+    try:
+        with filelock.FileLock(workdir / ".lock", timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+    except OSError:  # a directory that is read-only here
+        return False
+
+
 @contextlib.contextmanager
 def lock(workdir: pathlib.Path, seconds: float = 0) -> Iterator[None]:
     """Locks a directory for this process; the lock is released if the process dies.

@@ -46,15 +46,17 @@ def _finite(values: Any) -> np.ndarray:
     return array[np.isfinite(array)]
 
 
+def learning_curves(results: Results, metric: str) -> list[str]:
+    """What learning curves show: the metric, or the losses if it was measured only once."""
+    several = (~np.isnan(ranking.curve(results, metric))).any(axis=0).sum() > 1
+    losses = [name for name in results.names if name in ("d_loss", "g_loss", "loss")]
+    return [metric] if several or not losses else losses
+
+
 @plots.style()
 def curves_png(results: Results, metric: str, standings: list[Standing]) -> bytes:
-    """Learning curves of the best settings: the metric, or the losses if it was measured only once.
-
-    Lines are medians over the seeds measured at that step, bands quartiles.
-    """
-    several = (~np.isnan(ranking.curve(results, metric))).any(axis=0).sum() > 1
-    losses = [name for name in ("d_loss", "g_loss", "loss") if name in results.names]
-    shown = [metric] if several or not losses else losses
+    """Learning curves of the best settings, see `learning_curves`; bands are quartiles."""
+    shown = learning_curves(results, metric)
     labels = []
     for s in standings[: len(_STYLES)]:
         unscored = f", {s.unscored} of {len(s.scores)} unscored" if s.unscored else ""
@@ -68,18 +70,14 @@ def curves_png(results: Results, metric: str, standings: list[Standing]) -> byte
     for axes, name in zip(grid, shown, strict=True):
         drawn = [np.empty(0)]
         for s, label, (color, style, marker) in zip(standings, labels, _STYLES, strict=False):
-            curve = ranking.curve(results, name)[results.setting == s.setting]
-            at = ~np.isnan(curve).all(axis=0)
-            if not at.any():  # all seeds diverged before the first measurement
+            steps, bands = ranking.quartiles(results, name, s.setting)
+            if not len(steps):  # all seeds diverged before the first measurement
                 continue
-            with np.errstate(invalid="ignore"):  # interpolation between infinities
-                bands = np.nanpercentile(curve[:, at], [25, 50, 75], axis=0)
-            bands[~np.isfinite(bands)] = np.nan
             low, median, high = bands
-            every = max(1, at.sum() // 10)
+            every = max(1, len(steps) // 10)
             look = {"ls": style, "marker": marker, "markevery": every, "ms": 5, "lw": 1.5}
-            axes.plot(results.steps[at], median, color=color, label=label, **look)
-            axes.fill_between(results.steps[at], low, high, color=color, alpha=0.15, lw=0)
+            axes.plot(steps, median, color=color, label=label, **look)
+            axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
             drawn.append(_finite(bands))
         plots.log_scale(axes, axes.yaxis, np.concatenate(drawn))
         axes.set_ylabel(_label(name) if name in METRICS else name)

@@ -161,9 +161,7 @@ def merge(directory: pathlib.Path) -> int:
       InputError: shards are missing, unfinished or of different sweeps, or the directory holds
         something else. Nothing is written.
     """
-    shards = {path: read_spec(path) for path in sorted(directory.glob(SHARDS))}
-    if not shards:
-        raise InputError(f"--workdir={directory} has no shards")
+    shards = _read_shards(directory)
     one, first = next(iter(shards.items()))
     for path, spec in shards.items():
         if what := difference(first, spec):
@@ -192,11 +190,7 @@ def summarize(
       spec: spec of the whole sweep.
       parts: directories that hold its units, with their specs.
     """
-    units = {
-        unit_directory(path, number): numbers
-        for path, part in parts.items()
-        for number, numbers in enumerate(part.units or ())
-    }
+    units = _unit_members(parts)
     results = join(spec, [read_result(unit, numbers) for unit, numbers in units.items()])
     base = config.override(spec.config, ())
     note = f"Scored with {base.eval_num} samples against `{base.dataset}` {base.validation_split}."
@@ -211,29 +205,57 @@ def summarize(
     print(directory / "summary.md")
 
 
+def unit_members(directory: pathlib.Path, spec: SweepSpec) -> dict[pathlib.Path, list[int]]:
+    """Directories of the units of a sweep, merged or not, or of a shard, and their members.
+
+    Raises:
+      InputError: the sweep was merged from shards that are gone or damaged.
+    """
+    if spec.units is not None:
+        return _unit_members({directory: spec})
+    return _unit_members(_read_shards(directory))
+
+
+def _read_shards(directory: pathlib.Path) -> dict[pathlib.Path, SweepSpec]:
+    shards = {path: read_spec(path) for path in sorted(directory.glob(SHARDS))}
+    if not shards:
+        raise InputError(f"--workdir={directory} has no shards")
+    return shards
+
+
+def _unit_members(parts: Mapping[pathlib.Path, SweepSpec]) -> dict[pathlib.Path, list[int]]:
+    return {
+        unit_directory(path, number): numbers
+        for path, part in parts.items()
+        for number, numbers in enumerate(part.units or ())
+    }
+
+
 def join(spec: SweepSpec, units: list[dict[str, np.ndarray]]) -> Results:
-    """The results of all members, in order.
+    """The results of the members of these units, in order.
 
     Units may record different quantities (d_penalty needs a penalty) and steps (if num_steps is
     swept). Curves are NaN where a unit has no measurement.
     """
     numbers = np.concatenate([unit["numbers"] for unit in units])
+    order = np.argsort(numbers)
+    numbers = numbers[order]
     steps = np.unique(np.concatenate([unit["steps"] for unit in units]))
     names = tuple(dict.fromkeys(str(name) for unit in units for name in unit["names"]))
     curves = np.full((len(numbers), len(steps), len(names)), np.nan, np.float32)
     for unit in units:
         columns = np.array([names.index(str(name)) for name in unit["names"]])
         rows = np.searchsorted(steps, unit["steps"])
-        curves[np.ix_(unit["numbers"], rows, columns)] = unit["curves"]
-    order = np.argsort(numbers)
+        members = np.searchsorted(numbers, unit["numbers"])
+        curves[np.ix_(members, rows, columns)] = unit["curves"]
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([unit[name] for unit in units])[order]
 
     return Results(
         settings=spec.settings,
-        setting=np.repeat(np.arange(len(spec.settings)), spec.seeds),
-        seed=np.tile(spec.config["seed"] + np.arange(spec.seeds), len(spec.settings)),
+        setting=numbers // spec.seeds,
+        seed=spec.config["seed"] + numbers % spec.seeds,
         steps=steps,
         names=names,
         curves=curves,

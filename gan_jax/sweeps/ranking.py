@@ -58,6 +58,23 @@ def curve(results: Results, name: str) -> np.ndarray:
     return results.curves[:, :, results.names.index(name)]
 
 
+def quartiles(results: Results, name: str, setting: int) -> tuple[np.ndarray, np.ndarray]:
+    """Quartiles of a quantity over the seeds of a setting that were measured at each step.
+
+    Returns:
+      The T steps at which any seed was measured, and float32 (3, T): the lower quartile, median and
+      upper quartile, NaN where they are not finite.
+    """
+    values = curve(results, name)[results.setting == setting]
+    measured = ~np.isnan(values).all(axis=0)
+    if not measured.any():
+        return results.steps[measured], np.empty((3, 0), np.float32)
+    with np.errstate(invalid="ignore"):  # interpolation between infinities
+        found = np.nanpercentile(values[:, measured], [25, 50, 75], axis=0)
+    found[~np.isfinite(found)] = np.nan
+    return results.steps[measured], found
+
+
 def iqm(values: np.ndarray) -> np.ndarray:
     """Interquartile mean over the last axis: drops floor(n / 4) values at either end.
 

@@ -81,7 +81,8 @@ def curves_npz(results: Results) -> bytes:
     return buffer.getvalue()
 
 
-def _ranking_text(results: Results, standings: list[Standing]) -> str:
+def ranking_rows(results: Results, standings: list[Standing]) -> list[list[str]]:
+    """A header, and a row per setting."""
     rows = [
         [
             *(str(place), str(s.setting), *ranking.setting_values(results, s.setting)),
@@ -92,7 +93,11 @@ def _ranking_text(results: Results, standings: list[Standing]) -> str:
         for place, s in enumerate(standings, 1)
     ]
     header = ["rank", "setting", *ranking.fields(results), "seeds", "unscored"]
-    header += ["IQM", "95 % interval", "mean of scored", "95 % interval"]
+    return [[*header, "IQM", "95 % interval", "mean of scored", "95 % interval"], *rows]
+
+
+def ranking_notes(standings: list[Standing]) -> list[str]:
+    """Paragraphs of Markdown on how to read the ranking."""
     paragraphs = [
         "Members that diverged or have a NaN score are *unscored*. The IQM (interquartile mean, "
         "[Agarwal et al. 2021](https://arxiv.org/abs/2108.13264)) counts them as worst possible: "
@@ -113,7 +118,12 @@ def _ranking_text(results: Results, standings: list[Standing]) -> str:
             "The top setting was selected by these same scores, so its score is optimistic. Train "
             "it with new seeds before reporting it."
         )
-    return "\n".join([_table(header, rows), *(f"{p}\n" for p in paragraphs)])
+    return paragraphs
+
+
+def _ranking_text(results: Results, standings: list[Standing]) -> str:
+    header, *rows = ranking_rows(results, standings)
+    return "\n".join([_table(header, rows), *(f"{p}\n" for p in ranking_notes(standings))])
 
 
 def _improvement_text(results: Results, metric: str, standings: list[Standing]) -> str:

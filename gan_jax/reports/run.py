@@ -1,0 +1,201 @@
+"""The report of a run."""
+
+import math
+import pathlib
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gan_jax import data, device, evaluate, grid, plots, train, workdir
+from gan_jax.data.folders import read_image
+from gan_jax.errors import InputError
+from gan_jax.evaluation.registry import METRICS
+from gan_jax.reports import page
+from gan_jax.reports.charts import Line, evenly
+from gan_jax.reports.page import (
+    Block,
+    Chart,
+    Charts,
+    Code,
+    Figures,
+    Items,
+    Page,
+    Slider,
+    Table,
+    Text,
+)
+from gan_jax.sweeps.ranking import direction
+from gan_jax.writers import read_metrics
+
+_MAX_FRAMES = 32  # images of the slider
+_PRINTED = 4  # of them, in print
+_FRAME_BYTES = 60_000  # of each; with scripts and charts, a page stays below 5 MB
+
+
+def _panels(names: Iterable[str]) -> dict[str, list[str]]:
+    """Quantities in metrics.jsonl by the title of the chart that shows them."""
+    losses, outputs = "Losses", "Discriminator outputs"
+    panels: dict[str, list[str]] = {losses: [], outputs: []}  # the first ones
+    for name in names:
+        if name.endswith("loss") or name in ("reconstruction", "kl"):
+            title = losses
+        elif name in ("d_real", "d_fake"):
+            title = outputs
+        elif name in METRICS:
+            title = f"{METRICS[name].label} ({direction(name)})"
+        else:
+            ends = {"grad_norm": "Gradient norms", "param_norm": "Parameter norms"}
+            title = next((text for end, text in ends.items() if name.endswith(end)), name)
+        panels.setdefault(title, []).append(name)
+    return {title: found for title, found in panels.items() if found}
+
+
+def _curves(lines: list[dict[str, Any]]) -> list[Chart]:
+    """The columns of metrics.jsonl."""
+    measured: dict[str, dict[int, float]] = {}
+    for line in lines:
+        for name in line.keys() - {"step"}:
+            value = math.nan if line[name] is None else line[name]
+            measured.setdefault(name, {})[line["step"]] = value
+    found = []
+    for title, names in _panels(sorted(measured)).items():
+        drawn = [
+            Line(name, np.array([*measured[name]]), np.array([*measured[name].values()], float))
+            for name in names
+        ]
+        chance = None
+        outputs = set(names) == {"d_real", "d_fake"}
+        if outputs and all(((line.y >= 0) & (line.y <= 1)).all() for line in drawn):
+            title, chance = f"{title} (dotted: chance)", 0.5
+        found.append(page.chart(title, drawn, "quantity", chance))
+    return found
+
+
+def _samples(directory: pathlib.Path) -> list[Block]:
+    """The sample grids, thinned."""
+    images = (directory / "samples").glob("step_*.png")
+    paths = {int(path.stem[5:]): path for path in images if path.stem[5:].isdecimal()}
+    steps = sorted(paths)
+    if not steps:
+        return [Text("No samples have been drawn yet.")]
+    figures = []
+    for step in (steps[i] for i in evenly(len(steps), _MAX_FRAMES)):
+        pixels = read_image(paths[step])
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        caption = f"iteration {step:,}"
+        figures.append(page.figure(image, f"samples of {caption}", caption, _FRAME_BYTES))
+    note = f"{len(figures)} of the {len(steps)} images in samples/, from fixed noise."
+    return [Slider(figures, evenly(len(figures), _PRINTED)), Text(note)]
+
+
+def _scores(directory: pathlib.Path, lines: list[dict[str, Any]]) -> list[Block]:
+    """What gan_jax.evaluate has written, or else the last scores of training."""
+    blocks: list[Block] = []
+    for path in (directory / "evaluation.json", directory / "evaluation_held_out.json"):
+        if not path.exists():
+            continue
+        result = workdir.read_json(path)
+        try:
+            entries = {name: x for name, x in result["metrics"].items() if name in METRICS}
+            for entry in entries.values():  # infinities are null in JSON
+                entry |= {k: math.nan for k in ("value", "low", "high") if entry[k] is None}
+            names = dict.fromkeys(row for entry in entries.values() for row in entry["baselines"])
+            others = {
+                row: {name: x["baselines"][row] for name, x in entries.items()} for row in names
+            }
+            header, *rows = evaluate.rows(entries, others, result["samples"])
+            by = result["evaluator"]
+            caption = (
+                f"{result['samples']} samples of iteration {result['step']} against "
+                f"{result['test_examples']} examples of {result['dataset']} {result['test_split']}"
+            ) + (f", by {by['name']} ({by['accuracy']:.1%} accurate)" if by else "")
+            notes = [*evaluate.statements(result), *evaluate.interval_notes(entries)]
+            blocks += [Table(caption, ["metric", *header[1:]], rows, True), Items(notes)]
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            raise InputError(f"{path} is damaged or of another version: score the run again") from e
+    if blocks:
+        return blocks
+    last = {name: line[name] for line in lines for name in line if name in METRICS}
+    if last:
+        rows = [[METRICS[name].label, page.json_text(value)] for name, value in last.items()]
+        blocks.append(Table("Last scores during training, without intervals", [], rows))
+    command = shlex.join(["python", "-m", "gan_jax.evaluate", f"--workdir={directory}"])
+    return [
+        *blocks,
+        Text("The run has not been evaluated. To score it with intervals and baselines:"),
+        Code(command),
+    ]
+
+
+def _neighbours(directory: pathlib.Path, config: ConfigDict) -> Block:
+    """Samples of the newest checkpoint beside their nearest training images, or why not."""
+    try:
+        device.setup("cpu", deterministic=True, cache=data.cache_dir() / "xla")
+        spec, state = workdir.load(directory)
+        if len(spec.example_shape) != 3:
+            return Text("The data are not images.")
+        dataset = train.load_data(config)
+        workdir.check_data(directory, dataset.sha256)
+        samples = grid.samples(config, spec, state, dataset)
+        pairs = plots.beside_nearest(samples[evenly(len(samples), 24)], dataset.images)
+    except (InputError, OSError) as e:
+        return Text(f"Not available: {e}")
+    image = plots.image_grid(pairs, -(-len(pairs) // 8), 8)
+    caption = f"Samples of iteration {int(state.step):,}, each left of its nearest training image"
+    alt = "pairs of a sample and its nearest training image, by pixels"
+    return Figures([page.figure(image, alt, caption)])
+
+
+def report(directory: pathlib.Path) -> Page:
+    """The report of a run.
+
+    Raises:
+      InputError: not a run, or a damaged file.
+    """
+    config, record = workdir.read_config(directory), workdir.read_json(directory / "run.json")
+    status, metrics = page.status_of(directory, record), directory / "metrics.jsonl"
+    lines = read_metrics(metrics) if metrics.exists() else []
+    step = record.get("step")
+    if type(step) is not int:  # not recorded before the end
+        step = max((line["step"] for line in lines), default=0)
+    state = f"iteration {step:,} of {config.num_steps:,}"
+    if isinstance(end := record.get("diverged"), dict):
+        state += f": {end.get('in')} is not finite"
+    if speed := record.get("steps_per_second"):
+        state += f", {speed} per second"
+    try:
+        curves = _curves(lines)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{metrics} is damaged: {e}") from e
+    here = f"--workdir={directory}"
+    commands = {
+        "Train it again in another directory": ["main", f"--config={directory / 'config.json'}"],
+        "Train it again and compare the bytes": ["reproduce", here],
+    }
+    if status in ("interrupted", "killed"):
+        commands["Resume it"] = ["main", f"--config={directory / 'config.json'}", here]
+    later = Text("Shown once the run has ended.")
+    return Page(
+        title=f"{config.dataset}, {config.get('loss', config.algorithm)}, seed {config.seed}",
+        status=status,
+        state=state,
+        done=step / config.num_steps,
+        sections={
+            "Config": page.config_blocks(config),
+            "Samples": _samples(directory),
+            "Curves": [Charts(curves)] if curves else [Text("Nothing has been measured yet.")],
+            "Scores": _scores(directory, lines),
+            "Nearest training images": [
+                later if status == "running" else _neighbours(directory, config)
+            ],
+            "Provenance": page.provenance_blocks(record),
+            "Repeat": [
+                Code(shlex.join(["python", "-m", f"gan_jax.{name}", *arguments]), title)
+                for title, (name, *arguments) in commands.items()
+            ],
+        },
+    )
