@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from gan_jax import data
+from gan_jax import config, data
 from gan_jax.evaluation import baselines, scoring
 from gan_jax.evaluation.baselines import BASELINES
+from gan_jax.evaluation.registry import METRICS
+from tests.conftest import ROOT
 from tests.evaluation.conftest import PIXELS, spots, untrained_reference
 
 
@@ -179,3 +181,27 @@ def test_damaged_cache_is_measured_again(cache, caplog, monkeypatch):
         caplog.clear()
     assert baselines.baselines(ref, 300, names) == first
     assert not caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist", "mnist_best", "cdcgan_mnist"])
+def test_baselines_of_mnist_are_not_measured_again(name, mnist_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
+    monkeypatch.setattr(baselines, "_measure", lambda *_: pytest.fail("measured"))
+    c = config.load(name)
+    train, test = (data.load("mnist", split) for split in (c.split, c.test_split))
+    unavailable = scoring.unavailable_metrics(c, train, test, 10_000)
+    names = [metric for metric in METRICS if metric not in unavailable]
+    reference = scoring.reference(c, train, c.test_split, names, 10_000)
+    assert baselines.baselines(reference, 10_000, names)["real data"]["fid"]["value"] < 0.08
+
+
+def test_baselines_of_mnist_are_those_of_table1():
+    """They were measured on another machine."""
+    table = json.loads((ROOT / "benchmarks/results/table1.json").read_text())
+    measured = table["mnist_best"]["seeds"][0]["metrics"]
+    shipped = list(baselines._shipped().values())[1]
+    for name, entry in measured.items():
+        for row in ("real data", "Gaussians"):  # k-means amplifies differences in rounding
+            found = entry["baselines"][row]["value"]
+            assert found == pytest.approx(shipped[row][name]["value"], rel=1e-4)
