@@ -316,6 +316,7 @@ def test_unsuitable_labels(tmp_path, monkeypatch, capsys, finished, trained):
     assert_one_line_error(capsys.readouterr().err, "is not conditional")
 
 
+@pytest.mark.slow
 def test_scores_by_label(trained, tmp_path, monkeypatch):
     """Real images score as the samples of a perfect generator, others at chance."""
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path))

@@ -172,6 +172,7 @@ def test_gradients_alone_are_all_reduced():
     """)
 
 
+@pytest.mark.slow
 def test_convolutions_gather_nothing():
     on_four_devices("""
         from jax import numpy as jnp

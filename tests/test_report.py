@@ -224,6 +224,7 @@ def test_kinds_of_runs(changes, words, tmp_path):
     assert words in page(untrained(c, tmp_path / "run"), tmp_path).text
 
 
+@pytest.mark.slow
 def test_stays_below_5_mb(run, tmp_path):
     rng = np.random.default_rng(0)
     for step in range(100, 134):

@@ -80,6 +80,7 @@ def test_convolutions(finished, tmp_path, monkeypatch, capfd):
     assert_one_line_error(capfd.readouterr().err, "convolutional networks, which are not supported")
 
 
+@pytest.mark.slow
 def test_command(finished, tmp_path, monkeypatch, capfd):
     out = tmp_path / "spectrum.png"
     arguments = [f"--workdir={finished}", f"--out={out}", "--num=20"]

@@ -82,6 +82,7 @@ def test_extragradient_accumulates_both_gradients():
     jax.tree.map(close, after.averages["ema"], expected)
 
 
+@pytest.mark.slow
 def test_unrolled_steps_through_dead_relus():
     # Without gradients, second moments are 0, where the square root is not differentiable.
     spec = bilinear(

@@ -320,6 +320,7 @@ def trained(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_kl_warm_up(trained):
     lines = read_metrics(trained / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(1, 13))

@@ -207,6 +207,7 @@ def test_iteration_composes_steps(update):
 # One step
 
 
+@pytest.mark.slow
 def test_steps_with_statistics():
     """Each step changes only its own player; batch norm uses the minibatch in steps only."""
     spec = make_spec(

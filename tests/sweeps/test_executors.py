@@ -91,6 +91,7 @@ def half(finished, tmp_path):
     return directory
 
 
+@pytest.mark.slow
 def test_failed_units_are_reported_and_retried(finished, half, monkeypatch, capsys):
     def failing(tasks, options):
         assert list(tasks) == [1]
