@@ -118,11 +118,11 @@ def curves(name: str, k: int, seeds: int, updates: int, measure: Measure) -> dic
     found: list[list[dict[str, float]]] = []
     steps: list[int] = []
     start = population.init(members), np.zeros(seeds, np.int32), 0, None
-    for report in loop.train(config, members, *start):
-        if "metrics" in report.due:
-            states = (population.member(report.states, i) for i in range(seeds))
+    for chunk in loop.train(config, members, *start):
+        if "metrics" in chunk.due:
+            states = (population.member(chunk.states, i) for i in range(seeds))
             found.append([measure(members.spec, config, state) for state in states])
-            steps.append(report.step)
+            steps.append(chunk.step)
     named = {n: np.array([[one[n] for one in row] for row in found]).T for n in ("jsd", "d_gap")}
     return {"updates": np.array(steps) * (k + 1), **named}
 

@@ -6,7 +6,8 @@ Two hidden layers of 1,000 ReLUs in each network, and a Gaussian prior of 8 dime
 trains by SGD with momentum. With --config.prior.name=swiss_roll --config.z_dim=2, the codes
 follow a spiral.
 
-Cost: 15 minutes on one core. Result, one seed: Parzen log-likelihood 316 (published: 340), FID 3.9.
+Time: 15 minutes on one core. Result (one seed): Parzen log-likelihood 316 (published: 340), FID
+3.9.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,7 @@ Makhzani et al. 2015 (https://arxiv.org/abs/1511.05644), section 5: codes of ten
 Gaussian dimensions. --config.labelled=1000 learns from 1,000 labels, and --config.categories=16
 --config.labelled=0 finds 16 clusters (section 6). `python -m gan_jax.evaluate` prints the error.
 
-Cost: 11 minutes on one core. Result: an error of 23.0 % after 3,000 of 10,000 iterations; not run
+Time: 11 minutes on one core. Result: an error of 23.0 % after 3,000 of 10,000 iterations; not run
 to the end.
 """
 

@@ -6,7 +6,7 @@ After Kadurin et al. 2017, https://doi.org/10.18632/oncotarget.14073, whose code
 inhibition of growth; here the decoder gets activity as a label (Makhzani et al. 2015). The splits
 are for the HIV set of MoleculeNet, of which 41,906 molecules are valid.
 
-Cost: 4 minutes on one busy core. Result: a baseline is better, see docs/molecules.md.
+Time: 4 minutes on one busy core. Result: worse than a similarity baseline, see docs/molecules.md.
 """
 
 from ml_collections import ConfigDict

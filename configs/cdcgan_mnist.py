@@ -6,7 +6,7 @@ The game of configs/dcgan_mnist.py with labels: concatenated in G (Mirza and Osi
 https://arxiv.org/abs/1411.1784), as targets of a classifier in D (Odena et al. 2017,
 https://arxiv.org/abs/1610.09585).
 
-Cost: half an hour on one core. Result, one seed: FID 0.133, label accuracy 99.6 %.
+Time: half an hour on one core. Result (one seed): FID 0.133, label accuracy 99.6 %.
 """
 
 from ml_collections import ConfigDict

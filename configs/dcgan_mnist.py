@@ -6,7 +6,7 @@ Networks as in InfoGAN for MNIST (Chen et al. 2016, https://arxiv.org/abs/1606.0
 hidden layer and two levels from a 7x7 map. Relativistic pairing with lazy R1 and R2 (Huang et al.
 2024, https://arxiv.org/abs/2501.05441), so D has no batch normalisation.
 
-Cost: half an hour on two cores. Result, five seeds: FID 0.139 to 0.201 at the best validation FID,
+Time: half an hour on two cores. Result (five seeds): FID 0.139 to 0.201 at the best validation FID,
 after 8,000 to 10,000 iterations.
 """
 

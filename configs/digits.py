@@ -2,7 +2,7 @@
 
 python -m gan_jax.main --config=configs/digits.py
 
-Cost: 20 seconds on one core. Result: digits that can be read; not scored.
+Time: 20 seconds on one core. Result: legible digits; not scored.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@
 metrics.jsonl has V(G, D), V(G, D*), the Jensen-Shannon divergence and the distance of D from D* (v,
 v_best, jsd, d_gap); samples.gif animates figure 1.
 
-Cost: 20 seconds on two cores. Result: D stays close to D*, see docs/theory.md.
+Time: 20 seconds on two cores. Result: D stays close to D*, see docs/theory.md.
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,7 @@ simultaneously; --config.update=alternating is Algorithm 1 as printed. Momentum 
 here, per epoch there. The code sets no number of epochs: the checkpoint is chosen by the
 Parzen-window log-likelihood of validation images.
 
-Cost: 80 minutes on one core. Result, one seed: Parzen log-likelihood 179.8 (published: 225).
+Time: 80 minutes on one core. Result (one seed): Parzen log-likelihood 179.8 (published: 225).
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
 python -m gan_jax.main --config=configs/grid.py
 
-Cost: two hours on one core. Result: not run to the end.
+Time: two hours on one core (estimated). Result: not run to completion.
 """
 
 from ml_collections import ConfigDict

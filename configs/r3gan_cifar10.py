@@ -5,7 +5,7 @@ python -m gan_jax.main --config=configs/r3gan_cifar10.py
 Unconditional, and with the augmentations of `gan_jax.augment` instead of ADA's. Hyperparameters
 follow cosine schedules over 20 million images.
 
-Cost: 32 GPU-days (the authors'). Result: not run.
+Time: 32 GPU-days as reported by the authors. Result: not run.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ python -m gan_jax.main --config=configs/r3gan_cifar10_small.py
 A twelfth of the published widths, one residual block per stage and minibatches of 64. The schedules
 end with the run. --config.augment="()" trains without augmentation.
 
-Cost: not measured. Result: not scored.
+Time: not measured. Result: not scored.
 """
 
 from ml_collections import ConfigDict

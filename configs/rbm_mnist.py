@@ -5,7 +5,7 @@
 500 binary hidden units and 100 chains, one Gibbs step per iteration; --config.persistent=False is
 contrastive divergence. The learning rate decays to 0.
 
-Cost: 2 minutes on one core. Result: not scored.
+Time: 2 minutes on one core. Result: not scored.
 """
 
 from ml_collections import ConfigDict

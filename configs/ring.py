@@ -8,7 +8,7 @@ https://github.com/fjxmlzn/PacGAN: simultaneous updates, and 100 packs per discr
 It differs in two ways: batch normalisation of G is over all 100 x pack samples, and examples are
 drawn without replacement within an epoch.
 
-Cost: two hours on one core. Result: not run to the end.
+Time: two hours on one core (estimated). Result: not run to completion.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@ python -m gan_jax.main --config=configs/sngan_cifar10.py
 
 Hinge loss, five D steps, spectral normalisation.
 
-Cost: days on two cores. Result: not run.
+Time: days on two cores (estimated). Result: not run.
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,7 @@ The game of configs/text_flowers.py. The TSV file has a row per image: its path 
 then captions, such as the ten of Reed et al. 2016 (https://arxiv.org/abs/1605.05395). With
 `--config.dataset=caltech_birds2011`, captions are by class.
 
-Cost: not measured. Result: not run.
+Time: not measured. Result: not run.
 """
 
 from ml_collections import ConfigDict

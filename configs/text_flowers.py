@@ -9,7 +9,7 @@ texts of others, G also means of two texts. A quarter of DCGAN's widths. These c
 with classes, not with images. Twenty random classes are left out of training:
 `python -m gan_jax.evaluate --workdir=DIR --held_out` asks for them.
 
-Cost: 5 minutes on a shared H200. Result, one seed: R-precision 7.5 %, 7.1 % for classes left out
+Time: 5 minutes on a shared H200. Result (one seed): R-precision 7.5 %, 7.1 % for classes left out
 (chance 1 %).
 """
 

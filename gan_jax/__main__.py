@@ -1,9 +1,8 @@
-"""The commands of gan_jax.
+"""Command-line interface.
 
 gan-jax COMMAND [ARGUMENTS]      (or python -m gan_jax COMMAND)
 
-`gan-jax COMMAND --help` describes a command; `gan-jax train` is python -m gan_jax.main, and every
-other command the module of its name.
+`gan-jax COMMAND --help` describes a command.
 """
 
 import ast

@@ -31,8 +31,8 @@ def load(directory: pathlib.Path, name: str) -> Callable[..., jax.Array]:
     """The exported function in a file of an artifact.
 
     Raises:
-      ArtifactError: it is missing, damaged, or for another platform or version of jax; of some
-        versions jax notices only when it is called.
+      ArtifactError: the file is missing, damaged, or incompatible with this platform or jax
+        version. Some incompatibilities are detected only on the first call.
     """
     path, low = directory / name, export.minimum_supported_calling_convention_version
     high, found = export.maximum_supported_calling_convention_version, f"jax {jax.__version__}"
@@ -40,12 +40,12 @@ def load(directory: pathlib.Path, name: str) -> Callable[..., jax.Array]:
         manifest = json.loads((directory / "artifact.json").read_bytes())
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
-            raise ValueError("its sha256 is not the one in artifact.json")
+            raise ValueError("sha256 does not match artifact.json")
         if not low <= (version := manifest["calling_convention"]) <= high:
-            raise ValueError(f"it has calling convention {version}, supported are {low} to {high}")
+            raise ValueError(f"calling convention {version} is not in the range {low} to {high}")
         exported = export.deserialize(bytearray(content))
     except Exception as e:  # jax raises anything on files of later versions
-        raise ArtifactError(f"{found} cannot load {path}: {_brief(e)}") from e
+        raise ArtifactError(f"{found} cannot load {path}: {_one_line(e)}") from e
     if (platform := export.default_export_platform()) not in exported.platforms:
         supported = ", ".join(exported.platforms)
         raise ArtifactError(f"{path} is for {supported}, but jax runs on {platform}")
@@ -57,7 +57,7 @@ def load(directory: pathlib.Path, name: str) -> Callable[..., jax.Array]:
             return function(*inputs)
         except Exception as e:
             by = f"exported by jax {manifest['jax']}"
-            raise ArtifactError(f"{found} cannot run {path}, {by}: {_brief(e)}") from e
+            raise ArtifactError(f"{found} cannot run {path}, {by}: {_one_line(e)}") from e
 
     return call
 
@@ -75,7 +75,7 @@ def draw(
       directory: the artifact.
       num: number of samples.
       seed: of the noise.
-      label: class, by number or name; None for rows of a square grid that are the classes in turn.
+      label: class number or name; None cycles through the classes, one per row of a square grid.
       text: caption, for a run conditioned on text.
 
     Raises:
@@ -86,6 +86,12 @@ def draw(
     sampler, noise = load(directory, "sampler.jax"), load(directory, "noise.jax")
     manifest = json.loads((directory / "artifact.json").read_bytes())
     classes, names = manifest["classes"], manifest["class_names"]
+    if label is not None and not classes:
+        raise ArtifactError("--label: this sampler is not conditioned on labels")
+    if manifest["text"] and not text:
+        raise ArtifactError("this sampler needs --text")
+    if text and not manifest["text"]:
+        raise ArtifactError("--text: this sampler is not conditioned on text")
     z = noise(jax.random.key_data(jax.random.key(seed)), np.arange(num, dtype=np.int32))
     inputs: list[jax.Array | np.ndarray] = [z]
     if classes:
@@ -96,24 +102,22 @@ def draw(
                 raise ArtifactError(f"label {label} is not one of {', '.join(names or known)}")
             labels = np.full(num, known.index(label))
         inputs.append(labels.astype(np.int32))
-    elif manifest["text"] and text:
+    elif text:
         vector = load(directory, "text_encoder.jax")(tokens(directory, text))
         inputs.append(np.tile(vector, (num, 1)))
-    if (label is not None and not classes) or bool(text) != manifest["text"]:
-        raise ArtifactError("a label or text is missing, or not what the run is conditioned on")
     blocks = (sampler(*(x[i : i + _BLOCK] for x in inputs)) for i in range(0, num, _BLOCK))
     return np.concatenate([np.asarray(block) for block in blocks])
 
 
 def tokens(directory: pathlib.Path, text: str) -> np.ndarray:
-    """Numbers, from 1 on, of the words of a text in vocabulary.txt, int32 (1, 64), padded by 0."""
+    """Indices in vocabulary.txt (from 1) of the words of a text: int32 (1, 64), zero-padded."""
     words = (directory / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
     numbers = {word: number for number, word in enumerate(words, 1)}
     known = [numbers[word] for word in re.findall(r"\w+", text.lower()) if word in numbers]
     return np.array([(known + [0] * 64)[:64]], np.int32)
 
 
-def _brief(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return textwrap.shorten(str(error), 300) or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""Lists the configs of this package, with what a run costs and what it reached.
+"""Lists the packaged configs with their training times and results.
 
 python -m gan_jax.catalogue
 """
@@ -13,7 +13,7 @@ _CONFIGS = pathlib.Path(__file__).with_name("configs")
 
 
 def entries() -> dict[str, tuple[str, str]]:
-    """Config -> the first line of its docstring, and its last paragraph, on cost and result."""
+    """Config -> (first line, last paragraph) of its docstring; the latter gives time and result."""
     found = {}
     for file in sorted(_CONFIGS.glob("[!_]*.py")):
         docstring = ast.get_docstring(ast.parse(file.read_text())) or ""

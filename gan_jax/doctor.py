@@ -1,4 +1,4 @@
-"""Describes this machine: devices, memory, caches, extras, and what would be slow.
+"""Checks the installation: devices, memory, caches, extras and performance problems.
 
 python -m gan_jax.doctor
 
@@ -18,7 +18,7 @@ from gan_jax.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A module that each extra for users installs.
+# Extra -> a module that it installs.
 EXTRAS = {
     "cuda": "jax_cuda13_plugin",
     "tpu": "libtpu",
@@ -61,19 +61,18 @@ def check() -> "Iterator[tuple[str, str]]":
         return
     yield "device", f"{len(found)} x {found[0].device_kind} ({found[0].platform})"
     free = psutil.virtual_memory().available
-    yield "memory", f"{_gigabytes(device.memory())}; of the host, {_gigabytes(free)} are free"
+    yield "memory", f"device {_gigabytes(device.memory())}, host {_gigabytes(free)} free"
     cores, there = provenance.cores(), os.cpu_count() or 1
     yield "cores", f"{cores}" + (f" of {there}" if cores < there else "")
     if found[0].platform == "cpu":
         if shutil.which("nvidia-smi") and importlib.util.find_spec(EXTRAS["cuda"]) is None:
             yield "slow", "this machine has an NVIDIA driver: pip install 'gan_jax[cuda]'"
+        yield "slow", "no accelerator: convolutional configs take an hour (see gan-jax configs)"
+    if cores < min(4, there):
         yield (
             "slow",
-            "without an accelerator, convolutional configs take an hour or more: gan-jax configs"
-            " prints what each costs",
+            f"this process has only {cores} of {there} cores (see taskset, NPROC)",
         )
-    if cores < min(4, there):
-        yield "slow", f"this process may use {cores} of {there} cores (taskset, or NPROC)"
     yield from _caches(data.cache_dir())
     missing = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is None]
     yield "extras", ", ".join(name for name in EXTRAS if name not in missing) or "none"
@@ -91,9 +90,9 @@ def _caches(cache: pathlib.Path) -> "Iterator[tuple[str, str]]":
     for name, what in (("data", "decoded data sets"), ("xla", "compiled programs")):
         yield "", f"{what}: {_gigabytes(_size(cache / name))}"
     if free < 1e9:
-        yield "slow", "the cache has less than 1 GB left for decoded data sets"
+        yield "slow", "less than 1 GB is free for the cache"
     if not (cache / "xla").exists():
-        yield "slow", "no compiled programs yet: the first run of a config compiles it"
+        yield "slow", "no compiled programs yet: the first run of each config has to compile"
 
 
 def main() -> int:

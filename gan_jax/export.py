@@ -1,24 +1,23 @@
-"""Exports a run's sampler, for use without gan_jax.
+"""Exports a run's sampler for use without gan_jax.
 
 python -m gan_jax.export --workdir=DIR --out=NEWDIR [--step=N|best] [--platforms=cpu,cuda,tpu]
                          [--license=ID]
 
 Writes to NEWDIR:
 
-  sampler.jax          from z, and labels or vectors of texts, to examples; any number b of them
-  noise.jax            from key data, uint32 (2,), and any int32 (b,), to z (b, z_dim)
-  text_encoder.jax     from numbers of words in vocabulary.txt to vectors of texts
-  weights.safetensors  the sampler's weights, by path in the training state
-  sample.py            draws samples by jax alone
-  artifact.json        hashes of the files, and what sample.py needs to know
-  README.md            a model card
+  sampler.jax          (z, labels or text vectors) -> examples, for any batch size b
+  noise.jax            (key data, uint32 (2,); any int32 (b,)) -> z, float32 (b, z_dim)
+  text_encoder.jax     word indices in vocabulary.txt -> text vectors
+  weights.safetensors  the sampler's weights, keyed by path in the training state
+  sample.py            draws samples; needs only jax and flatbuffers
+  artifact.json        file hashes and metadata for sample.py
+  README.md            model card
 
-The .jax files are by jax.export. Uses the newest checkpoint unless --step is given. Needs the extra
-`export`.
+The .jax files are serialized with jax.export. Exports the newest checkpoint by default. Requires
+the extra `export`.
 """
 
 import hashlib
-import importlib.util
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gan_jax import cli
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, require
 
 if TYPE_CHECKING:
     import jax
@@ -53,7 +52,7 @@ def sampler(
 ) -> "tuple[Callable[..., jax.Array], dict[str, np.ndarray]]":
     """The sampler as a function of (weights, z, y), and its weights by path in the state.
 
-    Batch statistics that sampling recomputes are computed once, here.
+    For GANs, averaged weights and recomputed batch statistics are folded into the generator.
     """
     import jax
     import jax.export
@@ -61,12 +60,12 @@ def sampler(
     from gan_jax.algorithms import ALGORITHMS, gan
     from gan_jax.spec import GANSpec
 
-    recomputed = getattr(getattr(spec, "generator", None), "sample_statistics", "") == "recomputed"
-    if isinstance(spec, GANSpec) and recomputed:
+    if isinstance(spec, GANSpec):
         g = jax.jit(gan.sampling_variables, static_argnums=0)(spec, state)
-        state = state.replace_players(g=state.players["g"]._replace(params=g.params, stats=g.stats))
-        state = state._replace(averages={})
-        spec = spec._replace(generator=spec.generator.clone(sample_statistics="running"))
+        player = state.players["g"]._replace(params=g.params, stats=g.stats)
+        state = state.replace_players(g=player)._replace(averages={})
+        if hasattr(spec.generator, "sample_statistics"):
+            spec = spec._replace(generator=spec.generator.clone(sample_statistics="running"))
     paths, treedef = jax.tree_util.tree_flatten_with_path(state)
     leaves = {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in paths}
 
@@ -113,8 +112,9 @@ def export(
         exported = jax.export.export(jax.jit(function), platforms=platforms)(*inputs)
         return bytes(exported.serialize())
 
-    def fixed(function: Callable[..., Any], weights: Any) -> Callable[..., Any]:
-        # XLA would fold weights that are constants, with other rounding than `gan_jax.sample`.
+    def with_weights(function: Callable[..., Any], weights: Any) -> Callable[..., Any]:
+        # As constants, the weights would be folded by XLA, which rounds differently than
+        # gan_jax.sample.
         return lambda *inputs: function(jax.lax.optimization_barrier(weights), *inputs)
 
     def noise(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -123,7 +123,7 @@ def export(
     sample, weights = sampler(spec, state)
     key, index = jax.ShapeDtypeStruct((2,), np.uint32), jax.ShapeDtypeStruct((b,), np.int32)
     files = {
-        "sampler.jax": serialized(fixed(sample, weights), *_inputs(spec, b)),
+        "sampler.jax": serialized(with_weights(sample, weights), *_inputs(spec, b)),
         "noise.jax": serialized(noise, key, index),
         "weights.safetensors": save(weights),
         "sample.py": pathlib.Path(artifact.__file__).read_bytes(),
@@ -132,7 +132,7 @@ def export(
         encoder = workdir.recorded_encoder(directory)
         params = {name: x for name, x in encoder.params.items() if not name.startswith("image/")}
         words = jax.ShapeDtypeStruct((b, text_encoder.MAX_WORDS), np.int32)
-        files["text_encoder.jax"] = serialized(fixed(text_encoder.vectors, params), words)
+        files["text_encoder.jax"] = serialized(with_weights(text_encoder.vectors, params), words)
         files["vocabulary.txt"] = "".join(f"{word}\n" for word in encoder.vocabulary).encode()
     card = model_card(directory, spec, int(state.step), platforms, license)
     manifest = {
@@ -166,9 +166,7 @@ def main() -> int:
         raise InputError(f"--platforms={args.platforms}: expected some of {', '.join(PLATFORMS)}")
     if not re.fullmatch(r"[a-z0-9.-]+", args.license):
         raise InputError(f"--license={args.license}: expected an identifier such as apache-2.0")
-    for package in ("flatbuffers", "safetensors"):
-        if importlib.util.find_spec(package) is None:
-            raise InputError(f"gan_jax.export needs {package}: pip install 'gan_jax[export]'")
+    require("gan_jax.export", "export", "flatbuffers", "safetensors")
     export(args.workdir, args.out, step=args.step, platforms=platforms, license=args.license)
     return 0
 

@@ -1,4 +1,4 @@
-"""Grids of samples from fixed noise, which show training."""
+"""Sample grids from fixed noise."""
 
 import numpy as np
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Host loop of training: chunks, evaluations and signals."""
+"""Host training loop: chunks, evaluation and signal handling."""
 
 import contextlib
 import functools
@@ -50,8 +50,8 @@ def next_length(longest: int, length: int, seconds: float) -> int:
     return max(1, min(2 * longest, round(length * _CHUNK_SECONDS / seconds)))
 
 
-class Report(NamedTuple):
-    """Members of a population after a chunk."""
+class Chunk(NamedTuple):
+    """State and measurements of a population after a chunk of iterations."""
 
     step: int
     states: State  # stacked; donated to the next chunk
@@ -69,7 +69,7 @@ def train(
     reference: Reference | None,
     evaluate_last: bool = False,
     peers: Processes = ALONE,
-) -> Iterator[Report]:
+) -> Iterator[Chunk]:
     """Trains to the end of a run or of a whole population.
 
     Args:
@@ -83,7 +83,7 @@ def train(
       peers: the processes that train together.
 
     Yields:
-      A report whenever an output is due, and about once a second.
+      A chunk whenever an output is due, and about once a second.
     """
     longest = 1
     while step < config.num_steps:
@@ -112,7 +112,7 @@ def train(
                     diverged[i] = step
                 for name, value in (values or {}).items():
                     info[name][i] = value
-        yield Report(step, states, info, diverged, now)
+        yield Chunk(step, states, info, diverged, now)
 
 
 def _scores(

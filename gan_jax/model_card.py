@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import gan_jax
 from gan_jax import config as config_lib
 from gan_jax import workdir
-from gan_jax.config import schema
 from gan_jax.evaluation.registry import METRICS
 from gan_jax.spec import Spec
 from gan_jax.writers import read_metrics
@@ -15,20 +14,18 @@ from gan_jax.writers import read_metrics
 def model_card(
     directory: pathlib.Path, spec: Spec, step: int, platforms: Sequence[str], license: str
 ) -> str:
-    """README.md of an artifact: a Hugging Face model card."""
+    """The artifact's README.md: a Hugging Face model card."""
     record = workdir.read_json(directory / "run.json")
     data, commit = record["dataset"], record.get("git_commit")
-    flat = config_lib.flatten(workdir.read_config(directory))
-    fields = schema.fields(flat)
-    changed = {name: x for name, x in flat.items() if x != fields[name].default}
-    rows = "\n".join(f"| `{name}` | `{x!r}` |" for name, x in changed.items())
-    option, y, condition = "", "", ""
+    changed = config_lib.changed(workdir.read_config(directory))
+    rows = "\n".join(f"| `{name}` | `{x!r}` |" for name, (x, _) in changed.items())
+    option, argument, condition = "", "", ""
     if spec.classes:
-        option, y = " --label=0", f", jnp.arange(64) % {spec.classes}"
+        option, argument = " --label=0", ', label="0"'
         names = ", ".join(workdir.class_names(directory, spec))
         condition = f" and labels, int32 (b,) below {spec.classes}{f' ({names})' * bool(names)},"
     if spec.text:
-        option, y = ' --text="CAPTION"', ', load("text_encoder.jax")(words)'
+        option, argument = ' --text="CAPTION"', ', text="CAPTION"'
         condition = (
             f" and vectors of texts, float32 (b, {spec.text}), by text_encoder.jax from the lines "
             "of vocabulary.txt on which their words are, int32 (b, 64), padded by zeros,"
@@ -58,13 +55,10 @@ python sample.py --num=64 --seed=0{option} --out=samples.npy
 ```
 
 ```python
-import jax, jax.export, jax.numpy as jnp
+import pathlib
+from sample import draw
 
-def load(name):
-    return jax.export.deserialize(bytearray(open(name, "rb").read())).call
-
-z = load("noise.jax")(jax.random.key_data(jax.random.key(0)), jnp.arange(64))
-samples = load("sampler.jax")(z{y})
+samples = draw(pathlib.Path("."), num=64, seed=0{argument})
 ```
 
 sampler.jax maps z, float32 (b, {spec.z_dim}),{condition} to float32
@@ -81,7 +75,7 @@ Fields that differ from the defaults:
 
 
 def _scores(directory: pathlib.Path, step: int) -> str:
-    """A table of an iteration's scores in evaluation.json, or else in metrics.jsonl, if any."""
+    """Markdown table of scores at a step, from evaluation.json or else metrics.jsonl."""
     path = directory / "evaluation.json"
     found = workdir.read_json(path) if path.exists() else {}
     if found.get("step") == step:
@@ -94,7 +88,8 @@ def _scores(directory: pathlib.Path, step: int) -> str:
     rows = ""
     for name, x in scores.items():
         if name in METRICS and x["value"] is not None:
-            interval = f"{x['low']:.4g} to {x['high']:.4g}" if "low" in x else ""
+            low, high = x.get("low"), x.get("high")  # null where infinite
+            interval = "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
             rows += f"| {METRICS[name].label} | {x['value']:.4g} | {interval} |\n"
     head = f"## Scores\n\n| {by} | value | 95 % interval |\n|---|---|---|\n"
     return f"{head}{rows}\n" if rows else ""

@@ -143,7 +143,7 @@ def figure_image(figure: "Figure") -> Image.Image:
     return Image.open(io.BytesIO(figure_png(figure))).convert("RGB")
 
 
-def spans_decade(values: np.ndarray) -> bool:
+def is_log_scale(values: np.ndarray) -> bool:
     """Whether values, finite ones, are positive and span more than a decade."""
     return len(values) > 0 and bool(0 < 10 * values.min() < values.max())
 
@@ -155,7 +155,7 @@ def log_scale(axes: "Axes", axis: "Axis", values: np.ndarray) -> None:
     """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    if not spans_decade(values):
+    if not is_log_scale(values):
         return
     (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     decades = round(math.log10(values.max() / values.min()))
@@ -244,7 +244,7 @@ def show_grid(axes: "Axes", images: np.ndarray, rows: int, columns: int, title: 
     axes.axis("off")
 
 
-def beside_nearest(samples: np.ndarray, train: np.ndarray) -> np.ndarray:
+def interleave_nearest(samples: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Each sample and its nearest training image by 8-bit pixels, alternating.
 
     Args:
@@ -282,7 +282,7 @@ def evaluation(
     if samples.ndim == 4:
         show_grid(left, samples[:100], 10, 10, "samples")
         # Five columns of pairs.
-        pairs = beside_nearest(samples[:25], train)
+        pairs = interleave_nearest(samples[:25], train)
         show_grid(right, pairs, 5, 10, "nearest training image (right of each sample)")
     else:
         for axes, x, text in ((left, samples, "samples"), (right, train, "data")):

@@ -1,26 +1,24 @@
-"""Writes a self-contained HTML page about a run or a sweep, finished or in progress.
+"""Writes a self-contained HTML report of a run or a sweep, finished or in progress.
 
 python -m gan_jax.report --workdir=DIR [--out=FILE.html] [--watch]
 
-The page holds the config, state, samples, curves, scores, nearest training images and provenance of
-a run, or the ranking, curves, samples and members of a sweep. It loads nothing from elsewhere. FILE
-is DIR/report.html by default, and is replaced. With --watch, it is written again whenever the run
-has new results, until that ends, and reloads itself in the browser.
+A run's report shows config, samples, curves, scores, nearest training images and provenance; a
+sweep's shows ranking, curves, samples and members. It loads no external resources. FILE defaults to
+DIR/report.html and is overwritten. With --watch, the report is updated, and reloads in the browser,
+until the run ends.
 """
 
-import importlib.util
 import pathlib
 import time
 
 from gan_jax import cli
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, require
 
-_PACKAGES = ("jinja2", "vl_convert")  # of the extra
 _POLL_SECONDS = 2
 
 
-def _stamp(directory: pathlib.Path) -> list[tuple[str, int]]:
-    """Names and modification times of the files that a report of an unfinished run reads."""
+def _modified(directory: pathlib.Path) -> list[tuple[str, int]]:
+    """Paths and modification times of the files that the report of an unfinished run reads."""
     names = ("run.json", "metrics.jsonl", "samples/*.png", "evaluation*.json", "units/*/result.npz")
     paths = sorted(path for name in names for path in directory.glob(name))
     return [(str(path), path.stat().st_mtime_ns) for path in paths]
@@ -32,26 +30,25 @@ def report(directory: pathlib.Path, out: pathlib.Path, watch: bool = False) -> N
     Args:
       directory: of the run or sweep.
       out: the file to write or replace.
-      watch: write it again whenever there are new results, until the run ends.
+      watch: update it whenever there are new results, until the run ends.
 
     Raises:
-      InputError: not a run or a sweep, a damaged file, or `out` cannot be such a file.
+      InputError: not a run or a sweep, a damaged file, or an invalid `out`.
     """
-    if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
-        raise InputError(f"a report needs {missing[0]}: pip install 'gan_jax[report]'")
+    require("gan_jax.report", "report", "jinja2", "vl_convert")
     if not directory.is_dir():
         raise InputError(f"--workdir={directory} is not a directory")
-    if out.suffix != ".html" or out.is_dir():
-        raise InputError(f"--out={out} must be a file that ends in .html")
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"--out={out}: there is no directory {out.parent}")
+    from gan_jax import workdir
     from gan_jax.reports import page, run, sweep
-    from gan_jax.writers import write_whole
+    from gan_jax.writers import check_new, write_whole
+
+    check_new(out, ".html", replace=True)
 
     make = sweep.report if (directory / "sweep.json").exists() else run.report
     written = None
     while True:
-        if (stamp := _stamp(directory)) != written:
+        # A killed run releases its lock without changing a file.
+        if (stamp := (workdir.is_locked(directory), _modified(directory))) != written:
             found = make(directory)
             running = found.status == "running"
             write_whole(out, page.html(found, directory, reload=watch and running))

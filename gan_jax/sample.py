@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from gan_jax import cli, grid
+from gan_jax import cli
 from gan_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def draw(
     import jax
     import jax.numpy as jnp
 
-    from gan_jax import algorithms, data, device, draws, plots, workdir
+    from gan_jax import algorithms, data, device, draws, grid, plots, workdir
     from gan_jax.writers import check_new, png, write_whole
 
     check_new(out, ".png", ".npz")

@@ -1,7 +1,7 @@
-"""Experiment trackers: writers of scalars and images, as `gan_jax.writers.Files`.
+"""Experiment trackers, with the interface of `gan_jax.writers.Files`.
 
-A resumed run continues its run in a tracker, whose id is kept in trackers.json. Nothing is sent
-anywhere unless WANDB_MODE or MLFLOW_TRACKING_URI is set.
+A resumed run continues the same tracker run, whose id is stored in trackers.json. Nothing leaves
+the machine unless WANDB_MODE or MLFLOW_TRACKING_URI is set.
 """
 
 import json
@@ -16,6 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from gan_jax.config import flatten
 from gan_jax.errors import InputError, brief
 from gan_jax.writers import write_json
 
@@ -24,7 +25,7 @@ _PROJECT = "gan_jax"
 
 
 class TensorBoard:
-    """Files in tensorboard/; hides those entries of earlier starts that are past `step`."""
+    """Event files in tensorboard/. On resume, entries after `step` are purged."""
 
     def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
         from tensorboardX import SummaryWriter
@@ -32,8 +33,9 @@ class TensorBoard:
         self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
-        for name in metrics.keys() - {"step"}:
-            self._writer.add_scalar(name, metrics[name], step)
+        for name, x in metrics.items():
+            if name != "step":
+                self._writer.add_scalar(name, x, step)
 
     def image(self, step: int, image: Image.Image) -> None:
         self._writer.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
@@ -43,7 +45,7 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of Weights & Biases, by default offline, in wandb/."""
+    """A Weights & Biases run, offline in wandb/ by default."""
 
     def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
         os.environ.setdefault("WANDB_MODE", "offline")
@@ -73,18 +75,17 @@ class WandB:
 
 
 class MLflow:
-    """A run of MLflow, by default in mlflow.db, with images in mlflow/."""
+    """An MLflow run, in mlflow.db and mlflow/ by default; every closed run counts as finished."""
 
     def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
-        from mlflow.entities import Param
-
-        from gan_jax.config import flatten
+        from mlflow.entities import Metric, Param
 
         local = f"sqlite:///{directory.absolute()}/mlflow.db"
         uri = os.environ.get("MLFLOW_TRACKING_URI", local)
-        self._client = client = MlflowClient(uri)
+        self._client, self._metric = MlflowClient(uri), Metric
+        client = self._client
 
         def create() -> str:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
@@ -93,18 +94,15 @@ class MLflow:
             number = found.experiment_id if found else client.create_experiment(name, place)
             run = client.create_run(number, run_name=_name(directory)).info.run_id
             params = [Param(field, repr(value)) for field, value in flatten(config).items()]
-            for i in range(0, len(params), 100):  # the most in a request
-                client.log_batch(run, params=params[i : i + 100])
+            client.log_batch(run, params=params)
             return run
 
         self._run = _run_id(directory, "mlflow", create)
         client.update_run(self._run, "RUNNING")
 
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
-        from mlflow.entities import Metric
-
         now = round(1000 * time.time())
-        values = [Metric(name, x, now, step) for name, x in metrics.items() if name != "step"]
+        values = [self._metric(name, x, now, step) for name, x in metrics.items() if name != "step"]
         self._client.log_batch(self._run, values)
 
     def image(self, step: int, image: Image.Image) -> None:
@@ -119,15 +117,15 @@ _TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": Wand
 
 
 def start(name: str, directory: pathlib.Path, config: ConfigDict, step: int) -> Tracker:
-    """The tracker of a run that continues after `step`.
+    """Starts a tracker for a run that continues after `step`.
 
     Raises:
-      InputError: it cannot start, such as for lack of credentials.
+      InputError: the tracker failed to start, e.g. without credentials.
     """
     try:
         return _TRACKERS[name](directory, config, step)
     except Exception as e:  # a tracker's own
-        raise InputError(f"config.trackers: {name} cannot start: {brief(e)}") from e
+        raise InputError(f"config.trackers: {name} failed to start: {brief(e)}") from e
 
 
 def _name(directory: pathlib.Path) -> str:

@@ -1,9 +1,8 @@
-"""A run: its data, its outputs and checkpoints, and its end."""
+"""Trains one run: data, outputs, checkpoints, exit status."""
 
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import math
 import pathlib
 import sys
@@ -31,7 +30,7 @@ from gan_jax import (
     workdir,
 )
 from gan_jax import config as config_lib
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, require
 from gan_jax.evaluation import scoring, text_encoder
 from gan_jax.evaluation.registry import Reference, lower_is_better
 from gan_jax.networks.layers import OUTPUT_RANGES
@@ -89,9 +88,8 @@ def run(
     parallel.per_member(config)
     placement = "host" if population.on_host(config, dataset.images.nbytes) else "device"
     peers.check_same({"data of hash": dataset.sha256, "config.data_placement": placement})
-    for name in config.trackers:
-        if importlib.util.find_spec(trackers.PACKAGES[name]) is None:
-            raise InputError(f"config.trackers needs: pip install 'gan_jax[{name}]'")
+    for tracker in config.trackers:
+        require(f"config.trackers={tracker}", tracker, trackers.PACKAGES[tracker])
     config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
     reference = None
     if config.eval_every and not peers.own:
@@ -221,8 +219,8 @@ def _follow(
         return 0
     members, states, begin = _start(config, dataset, None, peers)
     diverged = np.zeros(1, np.int32)
-    for report in loop.train(config, members, states, diverged, begin, None, peers=peers):
-        if report.diverged[0]:
+    for chunk in loop.train(config, members, states, diverged, begin, None, peers=peers):
+        if chunk.diverged[0]:
             return 1
         if stop := max(peers.exchange(max(pending_signals, default=0))):
             return 128 + int(stop)
@@ -283,14 +281,14 @@ def _train(
                 writer.image(0, image)
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
         stop = 0
-        for report in loop.train(
+        for chunk in loop.train(
             config, members, states, np.zeros(1, np.int32), begin, reference, peers=peers
         ):
-            states, step, now = report.states, report.step, report.due
+            states, step, now = chunk.states, chunk.step, chunk.due
             clock = [*clock[:1], (time.time(), step)]
-            info = {name: value[0].item() for name, value in report.info.items()}
-            if report.diverged[0]:
-                step = int(report.diverged[0])
+            info = {name: value[0].item() for name, value in chunk.info.items()}
+            if chunk.diverged[0]:
+                step = int(chunk.diverged[0])
                 trained = (n for n in info if n not in config.eval_metrics)
                 quantity = next((n for n in trained if not math.isfinite(info[n])), "samples")
                 record |= {"status": "diverged", "diverged": {"step": step, "in": quantity}}

@@ -240,6 +240,8 @@ def _is_count(value: Any) -> bool:
 
 def is_locked(workdir: pathlib.Path) -> bool:
     """Whether a process holds the lock of an existing directory."""
+    if not (workdir / ".lock").exists():
+        return False
     try:
         with filelock.FileLock(workdir / ".lock", timeout=0):
             return False

@@ -14,11 +14,14 @@ from PIL import Image
 from gan_jax.errors import InputError
 
 
-def check_new(out: pathlib.Path, *suffixes: str) -> None:
-    """Raises an InputError unless --out is a new file with one of these suffixes."""
+def check_new(out: pathlib.Path, *suffixes: str, replace: bool = False) -> None:
+    """Raises an InputError unless --out can be a new file with one of these suffixes.
+
+    replace: whether it may replace a file.
+    """
     if out.suffix not in suffixes:
         raise InputError(f"--out={out} must end in {' or '.join(suffixes)}")
-    if out.exists():
+    if out.exists() and not (replace and out.is_file()):
         raise InputError(f"--out={out} exists: remove it or choose another file")
     if not out.absolute().parent.is_dir():
         raise InputError(f"--out={out}: there is no directory {out.parent}")

@@ -176,8 +176,8 @@ def train_digests(
     states, step = population.init(members), 0
     for stop in stops:
         part = config_lib.replace(configs[0], {"num_steps": stop})
-        for report in loop.train(part, members, states, np.zeros(len(seeds), int), step, None):
-            states, step = report.states, report.step
+        for chunk in loop.train(part, members, states, np.zeros(len(seeds), int), step, None):
+            states, step = chunk.states, chunk.step
         members = population.create(configs, dataset)  # as on resume
     return [checkpoint.sha256(population.member(states, i)) for i in range(len(seeds))]
 

@@ -34,9 +34,9 @@ def test_console_script_is_installed():
     assert shutil.which("gan-jax", path=pathlib.Path(sys.executable).parent)
 
 
-def test_every_config_states_cost_and_result(monkeypatch, capsys):
+def test_configs_state_time_and_result(monkeypatch, capsys):
     assert call(catalogue, monkeypatch) == 0
     out = capsys.readouterr().out
     for name, (first, last) in catalogue.entries().items():
         assert f"{name}\n    {first[:40]}" in out
-        assert re.match(r"Cost: .+ Result(, [\w ]+)?: .+\.$", last), name
+        assert re.match(r"Time: .+ Result( \([\w ]+\))?: .+\.$", last), name

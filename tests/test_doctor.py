@@ -21,14 +21,14 @@ def test_doctor(monkeypatch, capsys, tmp_path):
     assert "no compiled programs yet" not in out
 
 
-def test_doctor_names_what_stops_training(monkeypatch, capsys, tmp_path):
+def test_unwritable_cache(monkeypatch, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "file/cache"))
     assert call(doctor, monkeypatch) == 1
     assert f"error    the cache {tmp_path}/file/cache cannot be written" in capsys.readouterr().out
 
 
-def test_doctor_knows_all_extras(monkeypatch):
+def test_extras_match_pyproject(monkeypatch):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {"dev", "docs", "test", *doctor.EXTRAS} == set(project["optional-dependencies"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -36,7 +36,7 @@ def test_doctor_knows_all_extras(monkeypatch):
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_doctor_names_unused_cores(cores, monkeypatch):
+def test_restricted_cores(cores, monkeypatch):
     monkeypatch.setenv("NPROC", str(cores))
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert any("1 of 2 cores" in text for _, text in doctor.check()) == (cores == 1)

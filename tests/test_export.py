@@ -1,4 +1,5 @@
 import hashlib
+import importlib.util
 import json
 import pathlib
 import shutil
@@ -48,6 +49,7 @@ import runpy, sys
 for name in ("gan_jax", "flax", "optax", "orbax", "safetensors", "ml_collections", "PIL"):
     sys.modules[name] = None  # an import raises ModuleNotFoundError
 sys.argv = sys.argv[1:]
+sys.path.insert(0, ".")
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -129,12 +131,12 @@ def refused(directory: pathlib.Path, words: str) -> None:
     assert_one_line_error(done.stderr, words)
 
 
-def test_refusals_in_one_line(exported, finished, tmp_path):
+def test_artifact_errors(exported, finished, tmp_path):
     export.export(finished, tmp_path / "tpu", platforms=["tpu"])
     refused(tmp_path / "tpu", "sampler.jax is for tpu, but jax runs on cpu")
     with pytest.raises(artifact.ArtifactError, match="expected at least 1"):
         artifact.draw(exported, 0)
-    with pytest.raises(artifact.ArtifactError, match="not what the run is conditioned on"):
+    with pytest.raises(artifact.ArtifactError, match="is not conditioned on"):
         artifact.draw(exported, 2, label="0")
 
     directory = tmp_path / "damaged"
@@ -142,12 +144,12 @@ def test_refusals_in_one_line(exported, finished, tmp_path):
     manifest = json.loads((exported / "artifact.json").read_bytes())
     content = (exported / "sampler.jax").read_bytes()
     (directory / "sampler.jax").write_bytes(content[:1000] + b"x" + content[1001:])
-    with pytest.raises(artifact.ArtifactError, match="its sha256 is not the one"):
+    with pytest.raises(artifact.ArtifactError, match="sha256 does not match"):
         artifact.draw(directory, 2)
     (directory / "sampler.jax").write_bytes(content)
     later = manifest | {"calling_convention": 99}
     (directory / "artifact.json").write_text(json.dumps(later))
-    with pytest.raises(artifact.ArtifactError, match="convention 99, supported are"):
+    with pytest.raises(artifact.ArtifactError, match="convention 99 is not in the range"):
         artifact.draw(directory, 2)
     forged = manifest["sha256"] | {"sampler.jax": hashlib.sha256(b"").hexdigest()}
     (directory / "artifact.json").write_text(json.dumps(manifest | {"sha256": forged}))
@@ -184,7 +186,7 @@ def test_model_card(exported, finished, tmp_path):
     assert "| FID | 2.5 |  |" in (tmp_path / "other/README.md").read_text()
 
 
-def test_code_of_the_card_runs(exported, tmp_path):
+def test_model_card_example(exported, tmp_path):
     directory = tmp_path / "artifact"
     shutil.copytree(exported, directory)
     code = (exported / "README.md").read_text().split("```python\n")[1].split("```")[0]
@@ -213,8 +215,8 @@ def test_one_line_errors(arguments, words, finished, capfd, monkeypatch, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_needs_the_extra(finished, capfd, monkeypatch, tmp_path):
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+def test_missing_extra(finished, capfd, monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     arguments = [f"--workdir={finished}", f"--out={tmp_path}/x"]
     assert call(export, monkeypatch, *arguments) == 2
     assert_one_line_error(capfd.readouterr().err, "pip install 'gan_jax[export]'")

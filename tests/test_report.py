@@ -68,7 +68,7 @@ def change(file, **fields):
     write_json(file, json.loads(file.read_text()) | fields)
 
 
-def test_page_of_a_run(finished, tmp_path, monkeypatch, capsys):
+def test_run_report(finished, tmp_path, monkeypatch, capsys):
     out = tmp_path / "x.html"
     arguments = f"--workdir={finished}", f"--out={out}"
     assert call(report, monkeypatch, *arguments) == 0
@@ -225,7 +225,7 @@ def test_kinds_of_runs(changes, words, tmp_path):
 
 
 @pytest.mark.slow
-def test_stays_below_5_mb(run, tmp_path):
+def test_report_size(run, tmp_path):
     rng = np.random.default_rng(0)
     for step in range(100, 134):
         noise = Image.fromarray(rng.integers(0, 256, (600, 600, 3)).astype(np.uint8))
@@ -240,7 +240,7 @@ def test_stays_below_5_mb(run, tmp_path):
     assert 800_000 < (tmp_path / "page.html").stat().st_size < 5_000_000
 
 
-def test_watch_until_the_end(run, tmp_path, monkeypatch, capsys):
+def test_watch(run, tmp_path, monkeypatch, capsys):
     out, polls = tmp_path / "x.html", []
     change(run / "run.json", status="running", step=None)
 
@@ -293,7 +293,7 @@ def test_damaged_files(file, content, words, run, tmp_path, monkeypatch, capsys)
         ([], "--workdir"),
         (["--workdir=nowhere"], "--workdir=nowhere is not a directory"),
         (["--workdir=.", "--out=x.html"], "not the directory of a run: no config.json"),
-        (["--workdir=RUN", "--out=x.png"], "--out=x.png must be a file that ends in .html"),
+        (["--workdir=RUN", "--out=x.png"], "--out=x.png must end in .html"),
         (["--workdir=RUN", "--out=no/x.html"], "there is no directory no"),
         (["--workdir=RUN", "--step=3"], "unrecognized"),
     ],
@@ -309,7 +309,7 @@ def test_one_line_errors(arguments, words, finished, tmp_path, monkeypatch, caps
 def test_missing_extra(finished, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert call(report, monkeypatch, f"--workdir={finished}") == 2
-    words = "a report needs jinja2: pip install 'gan_jax[report]'"
+    words = "gan_jax.report needs jinja2: pip install 'gan_jax[report]'"
     assert_one_line_error(capsys.readouterr().err, words)
 
 

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from gan_jax import config, main, trackers, train
+from gan_jax import config, loop, main, trackers, train
 from gan_jax.writers import read_metrics
 from tests.conftest import assert_one_line_error, call, open_image, sha
 
@@ -116,10 +116,22 @@ def test_one_line_errors(tmp_path, monkeypatch, capfd):
 
     monkeypatch.setitem(trackers._TRACKERS, "wandb", Offline)
     assert call(main, monkeypatch, *arguments) == 2
-    assert_one_line_error(capfd.readouterr().err, "wandb cannot start: RuntimeError: no")
+    assert_one_line_error(capfd.readouterr().err, "wandb failed to start: RuntimeError: no")
 
 
-def test_tensorboard_of_earlier_configs(tiny):
+def test_upgrade_tensorboard_field(tiny):
     earlier = {n: x for n, x in config.flatten(tiny).items() if n != "trackers"}
     for value, expected in ((False, ()), (True, ("tensorboard",))):
         assert config.override(earlier | {"tensorboard": value}, []).trackers == expected
+
+
+def test_every_tracker_is_a_choice(tiny):
+    assert trackers.PACKAGES.keys() == trackers._TRACKERS.keys()
+    config.replace(tiny, {"trackers": tuple(trackers.PACKAGES)})
+
+
+def test_trackers_keep_the_name_of_the_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "train", lambda *_, **__: iter(()))
+    train.run(config.replace(tiny, {"trackers": ("tensorboard",)}), None, "digits")
+    assert (tmp_path / "runs/digits/1/config.json").exists()

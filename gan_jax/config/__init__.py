@@ -2,10 +2,20 @@
 
 from gan_jax.config.build import hparams, spec
 from gan_jax.config.conflicts import needs_all_data
-from gan_jax.config.load import call, default, differences, flatten, load, override, replace
+from gan_jax.config.load import (
+    call,
+    changed,
+    default,
+    differences,
+    flatten,
+    load,
+    override,
+    replace,
+)
 
 __all__ = [
     "call",
+    "changed",
     "default",
     "differences",
     "flatten",

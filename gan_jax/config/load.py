@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict
 
 from gan_jax.config.conflicts import conflicts
-from gan_jax.config.schema import FIELDS, NETWORK_FIELDS, coerce, fields, unknown
+from gan_jax.config.schema import FIELDS, NETWORK_FIELDS, Field, coerce, fields, unknown
 from gan_jax.errors import InputError, brief
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
@@ -255,6 +255,12 @@ def _call(file: pathlib.Path, function: str) -> Any:
         for name in [n for n in sys.modules if n.partition(".")[0] == "configs"]:
             del sys.modules[name]
         sys.modules.update(before)
+
+
+def changed(config: ConfigDict) -> dict[str, tuple[Any, Field]]:
+    """Fields that differ from their defaults: name -> (value, field)."""
+    flat = flatten(config)
+    return {name: (flat[name], f) for name, f in fields(flat).items() if flat[name] != f.default}
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> dict[str, str]:

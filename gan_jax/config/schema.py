@@ -27,7 +27,6 @@ from gan_jax.optimizers import OPTIMIZERS
 from gan_jax.penalties import PENALTIES
 from gan_jax.schedules import KINDS as SCHEDULES
 from gan_jax.spec import Schedule
-from gan_jax.trackers import PACKAGES
 from gan_jax.updates import UPDATES
 
 _FLOAT32_MAX = 3.4e38
@@ -267,7 +266,9 @@ COMMON: dict[str, Field] = {
         "metric or loss by which the best checkpoint is also kept",
     ),
     "trackers": _resumable(
-        (), _choices(PACKAGES, empty=True), "experiment trackers to write to (extras: their names)"
+        (),
+        _choices(("tensorboard", "wandb", "mlflow"), empty=True),
+        "experiment trackers to write to (extras: their names)",
     ),
 }
 

@@ -2,8 +2,8 @@
 
 python -m gan_jax.evaluation.baselines --configs=mnist,mnist_best,cdcgan_mnist --out=FILE
 
-measures those of 10,000 samples against the test images of each config: the file in this package,
-which saves the first evaluation of a run on MNIST two minutes.
+writes the baseline scores of 10,000 samples against each config's test images. The package includes
+this file for MNIST, which saves two minutes on the first evaluation.
 """
 
 import functools
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from gan_jax import cli, config, data
 from gan_jax.data import Dataset
 from gan_jax.data.pixels import to_float
+from gan_jax.errors import InputError
 from gan_jax.evaluation import scoring
 from gan_jax.evaluation.metrics.intervals import Score
 from gan_jax.evaluation.metrics.neighbours import nearest
@@ -107,16 +108,17 @@ def _parse(content: bytes) -> Scores:
 
 
 @functools.cache
-def _shipped() -> dict[str, Any]:
-    """The scores in this package by key, the same on any machine."""
+def _packaged() -> dict[str, Any]:
+    """Baseline scores that come with gan_jax, by cache key."""
     content = (importlib.resources.files(__package__) / "weights/mnist-baselines.json").read_bytes()
-    assert hashlib.sha256(content).hexdigest() == MNIST_SHA256, "the package is damaged"
+    if hashlib.sha256(content).hexdigest() != MNIST_SHA256:
+        raise InputError("weights/mnist-baselines.json is damaged: install gan_jax again")
     found: dict[str, Any] = json.loads(content)
     return found
 
 
 def key(reference: Reference, num: int, names: Sequence[str]) -> str:
-    """Of the cache entry of the scores of `num` samples; it names all that they depend on."""
+    """Cache key of the baseline scores of `num` samples: a hash of all their inputs."""
     inputs = [
         VERSION,
         num,
@@ -166,7 +168,7 @@ def baselines(reference: Reference, num: int, names: Sequence[str]) -> Scores:
     entry = key(reference, num, names)
     file = data.cache_dir() / "baselines" / f"{entry}.json"
     found = data.read_cache_file(file, _parse, "measuring the baselines again")
-    found = found or _shipped().get(entry) or {row: {} for row in BASELINES}
+    found = found or _packaged().get(entry) or {row: {} for row in BASELINES}
     missing = {row: [n for n in names if n not in found[row]] for row in BASELINES}
     for row in tqdm([r for r in BASELINES if missing[r]], desc="baselines", disable=None):
         found[row] = found[row] | _measure(row, reference, num, missing[row])

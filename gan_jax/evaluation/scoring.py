@@ -1,4 +1,4 @@
-"""Reference data of metrics, and the scores of samples."""
+"""Builds the reference data of metrics and scores samples."""
 
 import functools
 import pathlib
@@ -43,7 +43,7 @@ def load_extractor(weights: pathlib.Path | None = None) -> Extractor:
     return Extractor(name, module.SHA256, functools.partial(module.features, loaded))
 
 
-def _too_few_of_any_class(train: Dataset, test: Dataset, num: int) -> str:
+def _class_fid_unavailable(train: Dataset, test: Dataset, num: int) -> str:
     """Why no class has enough samples and examples for its own FID; empty if one has.
 
     Samples are asked for in the proportions of the training set.
@@ -101,7 +101,7 @@ def unavailable_metrics(
             few = frechet.MIN_SAMPLES * data.num_classes(train)
             if min(num, n) < few:
                 return f"it needs {few} samples and examples, {frechet.MIN_SAMPLES} for each class"
-            if why := _too_few_of_any_class(train, test, num):
+            if why := _class_fid_unavailable(train, test, num):
                 return f"{test_split} {why}"
         if metric.requires in ("evaluator", "labels") and stacked:
             return "the classes of stacked_mnist are its modes: see modes_covered"
@@ -150,7 +150,7 @@ def load_test(config: ConfigDict, test_split: str, held_out: bool = False) -> Da
     return _load(config, test_split, role, without=condition.held_out)
 
 
-def checked_test(
+def load_checked_test(
     config: ConfigDict,
     train: Dataset,
     test_split: str,
@@ -191,7 +191,7 @@ def reference(
     Raises:
       InputError: a split does not exist, or a metric is unavailable.
     """
-    test_set = checked_test(config, train, test_split, names, num, extractor, held_out)
+    test_set = load_checked_test(config, train, test_split, names, num, extractor, held_out)
     test = test_set.images
     without = config.condition.held_out
     validation = _load(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.evaluation.metrics.intervals import Score
-from gan_jax.plots import spans_decade
+from gan_jax.plots import is_log_scale
 
 # Of Okabe and Ito, with dashes for print without colours.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -27,7 +27,7 @@ _BASE: dict[str, Any] = {
     },
 }
 # Screen readers read the table with the same numbers instead of thousands of marks.
-_SILENT = {"aria": False}
+_ARIA_HIDDEN = {"aria": False}
 
 
 class Line(NamedTuple):
@@ -64,7 +64,7 @@ def _points(line: Line, kind: str) -> list[dict[str, Any]]:
 
 def _axis(field: str, title: str | None, values: np.ndarray) -> dict[str, Any]:
     """A numeric axis, logarithmic if its values are positive and span more than a decade."""
-    log = spans_decade(values[np.isfinite(values)])
+    log = is_log_scale(values[np.isfinite(values)])
     return {
         "field": field,
         "type": "quantitative",
@@ -106,14 +106,14 @@ def curves(
         return {"field": kind, "type": "nominal", "scale": scale, "legend": legend}
 
     line_encoding = {"x": x, "y": y, "color": by_name(_COLORS), "strokeDash": by_name(_DASHES)}
-    line_mark = {"type": "line", "strokeWidth": 1.5, **_SILENT}
+    line_mark = {"type": "line", "strokeWidth": 1.5, **_ARIA_HIDDEN}
     layers: list[dict[str, Any]] = [{"mark": line_mark, "encoding": line_encoding}]
     if any(line.low is not None for line in lines):
         band = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}
-        area = {"type": "area", "opacity": 0.15, **_SILENT}
+        area = {"type": "area", "opacity": 0.15, **_ARIA_HIDDEN}
         layers.insert(0, {"mark": area, "encoding": {**band, "color": by_name(_COLORS)}})
     if chance is not None:
-        rule = {"type": "rule", "strokeDash": [2, 2], "color": "#666", **_SILENT}
+        rule = {"type": "rule", "strokeDash": [2, 2], "color": "#666", **_ARIA_HIDDEN}
         layers.insert(0, {"mark": rule, "encoding": {"y": {"datum": chance}}})
     few = max(map(len, data), default=0) <= _FEW
     select = {"type": "point", "fields": ["iteration", kind], "on": "pointerover", "nearest": True}
@@ -121,7 +121,7 @@ def curves(
     layers.append(
         {
             "params": [{"name": "hover", "select": select}],
-            "mark": {"type": "circle", "size": 50, "tooltip": {"content": "data"}, **_SILENT},
+            "mark": {"type": "circle", "size": 50, "tooltip": {"content": "data"}, **_ARIA_HIDDEN},
             "encoding": {"x": x, "y": y, "color": by_name(_COLORS), "opacity": hovered},
         }
     )
@@ -153,7 +153,7 @@ def intervals(rows: Sequence[tuple[int, str, str, Score]], x: str) -> dict[str, 
         )
         if value is not None
     ]
-    blue = {"color": _COLORS[0], **_SILENT}
+    blue = {"color": _COLORS[0], **_ARIA_HIDDEN}
     between = {"x": {"field": "l", "type": "quantitative"}, "x2": {"field": "h"}}
     return {
         **_BASE,

@@ -18,14 +18,13 @@ from PIL import Image
 
 from gan_jax import config as config_lib
 from gan_jax import provenance, workdir
-from gan_jax.config.schema import fields
 from gan_jax.reports import charts
 from gan_jax.reports.charts import Line
 from gan_jax.sweeps.ranking import format_number
 
-IMAGE_BYTES = 200_000  # of an image, unless said otherwise
+_IMAGE_BYTES = 200_000  # of an image, unless said otherwise
 _VEGA_LITE = "6.4"  # version, see charts
-_TWIN_ROWS = 20  # of the table that repeats a chart
+_TABLE_ROWS = 20  # of the table that repeats a chart
 
 # Blocks of a section. The template renders each by the name of its class.
 
@@ -34,12 +33,6 @@ class Text(NamedTuple):
     """A paragraph."""
 
     text: str
-
-
-class Items(NamedTuple):
-    """A list."""
-
-    items: list[str]
 
 
 class Code(NamedTuple):
@@ -69,16 +62,10 @@ class Figure(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """Images side by side."""
+    """Images side by side, or one at a time behind a slider."""
 
     figures: list[Figure]
-
-
-class Slider(NamedTuple):
-    """Images over iterations, of which a slider shows one."""
-
-    figures: list[Figure]
-    printed: list[int]  # indices
+    printed: list[int] | None = None  # with a slider: indices of the images to print
 
 
 class Chart(NamedTuple):
@@ -95,11 +82,11 @@ class Charts(NamedTuple):
     charts: list[Chart]
 
 
-Block = Text | Items | Code | Table | Figures | Slider | Charts
+Block = Text | Code | Table | Figures | Charts
 
 
 class Page(NamedTuple):
-    """A report. The status is that of run.json, or `killed`."""
+    """A report; `status` is that of run.json, or "killed"."""
 
     title: str
     status: str
@@ -111,7 +98,7 @@ class Page(NamedTuple):
 # Blocks
 
 
-def figure(image: Image.Image, alt: str, caption: str, limit: int = IMAGE_BYTES) -> Figure:
+def figure(image: Image.Image, alt: str, caption: str, limit: int = _IMAGE_BYTES) -> Figure:
     """A figure of at most `limit` bytes: lossless if possible, else lossy, smaller if needed."""
 
     def webp(**options: Any) -> bytes:
@@ -143,7 +130,7 @@ def pairs(caption: str, values: Mapping[str, Any]) -> Table:
 def chart(title: str, lines: Sequence[Line], kind: str, chance: float | None = None) -> Chart:
     """A chart of lines over iterations, with a table of some of its points."""
     steps = np.unique(np.concatenate([line.x for line in lines])).tolist()
-    shown = [steps[i] for i in charts.evenly(len(steps), _TWIN_ROWS)]
+    shown = [steps[i] for i in charts.evenly(len(steps), _TABLE_ROWS)]
     values = [dict(zip(line.x.tolist(), line.y.tolist(), strict=True)) for line in lines]
     rows = [
         [f"{step:,}", *(format_number(value.get(step, math.nan)) for value in values)]
@@ -156,11 +143,9 @@ def chart(title: str, lines: Sequence[Line], kind: str, chance: float | None = N
 
 def config_blocks(config: ConfigDict) -> list[Block]:
     """The fields that differ from their defaults, and all fields."""
-    flat = config_lib.flatten(config)
     rows = [
-        [name, repr(flat[name]), repr(field.default), field.doc]
-        for name, field in fields(flat).items()
-        if flat[name] != field.default
+        [name, repr(value), repr(field.default), field.doc]
+        for name, (value, field) in config_lib.changed(config).items()
     ]
     header = ["field", "value", "default", "meaning"]
     complete = json.dumps(config.to_dict(), indent=2)
@@ -181,8 +166,8 @@ def provenance_blocks(record: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def status_of(directory: pathlib.Path, record: dict[str, Any]) -> str:
-    """The status in run.json, `killed` if it is running by that but no process is left."""
+def run_status(directory: pathlib.Path, record: dict[str, Any]) -> str:
+    """Status in run.json; "killed" if it says running but no process holds the lock."""
     status = str(record.get("status", "unknown"))
     return "killed" if status == "running" and not workdir.is_locked(directory) else status
 
@@ -215,7 +200,7 @@ def html(page: Page, directory: pathlib.Path, reload: bool = False) -> bytes:
         directory=str(directory),
         reload=reload,
         script=_script(),
-        # Nothing else is executed, or loaded from anywhere, whatever names the page shows.
+        # The content security policy allows only this script, whatever names the page contains.
         script_hash=_base64(hashlib.sha256(_script().encode()).digest()),
     )
     return text.encode(errors="backslashreplace")

@@ -22,9 +22,7 @@ from gan_jax.reports.page import (
     Charts,
     Code,
     Figures,
-    Items,
     Page,
-    Slider,
     Table,
     Text,
 )
@@ -89,11 +87,11 @@ def _samples(directory: pathlib.Path) -> list[Block]:
         caption = f"iteration {step:,}"
         figures.append(page.figure(image, f"samples of {caption}", caption, _FRAME_BYTES))
     note = f"{len(figures)} of the {len(steps)} images in samples/, from fixed noise."
-    return [Slider(figures, evenly(len(figures), _PRINTED)), Text(note)]
+    return [Figures(figures, evenly(len(figures), _PRINTED)), Text(note)]
 
 
 def _scores(directory: pathlib.Path, lines: list[dict[str, Any]]) -> list[Block]:
-    """What gan_jax.evaluate has written, or else the last scores of training."""
+    """Results of gan_jax.evaluate, else the last scores from training."""
     blocks: list[Block] = []
     for path in (directory / "evaluation.json", directory / "evaluation_held_out.json"):
         if not path.exists():
@@ -114,7 +112,7 @@ def _scores(directory: pathlib.Path, lines: list[dict[str, Any]]) -> list[Block]
                 f"{result['test_examples']} examples of {result['dataset']} {result['test_split']}"
             ) + (f", by {by['name']} ({by['accuracy']:.1%} accurate)" if by else "")
             notes = [*evaluate.statements(result), *evaluate.interval_notes(entries)]
-            blocks += [Table(caption, ["metric", *header[1:]], rows, True), Items(notes)]
+            blocks += [Table(caption, ["metric", *header[1:]], rows, True), *map(Text, notes)]
         except (AttributeError, KeyError, TypeError, ValueError) as e:
             raise InputError(f"{path} is damaged or of another version: score the run again") from e
     if blocks:
@@ -126,13 +124,13 @@ def _scores(directory: pathlib.Path, lines: list[dict[str, Any]]) -> list[Block]
     command = shlex.join(["python", "-m", "gan_jax.evaluate", f"--workdir={directory}"])
     return [
         *blocks,
-        Text("The run has not been evaluated. To score it with intervals and baselines:"),
+        Text("Not evaluated yet. To compute scores with intervals and baselines:"),
         Code(command),
     ]
 
 
 def _neighbours(directory: pathlib.Path, config: ConfigDict) -> Block:
-    """Samples of the newest checkpoint beside their nearest training images, or why not."""
+    """Samples of the newest checkpoint next to their nearest training images, or why not."""
     try:
         device.setup("cpu", deterministic=True, cache=data.cache_dir() / "xla")
         spec, state = workdir.load(directory)
@@ -141,7 +139,7 @@ def _neighbours(directory: pathlib.Path, config: ConfigDict) -> Block:
         dataset = train.load_data(config)
         workdir.check_data(directory, dataset.sha256)
         samples = grid.samples(config, spec, state, dataset)
-        pairs = plots.beside_nearest(samples[evenly(len(samples), 24)], dataset.images)
+        pairs = plots.interleave_nearest(samples[evenly(len(samples), 24)], dataset.images)
     except (InputError, OSError) as e:
         return Text(f"Not available: {e}")
     image = plots.image_grid(pairs, -(-len(pairs) // 8), 8)
@@ -157,7 +155,7 @@ def report(directory: pathlib.Path) -> Page:
       InputError: not a run, or a damaged file.
     """
     config, record = workdir.read_config(directory), workdir.read_json(directory / "run.json")
-    status, metrics = page.status_of(directory, record), directory / "metrics.jsonl"
+    status, metrics = page.run_status(directory, record), directory / "metrics.jsonl"
     lines = read_metrics(metrics) if metrics.exists() else []
     step = record.get("step")
     if type(step) is not int:  # not recorded before the end

@@ -100,7 +100,7 @@ def report(directory: pathlib.Path) -> Page:
     """
     spec, path = merge.read_spec(directory), directory / "run.json"
     record = workdir.read_json(path) if path.exists() else {}
-    base, status = config_lib.override(spec.config, ()), page.status_of(directory, record)
+    base, status = config_lib.override(spec.config, ()), page.run_status(directory, record)
     metric = base.eval_metrics[0]
     units = merge.unit_members(directory, spec)
     done = {unit: numbers for unit, numbers in units.items() if (unit / "result.npz").exists()}

@@ -9,7 +9,6 @@ On import, needs the standard library and gan_jax.errors alone: workers of Ray a
 
 import contextlib
 import functools
-import importlib.util
 import logging
 import os
 import pathlib
@@ -21,7 +20,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
-from gan_jax.errors import InputError, brief
+from gan_jax.errors import InputError, brief, require
 
 _POLL = 0.2  # seconds
 _SAVE = 60.0  # seconds in which a stopped task saves its checkpoint
@@ -233,8 +232,8 @@ _PACKAGES = {"ray": "ray", "slurm": "submitit"}
 
 def check(on: str, options: Options, config: Any) -> None:
     """Raises an InputError if an engine is not installed, or lacks the devices of a config."""
-    if on in _PACKAGES and importlib.util.find_spec(_PACKAGES[on]) is None:
-        raise InputError(f"--on={on} needs: pip install 'gan_jax[{on}]'")
+    if on in _PACKAGES:
+        require(f"--on={on}", on, _PACKAGES[on])
     on_cpu = on == "local" or (on == "ray" and not options.gpus_per_unit)
     if on_cpu and config.accelerator not in ("auto", "cpu"):
         raise InputError(

@@ -88,7 +88,7 @@ def run(
         train.check(member, dataset)
         if on is None or dry_run:
             parallel.per_member(member)
-        validation = scoring.checked_test(  # the same for all
+        validation = scoring.load_checked_test(  # the same for all
             member, dataset, base.validation_split, base.eval_metrics, base.eval_num
         )
     spec = SweepSpec(

@@ -133,22 +133,22 @@ def run(
         step, states = int(saved["step"]), population.place(members, states)
     saver = checkpoint.Writer(directory, config.keep_checkpoints, step)
     with contextlib.closing(saver):
-        for report in loop.train(
+        for chunk in loop.train(
             config, members, states, diverged, step, reference, evaluate_last=True
         ):
-            states, diverged = report.states, report.diverged
+            states, diverged = chunk.states, chunk.diverged
             living = diverged == 0
-            if report.step in steps:
-                columns = [i for i, name in enumerate(names) if name in report.info]
-                values = np.stack([report.info[names[i]] for i in columns], axis=1)
-                at = np.ix_(living, [steps.index(report.step)], columns)
+            if chunk.step in steps:
+                columns = [i for i, name in enumerate(names) if name in chunk.info]
+                values = np.stack([chunk.info[names[i]] for i in columns], axis=1)
+                at = np.ix_(living, [steps.index(chunk.step)], columns)
                 curves[at] = values[living][:, None]
             best = registry.best(config.eval_metrics[0], curves[:, :, len(trained)])
-            completed = np.where(living, report.step, diverged)
+            completed = np.where(living, chunk.step, diverged)
             on_progress(Progress(int(completed.sum()), int((~living).sum()), best))
-            step = report.step
+            step = chunk.step
             stop = bool(pending_signals)  # once: a signal may arrive during the save
-            if stop or "checkpoint" in report.due:
+            if stop or "checkpoint" in chunk.due:
                 saver.wait()  # before there is another copy of the states
                 mine = jax.tree.map(lambda x: np.asarray(x)[:number], states)
                 arrays = {"states": mine, "diverged": diverged, "curves": curves.copy()}

@@ -192,7 +192,7 @@ def test_table1_adds_a_row_per_settings(tmp_path, monkeypatch, capsys):
         (table1, '{"a": {}}', "--seeds=1", "is not a result of this script"),
         (table1, "{}", "--config.seed=1", "--config.seed is given by --seeds"),
         (table1, "{}", "--config=digits", "--config is of digits, but"),
-        (table1, "{}", "--config=mnist", "must have a validation_split held out"),
+        (table1, "{}", "--config=mnist", "that does not overlap with split"),
         *(
             (pacgan_table1, "{}", f"--fraction={x}", "is not above 0 and at most 1")
             for x in ("0", "1.1", "nan")

@@ -192,10 +192,10 @@ def test_removed_workdir(tiny, tmp_path, monkeypatch, capsys):
     original = loop.train
 
     def remove_at_two(*arguments, **options):
-        for report in original(*arguments, **options):
-            if report.step == 2:
+        for chunk in original(*arguments, **options):
+            if chunk.step == 2:
                 shutil.rmtree(directory)
-            yield report
+            yield chunk
 
     monkeypatch.setattr(loop, "train", remove_at_two)
     with pytest.raises(SystemExit) as e:

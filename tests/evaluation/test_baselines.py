@@ -185,7 +185,7 @@ def test_damaged_cache_is_measured_again(cache, caplog, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist", "mnist_best", "cdcgan_mnist"])
-def test_baselines_of_mnist_are_not_measured_again(name, mnist_dir, tmp_path, monkeypatch):
+def test_packaged_baselines_are_used(name, mnist_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
     monkeypatch.setattr(baselines, "_measure", lambda *_: pytest.fail("measured"))
     c = config.load(name)
@@ -196,12 +196,12 @@ def test_baselines_of_mnist_are_not_measured_again(name, mnist_dir, tmp_path, mo
     assert baselines.baselines(reference, 10_000, names)["real data"]["fid"]["value"] < 0.08
 
 
-def test_baselines_of_mnist_are_those_of_table1():
+def test_packaged_baselines_are_those_of_table1():
     """They were measured on another machine."""
     table = json.loads((ROOT / "benchmarks/results/table1.json").read_text())
     measured = table["mnist_best"]["seeds"][0]["metrics"]
-    shipped = list(baselines._shipped().values())[1]
+    packaged = list(baselines._packaged().values())[1]
     for name, entry in measured.items():
         for row in ("real data", "Gaussians"):  # k-means amplifies differences in rounding
             found = entry["baselines"][row]["value"]
-            assert found == pytest.approx(shipped[row][name]["value"], rel=1e-4)
+            assert found == pytest.approx(packaged[row][name]["value"], rel=1e-4)

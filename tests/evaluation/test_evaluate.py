@@ -241,10 +241,10 @@ def test_resumed_runs_have_same_metrics(stop, home, tmp_path, monkeypatch):
     c, original = evaluated_config(f"npz:{home}/x.npz"), loop.train
 
     def interrupted(*arguments, **options):
-        for report in original(*arguments, **options):
-            if report.step == stop:
+        for chunk in original(*arguments, **options):
+            if chunk.step == stop:
                 os.kill(os.getpid(), signal.SIGTERM)
-            yield report
+            yield chunk
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train", interrupted)

@@ -19,7 +19,7 @@ def best_of(members):
     return max(scored, key=lambda row: float(row["final_parzen"]))
 
 
-def test_page_of_a_sweep(finished, tmp_path):
+def test_sweep_report(finished, tmp_path):
     parsed = page(finished, tmp_path)
     for words in (
         f"Sweep of digits {finished} finished 2 of 2 units finished, 4 of 8 members diverged",
