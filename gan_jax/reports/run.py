@@ -10,9 +10,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gan_jax import data, device, evaluate, grid, plots, train, workdir
+from gan_jax import data, device, grid, plots, train, workdir
 from gan_jax.data.folders import read_image
 from gan_jax.errors import InputError
+from gan_jax.evaluation import tables
 from gan_jax.evaluation.registry import METRICS
 from gan_jax.reports import page
 from gan_jax.reports.charts import Line, evenly
@@ -105,13 +106,13 @@ def _scores(directory: pathlib.Path, lines: list[dict[str, Any]]) -> list[Block]
             others = {
                 row: {name: x["baselines"][row] for name, x in entries.items()} for row in names
             }
-            header, *rows = evaluate.rows(entries, others, result["samples"])
+            header, *rows = tables.rows(entries, others, result["samples"])
             by = result["evaluator"]
             caption = (
                 f"{result['samples']} samples of iteration {result['step']} against "
                 f"{result['test_examples']} examples of {result['dataset']} {result['test_split']}"
             ) + (f", by {by['name']} ({by['accuracy']:.1%} accurate)" if by else "")
-            notes = [*evaluate.statements(result), *evaluate.interval_notes(entries)]
+            notes = [*tables.likelihoods_and_errors(result), *tables.interval_notes(entries)]
             blocks += [Table(caption, ["metric", *header[1:]], rows, True), *map(Text, notes)]
         except (AttributeError, KeyError, TypeError, ValueError) as e:
             raise InputError(f"{path} is damaged or of another version: score the run again") from e

@@ -24,8 +24,9 @@ import yaml
 
 from benchmarks import pacgan_table1, table1
 from gan_jax import __main__ as console
-from gan_jax import config, evaluate
+from gan_jax import config
 from gan_jax.config.markdown import markdown
+from gan_jax.evaluation import tables
 from gan_jax.evaluation.baselines import BASELINES
 from gan_jax.evaluation.registry import METRICS
 from gan_jax.writers import read_metrics
@@ -266,7 +267,7 @@ def test_evaluation_table():
         row: {name: entry["baselines"][row] for name, entry in found["metrics"].items()}
         for row in BASELINES
     }
-    table = evaluate.table(found["metrics"], rows, found["samples"])
+    table = tables.table(found["metrics"], rows, found["samples"])
     assert "\n".join(table) in (ROOT / "docs/evaluation.md").read_text()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gan_jax import checkpoint, config, evaluate, loop, train, workdir, writers
 from gan_jax.errors import InputError
-from gan_jax.evaluation import registry, scoring
+from gan_jax.evaluation import registry, scoring, tables
 from tests.conftest import assert_one_line_error, call, contents, open_image
 from tests.evaluation.conftest import PIXELS, SPECIAL, shorten, spots, spots_config, write
 
@@ -133,7 +133,7 @@ def test_table_is_aligned():
         "Gaussians": dict.fromkeys(entries, entry(2.5) | {"samples": 12}),
         "k-means": dict.fromkeys(entries),
     }
-    head, *rows, intervals, wide, near, count = evaluate.table(entries, others, 60)
+    head, *rows, intervals, wide, near, count = tables.table(entries, others, 60)
     assert len({len(row) for row in (head, *rows)}) == 1
     columns = "this run 95 % interval real data Gaussians of 12 k-means better"
     assert head.split() == columns.split()
