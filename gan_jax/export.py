@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gan_jax import cli
-from gan_jax.errors import InputError, require
+from gan_jax.errors import InputError, brief, require
 
 if TYPE_CHECKING:
     import jax
@@ -106,6 +106,12 @@ def export(
         raise InputError(f"--out={out} exists: remove it or choose another directory")
     device.setup("auto", deterministic=True)
     spec, state = workdir.load(directory, step)
+    try:
+        card = model_card(directory, spec, int(state.step), platforms, license)
+    except (AttributeError, KeyError, TypeError) as e:
+        raise InputError(
+            f"run.json or evaluation.json of {directory} is damaged: {brief(e)}"
+        ) from e
     (b,) = jax.export.symbolic_shape("b")
 
     def serialized(function: Callable[..., Any], *inputs: Any) -> bytes:
@@ -134,7 +140,6 @@ def export(
         words = jax.ShapeDtypeStruct((b, text_encoder.MAX_WORDS), np.int32)
         files["text_encoder.jax"] = serialized(with_weights(text_encoder.vectors, params), words)
         files["vocabulary.txt"] = "".join(f"{word}\n" for word in encoder.vocabulary).encode()
-    card = model_card(directory, spec, int(state.step), platforms, license)
     manifest = {
         "jax": jax.__version__,
         "calling_convention": jax.config.values["jax_export_calling_convention_version"],

@@ -83,7 +83,8 @@ def _scores(directory: pathlib.Path, step: int) -> str:
         scores = found["metrics"]
     else:
         by = "during training"
-        lines = (x for x in read_metrics(directory / "metrics.jsonl") if x["step"] == step)
+        path = directory / "metrics.jsonl"
+        lines = [x for x in read_metrics(path) if x["step"] == step] if path.exists() else []
         scores = {name: {"value": x} for line in lines for name, x in line.items()}
     rows = ""
     for name, x in scores.items():

@@ -57,6 +57,7 @@ def reproduce(directory: pathlib.Path) -> int:
     if type(end) is not int or end < max(steps) or not whole:
         raise InputError(f"run.json and metrics.jsonl of {directory} disagree on the last step")
     config.num_steps = end
+    config.trackers = ()
     # metrics_every may have changed during the run: choose one that covers all recorded lines.
     config.metrics_every = math.gcd(*(steps - {1, end})) or config.metrics_every
     print(f"{directory}: training its {config.num_steps} iterations again")

@@ -5,6 +5,7 @@ the machine unless WANDB_MODE or MLFLOW_TRACKING_URI is set.
 """
 
 import json
+import logging
 import os
 import pathlib
 import time
@@ -20,6 +21,8 @@ from gan_jax.config import flatten
 from gan_jax.errors import InputError, brief
 from gan_jax.writers import write_json
 
+log = logging.getLogger(__name__)
+
 PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 _PROJECT = "gan_jax"
 
@@ -32,15 +35,23 @@ class TensorBoard:
 
         self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
+    def _check(self) -> None:
+        # An error such as a full disk ends its thread; a full queue would then block forever.
+        if not self._writer.file_writer.event_writer._worker.is_alive():
+            raise OSError("its thread has ended")
+
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
+        self._check()
         for name, x in metrics.items():
             if name != "step":
                 self._writer.add_scalar(name, x, step)
 
     def image(self, step: int, image: Image.Image) -> None:
+        self._check()
         self._writer.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
+        self._check()
         self._writer.close()
 
 
@@ -50,6 +61,7 @@ class WandB:
     def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
         os.environ.setdefault("WANDB_MODE", "offline")
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        os.environ.setdefault("WANDB_CACHE_DIR", str(directory.absolute() / "wandb/cache"))
         import wandb
 
         self._image = wandb.Image
@@ -75,13 +87,15 @@ class WandB:
 
 
 class MLflow:
-    """An MLflow run, in mlflow.db and mlflow/ by default; every closed run counts as finished."""
+    """An MLflow run, in mlflow.db and mlflow/ by default."""
 
     def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
+        if "?" in str(directory.absolute()):  # SQLAlchemy would end the path there
+            raise InputError("it cannot write to a path with a question mark")
         local = f"sqlite:///{directory.absolute()}/mlflow.db"
         uri = os.environ.get("MLFLOW_TRACKING_URI", local)
         self._client, self._metric = MlflowClient(uri), Metric
@@ -126,6 +140,16 @@ def start(name: str, directory: pathlib.Path, config: ConfigDict, step: int) -> 
         return _TRACKERS[name](directory, config, step)
     except Exception as e:  # a tracker's own
         raise InputError(f"config.trackers: {name} failed to start: {brief(e)}") from e
+
+
+def write(active: dict[str, Tracker], method: str, *arguments: Any) -> None:
+    """Calls a method of trackers; one that fails is dropped with a warning."""
+    for name, tracker in list(active.items()):
+        try:
+            getattr(tracker, method)(*arguments)
+        except Exception as e:  # a tracker's own
+            log.warning("config.trackers: %s failed and gets nothing more: %s", name, brief(e))
+            del active[name]
 
 
 def _name(directory: pathlib.Path) -> str:

@@ -69,7 +69,8 @@ def run(
       Exit status: 0 finished, 1 diverged, 128 + signal interrupted.
 
     Raises:
-      InputError: invalid data, device, config or directory; nothing was written.
+      InputError: invalid data, device, config or directory; nothing was written. Or a tracker
+        cannot start.
       OSError: a system failure; saved files are intact.
     """
     fields = {f"config.{field}": value for field, value in config_lib.flatten(config).items()}
@@ -265,10 +266,11 @@ def _train(
         files = Files(directory, begin, keep_begin="metrics" in loop.due(begin, config))
         if begin and "sample" not in loop.due(begin, config):  # the end of a shorter run
             _image_file(directory, begin).unlink(missing_ok=True)
-        writers: list[Files | Tracker] = [stack.enter_context(contextlib.closing(files))]
+        stack.enter_context(contextlib.closing(files))
+        active: dict[str, Tracker] = {}
+        stack.callback(trackers.write, active, "close")
         for name in dict.fromkeys(config.trackers):
-            tracker = trackers.start(name, directory, config, begin)
-            writers.append(stack.enter_context(contextlib.closing(tracker)))
+            active[name] = trackers.start(name, directory, config, begin)
         saver = checkpoint.Writer(directory / "checkpoints", config.keep_checkpoints, begin)
         stack.enter_context(contextlib.closing(saver))
         bar = tqdm(
@@ -277,8 +279,8 @@ def _train(
         stack.enter_context(contextlib.closing(bar))
         if begin == 0:
             image = grid.image(config, spec, population.member(states, 0), dataset)
-            for writer in writers:
-                writer.image(0, image)
+            files.image(0, image)
+            trackers.write(active, "image", 0, image)
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
         stop = 0
         for chunk in loop.train(
@@ -306,11 +308,13 @@ def _train(
                 printed = {k: x for k, x in losses.items() if k in _PRINTED} | measured
                 text = ", ".join(f"{name}: {x:.4}" for name, x in printed.items())
                 bar.write(f"Iter: {step} {text}")
-            for writer in writers:
-                if "metrics" in now:
-                    writer.scalars(step, info)
-                if "sample" in now:
-                    writer.image(step, grid.image(config, spec, state, dataset))
+            if "metrics" in now:
+                files.scalars(step, info)
+                trackers.write(active, "scalars", step, info)
+            if "sample" in now:
+                image = grid.image(config, spec, state, dataset)
+                files.image(step, image)
+                trackers.write(active, "image", step, image)
             # Once: a signal may arrive during the save.
             stop = max(peers.exchange(max(pending_signals, default=0)))
             if stop or "checkpoint" in now:

@@ -248,7 +248,7 @@ def is_locked(workdir: pathlib.Path) -> bool:
     except filelock.Timeout:
         return True
     except OSError:  # a directory that is read-only here
-        return False
+        return True
 
 
 @contextlib.contextmanager

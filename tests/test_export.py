@@ -14,6 +14,7 @@ import yaml
 
 from gan_jax import algorithms, artifact, config, draws, export, grid, sample, workdir
 from gan_jax.data.pixels import to_uint8
+from gan_jax.errors import InputError
 from tests.conftest import assert_one_line_error, call, tiny_config, untrained
 
 DCGAN = {
@@ -85,7 +86,8 @@ SLOW = {"dcgan", "bfloat16", "resnet", "r3gan", "autoencoder", "aae", "rbm"}
 @pytest.mark.parametrize(
     "name", [pytest.param(x, marks=[pytest.mark.slow] if x in SLOW else []) for x in RUNS]
 )
-def test_samples_are_bitwise_identical(name, tmp_path):
+def test_samples_are_bitwise_identical(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(artifact, "_BLOCK", 3)
     c = config.replace(tiny_config(), RUNS[name])
     run = untrained(c, tmp_path / "run")
     export.export(run, tmp_path / "artifact")
@@ -134,8 +136,12 @@ def refused(directory: pathlib.Path, words: str) -> None:
 def test_artifact_errors(exported, finished, tmp_path):
     export.export(finished, tmp_path / "tpu", platforms=["tpu"])
     refused(tmp_path / "tpu", "sampler.jax is for tpu, but jax runs on cpu")
-    with pytest.raises(artifact.ArtifactError, match="expected at least 1"):
-        artifact.draw(exported, 0)
+    for num, seed in ((0, 0), (1, -1), (1, 2**32)):
+        with pytest.raises(artifact.ArtifactError, match="expected at least 1"):
+            artifact.draw(exported, num, seed)
+    done = alone(exported / "sample.py", "--num=2", "--out=no.npz")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line_error(done.stderr, "must be a new file that ends in .npy")
     with pytest.raises(artifact.ArtifactError, match="is not conditioned on"):
         artifact.draw(exported, 2, label="0")
 
@@ -156,8 +162,8 @@ def test_artifact_errors(exported, finished, tmp_path):
     (directory / "sampler.jax").write_bytes(b"")
     with pytest.raises(artifact.ArtifactError, match=r"cannot load .*sampler\.jax"):
         artifact.draw(directory, 2)
-    (directory / "artifact.json").unlink()
-    with pytest.raises(artifact.ArtifactError, match="No such file"):
+    (directory / "artifact.json").write_text("{}")
+    with pytest.raises(artifact.ArtifactError, match=r"artifact\.json is missing or damaged"):
         artifact.draw(directory, 2)
     with pytest.raises(artifact.ArtifactError, match=r"cannot run .*, exported by jax"):
         artifact.load(exported, "sampler.jax")(np.zeros((2, 99)))
@@ -170,6 +176,13 @@ def test_model_card(exported, finished, tmp_path):
     found = {"step": 12, "samples": 500, "test_split": "test", "metrics": {"fid": score}}
     (run / "evaluation.json").write_text(json.dumps(found))
     export.export(run, tmp_path / "scored", license="cc0-1.0")
+    (run / "metrics.jsonl").unlink()  # not needed
+    (run / "evaluation.json").write_text('{"step": 12}')
+    with pytest.raises(InputError, match="is damaged: KeyError"):
+        export.export(run, tmp_path / "damaged")
+    (run / "evaluation.json").unlink()
+    export.export(run, tmp_path / "unscored")
+    assert "## Scores" not in (tmp_path / "unscored/README.md").read_text()
     card = (tmp_path / "scored/README.md").read_text()
     assert "| 500 samples against test | value | 95 % interval |" in card
     assert "| FID | 1.25 | 1 to 1.5 |" in card

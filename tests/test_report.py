@@ -1,9 +1,12 @@
 """Tests of gan_jax.report on runs; those on sweeps are in tests/sweeps/."""
 
+import base64
 import contextlib
 import html.parser
 import importlib.util
+import io
 import json
+import math
 import shutil
 import urllib.parse
 
@@ -417,3 +420,16 @@ def test_charts():
     ]
     logarithmic, linear = {"type": "log"}, {"zero": False}
     assert scales == [logarithmic, linear, linear, logarithmic]
+
+
+def test_unknown_ends_of_intervals_are_not_drawn():
+    rows = [(1, "a", "2 to ?", (2.5, 2.0, math.inf)), (2, "b", "?", (1.0, math.nan, math.nan))]
+    data = charts.intervals(rows, "score")["data"]["values"]
+    assert [(x["l"], x["h"]) for x in data] == [(2.0, 2.5), (None, None)]
+
+
+def test_wide_images_are_reduced():
+    wide = Image.fromarray(np.zeros((4, 40_000, 3), np.uint8))
+    src = page_lib.figure(wide, "", "").src
+    content = base64.b64decode(src.partition(",")[2])
+    assert Image.open(io.BytesIO(content)).size == (10_000, 1)

@@ -265,8 +265,12 @@ def test_export_encodes_texts(trained, tmp_path):
     expected = algorithms.generate(spec, state, draws.noise(spec, jax.random.key(0), 4), y)
     found = artifact.draw(tmp_path / "artifact", 4, text=text)
     np.testing.assert_allclose(found, expected, atol=1e-5)  # vectors are not bitwise identical
-    with pytest.raises(artifact.ArtifactError, match="a label or text is missing"):
+    with pytest.raises(artifact.ArtifactError, match="this sampler needs --text"):
         artifact.draw(tmp_path / "artifact", 4)
+    with (tmp_path / "artifact/vocabulary.txt").open("a") as file:
+        file.write("zzz\n")
+    with pytest.raises(artifact.ArtifactError, match="vocabulary.txt: its sha256 does not match"):
+        artifact.draw(tmp_path / "artifact", 4, text="zzz")
 
 
 def test_grid_has_a_row_per_caption(trained):

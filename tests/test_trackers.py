@@ -1,11 +1,14 @@
 import json
+import os
 import pathlib
 import struct
 
 import numpy as np
 import pytest
+import tensorboardX
 
 from gan_jax import config, loop, main, trackers, train
+from gan_jax.errors import InputError
 from gan_jax.writers import read_metrics
 from tests.conftest import assert_one_line_error, call, open_image, sha
 
@@ -45,10 +48,51 @@ def records(path: pathlib.Path):
 
 
 def test_tensorboard(tiny, tmp_path):
-    train.run(config.replace(tiny, {"trackers": ("tensorboard",), "num_steps": 2}), tmp_path, "x")
+    c = config.replace(tiny, {"trackers": ("tensorboard",), "num_steps": 2})
+    train.run(c, tmp_path, "x")
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"d_loss" in events.read_bytes()
     assert b"samples" in events.read_bytes()
+    purged = []
+    with pytest.MonkeyPatch.context() as patch:
+        writer = tensorboardX.SummaryWriter
+        patch.setattr(
+            tensorboardX,
+            "SummaryWriter",
+            lambda *a, purge_step: purged.append(purge_step) or writer(*a, purge_step=purge_step),
+        )
+        train.run(config.replace(c, {"num_steps": 3}), tmp_path, "x")
+    assert purged == [3]  # the first entry to hide
+
+
+def test_failing_trackers_are_dropped(tiny, finished, tmp_path, monkeypatch, caplog):
+    c = config.replace(tiny, {"trackers": ("tensorboard",)})
+    original = trackers.TensorBoard.scalars
+
+    def scalars(self, step, metrics):
+        if step == 6:  # as on a full disk
+            worker = self._writer.file_writer.event_writer._worker
+            worker.stop()
+            worker.join()
+        original(self, step, metrics)
+
+    monkeypatch.setattr(trackers.TensorBoard, "scalars", scalars)
+    assert train.run(c, tmp_path, "digits") == 0
+    assert sha(tmp_path) == sha(finished)
+    assert caplog.text.count("tensorboard failed and gets nothing more: OSError") == 1
+
+
+def test_nothing_is_sent(tiny, tmp_path, monkeypatch):
+    names = ("WANDB_ERROR_REPORTING", "MLFLOW_DISABLE_TELEMETRY", "WANDB_CACHE_DIR")
+    for name in names:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("wandb.init", lambda **_: None)
+    trackers.WandB(tmp_path, tiny, 0)
+    with pytest.raises(InputError, match="question mark"):
+        trackers.start("mlflow", tmp_path / "a?b", tiny, 0)
+    assert [os.environ[name] for name in names] == ["false", "true", f"{tmp_path}/wandb/cache"]
+    assert os.environ["WANDB_MODE"] == "offline"
 
 
 def test_wandb(tiny, finished, tmp_path):

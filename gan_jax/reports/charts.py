@@ -145,7 +145,8 @@ def intervals(rows: Sequence[tuple[int, str, str, Score]], x: str) -> dict[str, 
     scores = np.array([score for *_, score in rows], np.float64).reshape(-1, 3)
     finite = scores[np.isfinite(scores)]
     if len(finite):
-        scores[:, 1:] = np.nan_to_num(scores[:, 1:], posinf=finite.max(), neginf=finite.min())
+        ends = {"posinf": finite.max(), "neginf": finite.min()}
+        scores[:, 1:] = np.nan_to_num(scores[:, 1:], nan=np.nan, **ends)
     data = [
         {"r": rank, "s": name, "t": text, "v": value, "l": low, "h": high}
         for (rank, name, text, _), (value, low, high) in zip(

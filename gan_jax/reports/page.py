@@ -22,6 +22,7 @@ from gan_jax.reports import charts
 from gan_jax.reports.charts import Line
 from gan_jax.sweeps.ranking import format_number
 
+_MAX_SIDE = 16_383  # pixels of WebP
 _IMAGE_BYTES = 200_000  # of an image, unless said otherwise
 _VEGA_LITE = "6.4"  # version, see charts
 _TABLE_ROWS = 20  # of the table that repeats a chart
@@ -106,6 +107,8 @@ def figure(image: Image.Image, alt: str, caption: str, limit: int = _IMAGE_BYTES
         image.save(buffer, "WEBP", **options)
         return buffer.getvalue()
 
+    while max(image.size) > _MAX_SIDE:
+        image = image.reduce(2)
     content = webp(lossless=True)
     while len(content) > limit:
         content = webp(quality=80)

@@ -100,7 +100,8 @@ def _scores(directory: pathlib.Path, lines: list[dict[str, Any]]) -> list[Block]
         result = workdir.read_json(path)
         try:
             entries = {name: x for name, x in result["metrics"].items() if name in METRICS}
-            for entry in entries.values():  # infinities are null in JSON
+            found = [x for entry in entries.values() for x in entry["baselines"].values() if x]
+            for entry in [*entries.values(), *found]:  # infinities are null in JSON
                 entry |= {k: math.nan for k in ("value", "low", "high") if entry[k] is None}
             names = dict.fromkeys(row for entry in entries.values() for row in entry["baselines"])
             others = {
