@@ -269,7 +269,7 @@ def test_export_encodes_texts(trained, tmp_path):
         artifact.draw(tmp_path / "artifact", 4)
     with (tmp_path / "artifact/vocabulary.txt").open("a") as file:
         file.write("zzz\n")
-    with pytest.raises(artifact.ArtifactError, match="vocabulary.txt: its sha256 does not match"):
+    with pytest.raises(artifact.ArtifactError, match=r"vocabulary\.txt: its sha256 does not match"):
         artifact.draw(tmp_path / "artifact", 4, text="zzz")
 
 
