@@ -54,10 +54,10 @@ def _classification_error(
 def evaluate(
     directory: pathlib.Path,
     *,
-    step: int | Literal["best"] | None,
-    num: int,
-    split: str | None,
-    metrics: list[str] | None,
+    step: int | Literal["best"] | None = None,
+    num: int = 10_000,
+    split: str | None = None,
+    metrics: list[str] | None = None,
     weights: pathlib.Path | None = None,
     held_out: bool = False,
 ) -> dict[str, Any]:

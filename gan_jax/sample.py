@@ -13,12 +13,13 @@ is conditional.
 
 import math
 import pathlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from gan_jax import cli
 from gan_jax.errors import InputError
+from gan_jax.writers import check_new
 
 if TYPE_CHECKING:
     import jax
@@ -83,30 +84,37 @@ def _reconstructions(
     return shown, None if y is None else y.repeat(2)[:num]
 
 
+class Drawn(NamedTuple):
+    """Samples of a run's checkpoint, and how to arrange them."""
+
+    examples: np.ndarray  # (num, *example_shape); images in [0, 1]
+    labels: np.ndarray | None  # int (num,); None if not conditioned on whole classes
+    rows: int
+    columns: int
+    step: int  # iteration of the checkpoint
+
+
 def draw(
     directory: pathlib.Path,
-    out: pathlib.Path,
     *,
     num: int,
-    seed: int,
-    step: int | Literal["best"] | None,
-    label: str | None,
-    text: str | None,
-    walk: bool,
+    seed: int = 0,
+    step: int | Literal["best"] | None = None,
+    label: str | None = None,
+    text: str | None = None,
+    walk: bool = False,
     reconstruct: bool = False,
-) -> None:
-    """Writes `num` samples of a run's checkpoint to a .png or .npz file.
+) -> Drawn:
+    """Draws `num` samples of a run's checkpoint.
 
     Raises:
-      InputError: no such run, checkpoint or label, `out` cannot be a new file, or too many samples.
+      InputError: no such run, checkpoint or label, or too many samples.
     """
     import jax
     import jax.numpy as jnp
 
-    from gan_jax import algorithms, data, device, draws, grid, plots, workdir
-    from gan_jax.writers import check_new, png, write_whole
+    from gan_jax import algorithms, device, draws, grid, workdir
 
-    check_new(out, ".png", ".npz")
     device.setup("auto", deterministic=True)
     spec, state = workdir.load(directory, step)
     device.check_samples(num, spec.z_dim + math.prod(spec.example_shape))
@@ -134,10 +142,20 @@ def draw(
         if label is not None:
             raise InputError("--reconstruct takes labels of test examples: leave out --label")
         config = workdir.read_config(directory)
-        samples, labels = _reconstructions(config, spec, state, num, seed)
+        examples, labels = _reconstructions(config, spec, state, num, seed)
         condition = labels
     else:
-        samples = algorithms.generate(spec, state, z, condition)
+        examples = algorithms.generate(spec, state, z, condition)
+    whole = labels if condition is labels else None
+    return Drawn(examples, whole, rows, columns, int(state.step))
+
+
+def write(directory: pathlib.Path, out: pathlib.Path, drawn: Drawn) -> None:
+    """Writes a run's samples to a .png or .npz file."""
+    from gan_jax import data, plots, workdir
+    from gan_jax.writers import png, write_whole
+
+    samples, rows, columns = drawn.examples, drawn.rows, drawn.columns
     if out.suffix == ".png":
         real = None
         if samples.ndim == 2:
@@ -145,8 +163,7 @@ def draw(
             real = data.load(config.dataset, config.split).images
         write_whole(out, png(plots.sample_image(samples, rows, columns, real)))
     else:
-        write_whole(out, plots.npz(samples, labels if condition is labels else None))
-    print(f"{out}: {num} samples of iteration {int(state.step)}")
+        write_whole(out, plots.npz(samples, drawn.labels))
 
 
 def main() -> int:
@@ -158,15 +175,15 @@ def main() -> int:
     cli.add_step(parser)
     parser.add_argument("--label", help="class to draw, by number or name; default: all in turn")
     parser.add_argument("--text", help="caption to draw, of a run conditioned on text")
-    drawn = parser.add_mutually_exclusive_group()
-    drawn.add_argument("--interpolate", action="store_true", help="walk between points or classes")
-    drawn.add_argument(
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--interpolate", action="store_true", help="walk between points or classes")
+    mode.add_argument(
         "--reconstruct", action="store_true", help="test examples and their reconstructions"
     )
     args = parser.parse_args()
-    draw(
+    check_new(args.out, ".png", ".npz")
+    drawn = draw(
         args.workdir,
-        args.out,
         num=args.num,
         seed=args.seed,
         step=args.step,
@@ -175,6 +192,8 @@ def main() -> int:
         walk=args.interpolate,
         reconstruct=args.reconstruct,
     )
+    write(args.workdir, args.out, drawn)
+    print(f"{args.out}: {args.num} samples of iteration {drawn.step}")
     return 0
 
 

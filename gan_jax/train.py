@@ -55,7 +55,11 @@ _PRINTED = _SHOWN.keys() - {"D(x)", "D(G(z))"}
 
 
 def run(
-    config: ConfigDict, directory: pathlib.Path | None, name: str, peers: Processes = ALONE
+    config: ConfigDict,
+    directory: pathlib.Path | None,
+    name: str,
+    peers: Processes = ALONE,
+    progress_bar: bool | None = None,
 ) -> int:
     """Trains a config, resuming from the directory's last checkpoint if there is one.
 
@@ -64,6 +68,7 @@ def run(
       directory: the run's directory; None makes runs/<name>/<n>.
       name: name of the config.
       peers: the processes that train together; process 0 writes.
+      progress_bar: whether to show a progress bar; None: if stderr is a terminal.
 
     Returns:
       Exit status: 0 finished, 1 diverged, 128 + signal interrupted.
@@ -109,7 +114,7 @@ def run(
             write_json(directory / "config.json", config.to_dict())  # its data may have moved
             return _nothing_to_do(directory, config)
         print(directory, flush=True)
-        return _train(config, dataset, reference, directory, pending_signals, peers)
+        return _train(config, dataset, reference, directory, pending_signals, peers, progress_bar)
 
 
 def load_data(config: ConfigDict) -> data.Dataset:
@@ -235,6 +240,7 @@ def _train(
     directory: pathlib.Path,
     pending_signals: Sequence[int],
     peers: Processes,
+    progress_bar: bool | None,
 ) -> int:
     members, states, begin = _start(config, dataset, directory, peers)
     spec, step = members.spec, begin
@@ -274,7 +280,11 @@ def _train(
         saver = checkpoint.Writer(directory / "checkpoints", config.keep_checkpoints, begin)
         stack.enter_context(contextlib.closing(saver))
         bar = tqdm(
-            total=config.num_steps, initial=begin, unit="it", disable=None, dynamic_ncols=True
+            total=config.num_steps,
+            initial=begin,
+            unit="it",
+            disable=None if progress_bar is None else not progress_bar,
+            dynamic_ncols=True,
         )
         stack.enter_context(contextlib.closing(bar))
         if begin == 0:

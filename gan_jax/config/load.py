@@ -168,7 +168,7 @@ def override(config: Config, settings: Sequence[str]) -> ConfigDict:
         kind = known[name].rule.kind
         value = text if kind is str else _parse(text)
         if kind is tuple and isinstance(value, str):
-            value = tuple(value.removesuffix(",").split(","))
+            value = tuple(value.removesuffix(",").split(",")) if value else ()
         if kind is tuple and type(value) is int:  # --config.generator.widths=32
             value = (value,)
         changes[name] = value

@@ -424,6 +424,16 @@ def test_molecules():
     assert_row("molecules", "test actives", *real)
 
 
+def test_overfitting():
+    found = read("your_images/overfitting.json")
+    for name, outputs in found["d_output"].items():
+        label = name if name == "none" else f"`{name}`"
+        assert_row("your_images", label, *outputs.values())
+    text = (ROOT / "docs/your_images.md").read_text()
+    without, with_it = found["memorisation"].values()
+    assert f"`memorisation` is {without:.2f} without augmentation and {with_it:.2f} with" in text
+
+
 def test_readme_results():
     table = read("table1.json")
     one, three = (

@@ -83,7 +83,7 @@ def test_notebook_format(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 # The kernel's connection, which is local.
 @pytest.mark.filterwarnings("default::DeprecationWarning", "default::RuntimeWarning")
-def test_notebook_outputs(path, kernel, mnist_dir, monkeypatch):
+def test_notebook_outputs(path, kernel, mnist_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
     committed = nbformat.read(path, as_version=4)
     executed = nbformat.read(path, as_version=4)
@@ -92,7 +92,7 @@ def test_notebook_outputs(path, kernel, mnist_dir, monkeypatch):
         timeout=300,
         kernel_name=kernel,
         coalesce_streams=True,
-        resources={"metadata": {"path": str(path.parent)}},
+        resources={"metadata": {"path": str(tmp_path)}},
     )
     client.execute()  # raises if a cell does
     for before, after in zip(code(committed), code(executed), strict=True):
@@ -100,7 +100,7 @@ def test_notebook_outputs(path, kernel, mnist_dir, monkeypatch):
         assert not any(out.get("name") == "stderr" for out in before.outputs), before.source
         (words, numbers), (words_now, numbers_now) = printed(before), printed(after)
         assert words_now == words, before.source
-        if path.stem != "mnist":  # 4,000 iterations on images are chaotic across machines
+        if path.stem == "theory":  # training on images is chaotic across machines
             assert all(map(close, numbers, numbers_now)), (before.source, numbers_now)
         if DRAWS.search(before.source):
             assert any("image/png" in kind for kind in kinds(before)), before.source
