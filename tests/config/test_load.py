@@ -157,3 +157,7 @@ def test_new_kind_has_its_defaults(tiny):
     assert back.generator == config.default().generator
     same = config.override(tiny, ["--config.generator.name=mlp"])
     assert same.generator == tiny.generator
+
+
+def test_empty_tuples():
+    assert config.load("dcgan_flowers", ["--config.augment="]).augment == ()
