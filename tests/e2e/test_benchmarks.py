@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import (
+    codes,
     common,
     engines,
     equilibrium,
@@ -24,7 +25,14 @@ from gan_jax.data.mixtures import MIXTURES, draw
 from gan_jax.errors import InputError
 from gan_jax.sweeps.executors import Options
 from gan_jax.writers import write_json
-from tests.conftest import assert_one_line_error, call, figure_of, tiny_config
+from tests.conftest import (
+    assert_one_line_error,
+    call,
+    figure_of,
+    open_image,
+    tiny_config,
+    untrained,
+)
 
 
 def committed(name: str) -> dict:
@@ -236,3 +244,17 @@ def test_best_validation_values(tmp_path, monkeypatch, capsys):
         call(validation, monkeypatch, *arguments[:2], f"x={tmp_path / '0'},{tmp_path / '0'}") == 2
     )
     assert_one_line_error(capsys.readouterr().err, "has the seed 0 of another run")
+
+
+def test_codes(tmp_path, monkeypatch, capsys):
+    grid = codes.quantiles(3)
+    np.testing.assert_allclose(grid[0], [-0.9674, 0.9674], atol=1e-4)  # of 1/6 and 5/6
+    np.testing.assert_array_equal(grid[4], [0, 0])
+    fields = {"algorithm": "vae", "prior.name": "normal", "z_dim": 2}
+    run = untrained(config.replace(tiny_config(), fields), tmp_path / "run")
+    out = tmp_path / "codes.png"
+    assert call(codes, monkeypatch, f"--workdir={run}", f"--out={out}") == 0
+    assert open_image(out).size == (1320, 660)
+    other = untrained(config.replace(tiny_config(), fields | {"z_dim": 3}), tmp_path / "other")
+    assert call(codes, monkeypatch, f"--workdir={other}", f"--out={out}") == 2
+    assert "is not of an autoencoder with z_dim=2" in capsys.readouterr().err
