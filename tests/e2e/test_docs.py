@@ -261,6 +261,14 @@ def test_table_1():
         assert_row("reproductions", label, *row)
 
 
+def test_equal_budget():
+    found = {name.split()[0]: row["seeds"] for name, row in read("table1-equal.json").items()}
+    for name, seeds in (found | {"mnist_best": read("table1.json")["mnist_best"]["seeds"]}).items():
+        metrics = ("parzen", "fid", "precision", "recall", "density", "coverage", "memorisation")
+        values = (statistics.mean(s["metrics"][x]["value"] for s in seeds) for x in metrics)
+        assert_row("reproductions", f"`{name}`, equal budget", seeds[0]["num_steps"], *values)
+
+
 def test_evaluation_table():
     found = read("mnist-evaluation.json")
     rows = {

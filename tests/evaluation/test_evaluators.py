@@ -41,7 +41,10 @@ def test_pinned_file_is_as_published_and_small():
     pinned = evaluators.load("mnist:3.0.1", MNIST)
     assert pinned.name == "mnist-v1"
     assert pinned.labels.tolist() == list(range(10))
-    assert evaluators._pack(pinned) == content
+    with np.load(PINNED) as saved, np.load(io.BytesIO(evaluators._pack(pinned))) as packed:
+        assert saved.files == packed.files  # their zip headers depend on the version of Python
+        for name in saved.files:
+            np.testing.assert_array_equal(saved[name], packed[name])
 
 
 def test_pinned_evaluator_classifies_mnist(mnist_dir, monkeypatch):
