@@ -92,7 +92,7 @@ def train(
         begun = time.perf_counter()
         states, info = population.train_chunk(members, states, step, length, diverged == 0)
         seconds = time.perf_counter() - begun
-        longest = min(peers.exchange(next_length(longest, length, seconds)))
+        longest = min(peers.all_gather(next_length(longest, length, seconds)))
         step += length
         now = due(step, config)
         # Norms are checked only at scheduled outputs: other chunks end by the clock.
@@ -101,9 +101,9 @@ def train(
         diverged = np.where((diverged == 0) & ~finite, info["step"], diverged).astype(np.int32)
         if evaluate_last and step == config.num_steps:
             now.add("eval")
-        if "eval" in now and (reference or peers.own):
+        if "eval" in now and (reference or peers.index):
             living = np.flatnonzero(diverged == 0).tolist()
-            scores = peers.first(
+            scores = peers.call_on_primary(
                 functools.partial(_scores, config, members, states, living, reference)
             )
             info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}

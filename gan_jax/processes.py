@@ -32,12 +32,12 @@ class Processes:
 
     Attributes:
       number: of processes.
-      own: number of this process, from 0; process 0 alone writes files.
+      index: number of this process, from 0; process 0 alone writes files.
     """
 
-    def __init__(self, number: int, own: int, links: Mapping[int, Connection], jax_address: str):
+    def __init__(self, number: int, index: int, links: Mapping[int, Connection], jax_address: str):
         """Takes over connections: of process 0 to all others, of the others to process 0."""
-        self.number, self.own = number, own
+        self.number, self.index = number, index
         self._links, self._jax_address = links, jax_address
         self._received: dict[int, queue.Queue[Any]] = {i: queue.Queue() for i in links}
         self._ending = threading.Lock()  # held by the first to end this process
@@ -66,12 +66,12 @@ class Processes:
             with contextlib.suppress(OSError):  # it is gone, which `_receive` reports
                 self._links[i].send_bytes(json.dumps(message).encode())
 
-    def exchange(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """The values of all processes, in their order; JSON.
 
         A collective: all processes must make the same calls in the same order.
         """
-        if self.own:
+        if self.index:
             self._send({"value": value}, [0])
             values: list[Any] = self._received[0].get()
             return values
@@ -79,13 +79,13 @@ class Processes:
         self._send({"value": values}, range(1, self.number))
         return values
 
-    def first(self, function: Callable[[], Any]) -> Any:
+    def call_on_primary(self, function: Callable[[], Any]) -> Any:
         """What a function returns in process 0, which alone calls it; a collective as well."""
-        return self.exchange(None if self.own else function())[0]
+        return self.all_gather(None if self.index else function())[0]
 
     def check_same(self, named: Mapping[str, Any]) -> None:
         """Raises an InputError in all processes if one has other values than process 0."""
-        expected, *others = self.exchange({name: repr(value) for name, value in named.items()})
+        expected, *others = self.all_gather({name: repr(value) for name, value in named.items()})
         for i, found in enumerate(others, 1):
             for name in dict.fromkeys([*expected, *found]):
                 a, b = (values.get(name, "nothing") for values in (expected, found))
@@ -97,7 +97,7 @@ class Processes:
         """Makes the devices of all processes visible to each, before JAX computes anything."""
         if self.number > 1:
             jax.distributed.initialize(
-                self._jax_address, self.number, self.own, initialization_timeout=_SECONDS
+                self._jax_address, self.number, self.index, initialization_timeout=_SECONDS
             )
 
     def __enter__(self) -> "Processes":
@@ -118,7 +118,7 @@ class Processes:
         text = str(error) if expected else brief(error)
         status = 2 if isinstance(error, InputError) else 1
         if self._ending.acquire(blocking=False):
-            end = {"process": self.own, "reason": f"stopped: {text}", "status": status}
+            end = {"process": self.index, "reason": f"stopped: {text}", "status": status}
             self._send(end, self._links)
         if jax.distributed.is_initialized():  # JAX would wait for the others at exit
             if not expected:
@@ -130,25 +130,25 @@ class Processes:
 ALONE = Processes(1, 0, {}, "")
 
 
-def start(address: str | None, number: int | None, own: int | None) -> Processes:
+def start(address: str | None, number: int | None, index: int | None) -> Processes:
     """Connects the processes of a run; without arguments those of a Slurm step, or none.
 
     Args:
       address: HOST:PORT of process 0.
       number: of processes.
-      own: number of this process, from 0.
+      index: number of this process, from 0.
 
     Raises:
       InputError: incomplete arguments, or not all processes connect within a minute.
     """
-    if address is None and number is None and own is None:
-        address, number, own = _slurm()
-    if address is None or number is None or own is None:
-        if (address, number, own) == (None, None, None):
+    if address is None and number is None and index is None:
+        address, number, index = _slurm()
+    if address is None or number is None or index is None:
+        if (address, number, index) == (None, None, None):
             return ALONE
         raise InputError("--coordinator, --num_processes and --process_id are needed together")
-    if not own < number:
-        raise InputError(f"--process_id={own}: must be below --num_processes={number}")
+    if not index < number:
+        raise InputError(f"--process_id={index}: must be below --num_processes={number}")
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(f"--coordinator={address}: must be HOST:PORT")
@@ -156,15 +156,15 @@ def start(address: str | None, number: int | None, own: int | None) -> Processes
         return ALONE
     end = time.monotonic() + _SECONDS
     try:
-        if own:
-            link, jax_address = _connect(host, int(port), number, own, end)
-            return Processes(number, own, {0: link}, jax_address)
+        if index:
+            link, jax_address = _connect(host, int(port), number, index, end)
+            return Processes(number, index, {0: link}, jax_address)
         links = _accept(host, int(port), number, end)
         with socket.create_server((host, 0)) as free:
             jax_address = f"{host}:{free.getsockname()[1]}"
         for link in links.values():
             link.send_bytes(jax_address.encode())
-        return Processes(number, own, links, jax_address)
+        return Processes(number, index, links, jax_address)
     except (OSError, EOFError) as e:
         raise InputError(f"--coordinator={address}: {brief(e)}") from e
 
@@ -196,7 +196,7 @@ def _accept(host: str, port: int, number: int, end: float) -> dict[int, Connecti
     return links
 
 
-def _connect(host: str, port: int, number: int, own: int, end: float) -> tuple[Connection, str]:
+def _connect(host: str, port: int, number: int, index: int, end: float) -> tuple[Connection, str]:
     """Connection to process 0, and the address of JAX's coordinator."""
     while True:
         try:
@@ -210,7 +210,7 @@ def _connect(host: str, port: int, number: int, own: int, end: float) -> tuple[C
                     f"({brief(e)})"
                 ) from None
             time.sleep(0.5)  # it may start later
-    link.send_bytes(json.dumps([own, number]).encode())
+    link.send_bytes(json.dumps([index, number]).encode())
     if not link.poll(max(0.01, end - time.monotonic()) + 5):
         _fail(host, port, "answers, but other processes are missing")
     try:
@@ -224,7 +224,7 @@ def _fail(host: str, port: int, why: str) -> NoReturn:
 
 
 def _slurm() -> tuple[str | None, int | None, int | None]:
-    """Coordinator's address, number of processes and own number in a Slurm step of several tasks.
+    """Coordinator's address, number of processes and index in a Slurm step of several tasks.
 
     The port follows from the job's id, so that jobs on one node rarely share it.
     """
@@ -234,7 +234,7 @@ def _slurm() -> tuple[str | None, int | None, int | None]:
     nodes = os.environ.get("SLURM_STEP_NODELIST")
     if None in found or not nodes or found[0] == "1":
         return None, None, None
-    number, own, job = map(int, filter(None, found))
+    number, index, job = map(int, filter(None, found))
     first = re.match(r"([^,\[]+)(?:\[([^],-]+))?", nodes)  # of node[03-04,7],other
     assert first is not None
-    return f"{first[1]}{first[2] or ''}:{61440 + job % 4096}", number, own
+    return f"{first[1]}{first[2] or ''}:{61440 + job % 4096}", number, index

@@ -81,10 +81,10 @@ def run(
     fields = {f"config.{field}": value for field, value in config_lib.flatten(config).items()}
     given = {"--workdir": directory is not None}
     peers.check_same(fields | given | {"source_sha256": provenance.source_sha256()})
-    if directory is not None and peers.first(
+    if directory is not None and peers.call_on_primary(
         functools.partial(workdir.holds_finished, directory, config)
     ):
-        return int(peers.first(functools.partial(_nothing_to_do, directory, config)))
+        return int(peers.call_on_primary(functools.partial(_nothing_to_do, directory, config)))
     peers.join()
     cache = data.cache_dir() / "xla"
     cpu_devices = min(config.devices // peers.number, provenance.cores())
@@ -98,18 +98,18 @@ def run(
         require(f"config.trackers={tracker}", tracker, trackers.PACKAGES[tracker])
     config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
     reference = None
-    if config.eval_every and not peers.own:
+    if config.eval_every and not peers.index:
         reference = scoring.reference(
             config, dataset, config.validation_split, config.eval_metrics, config.eval_num
         )
-    if peers.own:
+    if peers.index:
         with loop.signals() as pending_signals:
             return _follow(config, dataset, pending_signals, peers)
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), loop.signals() as pending_signals:
         # Checked again: another process may have used the directory since.
         finished = workdir.holds_finished(directory, config, dataset.sha256)
-        peers.first(lambda: finished)
+        peers.call_on_primary(lambda: finished)
         if finished:
             write_json(directory / "config.json", config.to_dict())  # its data may have moved
             return _nothing_to_do(directory, config)
@@ -207,7 +207,7 @@ def _start(
     saved = None
     if directory is not None:
         saved = checkpoint.restore_newest(directory / "checkpoints", like)
-    begin = int(peers.first(lambda: 0 if saved is None else int(saved.step)))
+    begin = int(peers.call_on_primary(lambda: 0 if saved is None else int(saved.step)))
     if not begin:
         return members, population.init(members), 0
     states = population.stack([parallel.broadcast(saved, like)])
@@ -221,14 +221,14 @@ def _follow(
     peers: Processes,
 ) -> int:
     """Trains with process 0, without writing anything; returns the exit status."""
-    if peers.first(bool):  # process 0 found the run finished
+    if peers.call_on_primary(bool):  # process 0 found the run finished
         return 0
     members, states, begin = _start(config, dataset, None, peers)
     diverged = np.zeros(1, np.int32)
     for chunk in loop.train(config, members, states, diverged, begin, None, peers=peers):
         if chunk.diverged[0]:
             return 1
-        if stop := max(peers.exchange(max(pending_signals, default=0))):
+        if stop := max(peers.all_gather(max(pending_signals, default=0))):
             return 128 + int(stop)
     return 0
 
@@ -326,7 +326,7 @@ def _train(
                 files.image(step, image)
                 trackers.write(active, "image", step, image)
             # Once: a signal may arrive during the save.
-            stop = max(peers.exchange(max(pending_signals, default=0)))
+            stop = max(peers.all_gather(max(pending_signals, default=0)))
             if stop or "checkpoint" in now:
                 files.flush()
                 best_by = {

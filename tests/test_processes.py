@@ -39,9 +39,13 @@ def together(function, number: int = 2) -> list:
         return list(pool.map(one, range(number)))
 
 
-def test_exchange():
+def test_all_gather():
     def talk(peers):
-        return peers.exchange(peers.own), peers.first(lambda: peers.own + 5), peers.exchange("a")
+        return (
+            peers.all_gather(peers.index),
+            peers.call_on_primary(lambda: peers.index + 5),
+            peers.all_gather("a"),
+        )
 
     assert together(talk, 3) == [([0, 1, 2], 5, ["a"] * 3)] * 3
     assert talk(processes.ALONE) == ([0], 5, ["a"])
@@ -49,7 +53,7 @@ def test_exchange():
 
 def test_differences_are_named():
     expected = "process 2 has config.seed 2, but process 0 has 0"
-    assert together(lambda p: p.check_same({"config.seed": p.own // 2 * 2}), 3) == [expected] * 3
+    assert together(lambda p: p.check_same({"config.seed": p.index // 2 * 2}), 3) == [expected] * 3
     assert together(lambda p: p.check_same({"config.seed": 1})) == [None, None]
 
 
