@@ -178,8 +178,8 @@ def test_scores_of_training(run, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"status": "interrupted", "step": 6}, ["interrupted iteration 6 of 12", "Resume it:"]),
-        ({"status": "running", "step": None}, ["killed iteration 12 of 12", "Resume it:"]),
+        ({"status": "interrupted", "step": 6}, ["interrupted iteration 6 of 12", "Resume:"]),
+        ({"status": "running", "step": None}, ["killed iteration 12 of 12", "Resume:"]),
         (
             {"status": "diverged", "step": 9, "diverged": {"step": 9, "in": "d_loss"}},
             ["diverged iteration 9 of 12: d_loss is not finite"],
@@ -262,7 +262,7 @@ def test_watch(run, tmp_path, monkeypatch, capsys):
         report.report(run, out, watch=True)
     assert [reloads for reloads, _ in polls] == [True] * 3
     assert "running iteration 14 of 12" in polls[2][1]
-    assert "Shown once the run has ended." in polls[2][1]
+    assert "Available when the run has ended." in polls[2][1]
     assert capsys.readouterr().out.count("\n") == 3  # nothing was new at the second poll
     assert not [x for x in Parsed(out.read_bytes()).all("input") if x.get("id") == "reload"]
 

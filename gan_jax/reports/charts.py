@@ -1,6 +1,6 @@
 """Vega-Lite specifications of a report's charts (https://vega.github.io/vega-lite/docs/).
 
-Names, which may hold any characters, are values of the data, never fields or expressions.
+Untrusted names appear only as data values, never as field names or expressions.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A report's page: its blocks, and the HTML file made of them."""
+"""Blocks of a report, and their rendering to one HTML file."""
 
 import base64
 import functools

@@ -173,12 +173,12 @@ def report(directory: pathlib.Path) -> Page:
         raise InputError(f"{metrics} is damaged: {e}") from e
     here = f"--workdir={directory}"
     commands = {
-        "Train it again in another directory": ["main", f"--config={directory / 'config.json'}"],
-        "Train it again and compare the bytes": ["reproduce", here],
+        "Retrain in a new directory": ["main", f"--config={directory / 'config.json'}"],
+        "Verify bitwise reproducibility": ["reproduce", here],
     }
     if status in ("interrupted", "killed"):
-        commands["Resume it"] = ["main", f"--config={directory / 'config.json'}", here]
-    later = Text("Shown once the run has ended.")
+        commands["Resume"] = ["main", f"--config={directory / 'config.json'}", here]
+    later = Text("Available when the run has ended.")
     return Page(
         title=f"{config.dataset}, {config.get('loss', config.algorithm)}, seed {config.seed}",
         status=status,
@@ -193,7 +193,7 @@ def report(directory: pathlib.Path) -> Page:
                 later if status == "running" else _neighbours(directory, config)
             ],
             "Provenance": page.provenance_blocks(record),
-            "Repeat": [
+            "Reproduce": [
                 Code(shlex.join(["python", "-m", f"gan_jax.{name}", *arguments]), title)
                 for title, (name, *arguments) in commands.items()
             ],

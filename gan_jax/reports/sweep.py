@@ -131,7 +131,7 @@ def report(directory: pathlib.Path) -> Page:
     rerun = ["python", "-m", "gan_jax.sweep", f"--workdir={directory}", f"--rerun={first}"]
     sections |= {
         "Provenance": page.provenance_blocks(record),
-        "Repeat": [
+        "Reproduce": [
             Code(spec.command, "Train the sweep, or resume it"),
             Code(shlex.join(rerun), "Train one member again and compare its parameters"),
         ],
