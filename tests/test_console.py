@@ -39,4 +39,4 @@ def test_configs_state_time_and_result(monkeypatch, capsys):
     out = capsys.readouterr().out
     for name, (first, last) in catalogue.entries().items():
         assert f"{name}\n    {first[:40]}" in out
-        assert re.match(r"Time: .+ Result( \([\w ]+\))?: .+\.$", last), name
+        assert re.match(r"Time: .+ Result( \([\w, ]+\))?: .+\.$", last), name
