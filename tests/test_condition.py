@@ -19,7 +19,6 @@ from gan_jax import (
     objectives,
     population,
     sample,
-    train,
     workdir,
 )
 from gan_jax.draws import Batch
@@ -27,7 +26,7 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation import registry, scoring
 from gan_jax.evaluation.baselines import baselines
 from gan_jax.networks import layers
-from tests.conftest import assert_one_line_error, call, make_hparams, tiny_config
+from tests.conftest import assert_one_line_error, call, make_hparams, tiny_config, untrained
 from tests.evaluation.conftest import shorten
 from tests.networks.conftest import apply, randomised
 
@@ -218,8 +217,7 @@ def test_each_class_is_learned(changes):
 def trained(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     changes = {"condition.discriminator": "projection", "eval_every": 6, "eval_num": 30}
-    train.run(conditional(changes | {"eval_metrics": ("parzen",)}), directory, "digits")
-    return directory
+    return untrained(conditional(changes | {"eval_metrics": ("parzen",)}), directory)
 
 
 def draw(trained, tmp_path, monkeypatch, *arguments) -> dict:

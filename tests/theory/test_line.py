@@ -110,6 +110,7 @@ def test_measure_by_hand():
     assert line.measure(known) == pytest.approx(by_hand, rel=1e-14)
 
 
+@pytest.mark.slow
 def test_exact_metrics_of_a_run(tmp_path):
     assert train.run(line_config(), tmp_path, "gaussian1d") == 0
     lines = read_metrics(tmp_path / "metrics.jsonl")
