@@ -177,7 +177,7 @@ def main() -> int:
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
     parser.add_argument(
         "--library",
-        dest="library_name",
+        dest="molecules",
         required=True,
         help="molecules to rank, such as smiles:FILE",
     )
@@ -191,7 +191,7 @@ def main() -> int:
     args = parser.parse_args()
     screen(
         args.workdir,
-        args.library_name,
+        args.molecules,
         args.out,
         split=args.split,
         label=args.label,
