@@ -94,12 +94,12 @@ class MLflow:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
-        if "?" in str(directory.absolute()):  # SQLAlchemy would end the path there
-            raise InputError("it cannot write to a path with a question mark")
         local = f"sqlite:///{directory.absolute()}/mlflow.db"
         uri = os.environ.get("MLFLOW_TRACKING_URI", local)
-        self._client, self._metric = MlflowClient(uri), Metric
-        client = self._client
+        if uri == local and "?" in local:  # SQLAlchemy would end the path there
+            raise InputError("it cannot write to a path with a question mark")
+        self._client = client = MlflowClient(uri)
+        self._metric = Metric
 
         def create() -> str:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
@@ -148,7 +148,7 @@ def write(active: dict[str, Tracker], method: str, *arguments: Any) -> None:
         try:
             getattr(tracker, method)(*arguments)
         except Exception as e:  # a tracker's own
-            log.warning("config.trackers: %s failed and gets nothing more: %s", name, brief(e))
+            log.warning("config.trackers: %s failed and was dropped: %s", name, brief(e))
             del active[name]
 
 

@@ -79,7 +79,7 @@ def test_failing_trackers_are_dropped(tiny, finished, tmp_path, monkeypatch, cap
     monkeypatch.setattr(trackers.TensorBoard, "scalars", scalars)
     assert train.run(c, tmp_path, "digits") == 0
     assert sha(tmp_path) == sha(finished)
-    assert caplog.text.count("tensorboard failed and gets nothing more: OSError") == 1
+    assert caplog.text.count("tensorboard failed and was dropped: OSError") == 1
 
 
 def test_nothing_is_sent(tiny, tmp_path, monkeypatch):
