@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from gan_jax import population
+from gan_jax import parallel, population
 from gan_jax.evaluation import scoring
 from gan_jax.evaluation.registry import Reference
 from gan_jax.population import Population
@@ -54,7 +54,7 @@ class Chunk(NamedTuple):
     """State and measurements of a population after a chunk of iterations."""
 
     step: int
-    states: State  # stacked; donated to the next chunk
+    states: State  # stacked, gathered if an output is due; donated to the next chunk
     info: dict[str, np.ndarray]  # (members,): training info, and metrics where evaluated
     diverged: np.ndarray  # int32 (members,): the first non-finite iteration, 0 for none
     due: set[str]
@@ -101,10 +101,11 @@ def train(
         diverged = np.where((diverged == 0) & ~finite, info["step"], diverged).astype(np.int32)
         if evaluate_last and step == config.num_steps:
             now.add("eval")
+        seen = parallel.gather(states) if now else states
         if "eval" in now and (reference or peers.index):
             living = np.flatnonzero(diverged == 0).tolist()
             scores = peers.call_on_primary(
-                functools.partial(_scores, config, members, states, living, reference)
+                functools.partial(_scores, config, members, seen, living, reference)
             )
             info |= {name: np.full(members.size, np.nan) for name in config.eval_metrics}
             for i, values in zip(living, scores, strict=True):
@@ -112,7 +113,7 @@ def train(
                     diverged[i] = step
                 for name, value in (values or {}).items():
                     info[name][i] = value
-        yield Chunk(step, states, info, diverged, now)
+        yield Chunk(step, seen, info, diverged, now)
 
 
 def _scores(

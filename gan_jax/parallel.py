@@ -37,8 +37,6 @@ def per_member(config: ConfigDict) -> int:
             f"config.devices is {number}, but {jax.process_count()} processes share each minibatch "
             f"among all of their {present} devices: set 0"
         )
-    if config.shard_state and jax.process_count() > 1:
-        raise InputError("config.shard_state is True, but must be False with several processes")
     inputs = config.batch_size // config.get("pack", 1)
     if inputs % number:
         of = f" in {inputs} inputs of {config.pack}" if config.get("pack", 1) > 1 else ""
@@ -111,6 +109,19 @@ def broadcast(tree: Any, like: Any) -> Any:
     raw = jax.tree.map(lambda x: np.ascontiguousarray(x).reshape(-1).view(np.uint8), tree)
     sent = multihost_utils.broadcast_one_to_all(raw)
     return jax.tree.map(lambda x, y: np.asarray(y).view(x.dtype).reshape(x.shape), like, sent)
+
+
+def gather(tree: Any) -> Any:
+    """Host copies of arrays of which this process has only a part; others as they are.
+
+    A collective of all processes, one array at a time, as no device may have room for all.
+    """
+
+    def one(x: Any) -> Any:
+        whole = not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
+        return x if whole else multihost_utils.process_allgather(x, tiled=True)
+
+    return jax.tree.map(one, tree)
 
 
 def _shared(examples: int) -> bool:

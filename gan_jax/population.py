@@ -117,10 +117,11 @@ def place(population: Population, states: State) -> State:
 
 
 def member(states: State, number: int) -> State:
-    """The state of one member, on the host."""
+    """The state of one member, on the host; of states that are `parallel.gather`ed."""
 
-    def one(x: jax.Array) -> np.ndarray:  # without communication
-        return np.asarray((x.addressable_data(0) if x.is_fully_replicated else x)[number])
+    def one(x: Any) -> np.ndarray:  # without communication
+        replicated = isinstance(x, jax.Array) and x.is_fully_replicated
+        return np.asarray((x.addressable_data(0) if replicated else x)[number])
 
     return jax.tree.map(one, states)
 

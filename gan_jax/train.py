@@ -75,7 +75,7 @@ def run(
 
     Raises:
       InputError: invalid data, device, config or directory; nothing was written. Or a tracker
-        cannot start.
+        cannot start; the run's status is as before.
       OSError: a system failure; saved files are intact.
     """
     fields = {f"config.{field}": value for field, value in config_lib.flatten(config).items()}
@@ -224,11 +224,13 @@ def _follow(
     if peers.call_on_primary(bool):  # process 0 found the run finished
         return 0
     members, states, begin = _start(config, dataset, None, peers)
+    parallel.gather(states)  # each of these is a collective of `_train` as well
     diverged = np.zeros(1, np.int32)
     for chunk in loop.train(config, members, states, diverged, begin, None, peers=peers):
         if chunk.diverged[0]:
             return 1
         if stop := max(peers.all_gather(max(pending_signals, default=0))):
+            parallel.gather(chunk.states)
             return 128 + int(stop)
     return 0
 
@@ -243,6 +245,7 @@ def _train(
     progress_bar: bool | None,
 ) -> int:
     members, states, begin = _start(config, dataset, directory, peers)
+    seen = parallel.gather(states)
     spec, step = members.spec, begin
     if begin:
         print(f"resuming after iteration {begin}", flush=True)
@@ -267,16 +270,16 @@ def _train(
         encoder = text_encoder.load(config.condition.encoder)
         record["text_encoder"] = {"name": config.condition.encoder, "sha256": encoder.sha256}
     write_json(directory / "config.json", config.to_dict())
-    write_json(path, record)
     with contextlib.ExitStack() as stack:
-        files = Files(directory, begin, keep_begin="metrics" in loop.due(begin, config))
-        if begin and "sample" not in loop.due(begin, config):  # the end of a shorter run
-            _image_file(directory, begin).unlink(missing_ok=True)
-        stack.enter_context(contextlib.closing(files))
         active: dict[str, Tracker] = {}
         stack.callback(trackers.write, active, "close")
         for name in dict.fromkeys(config.trackers):
             active[name] = trackers.start(name, directory, config, begin)
+        write_json(path, record)
+        files = Files(directory, begin, keep_begin="metrics" in loop.due(begin, config))
+        if begin and "sample" not in loop.due(begin, config):  # the end of a shorter run
+            _image_file(directory, begin).unlink(missing_ok=True)
+        stack.enter_context(contextlib.closing(files))
         saver = checkpoint.Writer(directory / "checkpoints", config.keep_checkpoints, begin)
         stack.enter_context(contextlib.closing(saver))
         bar = tqdm(
@@ -288,7 +291,7 @@ def _train(
         )
         stack.enter_context(contextlib.closing(bar))
         if begin == 0:
-            image = grid.image(config, spec, population.member(states, 0), dataset)
+            image = grid.image(config, spec, population.member(seen, 0), dataset)
             files.image(0, image)
             trackers.write(active, "image", 0, image)
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
@@ -296,7 +299,7 @@ def _train(
         for chunk in loop.train(
             config, members, states, np.zeros(1, np.int32), begin, reference, peers=peers
         ):
-            states, step, now = chunk.states, chunk.step, chunk.due
+            seen, step, now = chunk.states, chunk.step, chunk.due
             clock = [*clock[:1], (time.time(), step)]
             info = {name: value[0].item() for name, value in chunk.info.items()}
             if chunk.diverged[0]:
@@ -306,7 +309,7 @@ def _train(
                 record |= {"status": "diverged", "diverged": {"step": step, "in": quantity}}
                 break
             if now & {"metrics", "sample"}:
-                state = population.member(states, 0)
+                state = population.member(seen, 0)
             if "metrics" in now and (mixture := line.known_mixture(config.dataset, spec)):
                 hparams = config_lib.hparams(config)
                 info |= line.measure(line.curves(spec, hparams, state, mixture))
@@ -327,6 +330,8 @@ def _train(
                 trackers.write(active, "image", step, image)
             # Once: a signal may arrive during the save.
             stop = max(peers.all_gather(max(pending_signals, default=0)))
+            if stop:
+                seen = parallel.gather(seen)
             if stop or "checkpoint" in now:
                 files.flush()
                 best_by = {
@@ -334,13 +339,13 @@ def _train(
                     for name in info
                     if name == config.keep_best
                 }
-                saver.save(step, population.member(states, 0), best_by)
+                saver.save(step, population.member(seen, 0), best_by)
             if stop:
                 break
     record["step"] = step
     if record["status"] != "diverged":
         record["status"] = "finished" if step == config.num_steps else "interrupted"
-        record["params_sha256"] = checkpoint.sha256(trainable(population.member(states, 0)))
+        record["params_sha256"] = checkpoint.sha256(trainable(population.member(seen, 0)))
     if clock:
         (t0, s0), (t1, s1) = clock[0], clock[-1]
         record["seconds_to_first_step"] = round(t0 - psutil.Process().create_time(), 2)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -100,11 +101,13 @@ def test_slurm(nodes, host, monkeypatch):
 CHANGES = {"batch_size": 12, "num_steps": 400, "checkpoint_every": 20, "accelerator": "cpu"}
 
 
-def launch(directory: pathlib.Path, number: int, total: int = 6) -> list[subprocess.Popen]:
+def launch(
+    directory: pathlib.Path, number: int, total: int = 6, **changes: Any
+) -> list[subprocess.Popen]:
     """Starts a run with `total` devices in as many processes as told."""
     config = directory.with_suffix(f".{number}.json")
     fields = {"devices": 0 if number > 1 else total}
-    write_json(config, tiny_config().to_dict() | CHANGES | fields)
+    write_json(config, tiny_config().to_dict() | CHANGES | fields | changes)
     command = [sys.executable, "-m", "gan_jax.main", f"--config={config}", f"--workdir={directory}"]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(total // number)}
     place = address()
@@ -131,9 +134,11 @@ def newest(directory: pathlib.Path) -> int:
     return max(checkpoint.steps(directory / "checkpoints"), default=0)
 
 
-def interrupt(directory: pathlib.Path, kind: int, victim: int, number: int = 2) -> list:
+def interrupt(
+    directory: pathlib.Path, kind: int, victim: int, number: int = 2, **changes: Any
+) -> list:
     """Sends a signal to a process after the next checkpoint; how all ended."""
-    before, started = newest(directory), launch(directory, number, 2)
+    before, started = newest(directory), launch(directory, number, 2, **changes)
     while newest(directory) == before and all(p.poll() is None for p in started):
         time.sleep(0.02)
     time.sleep(random.random() / 5)
@@ -181,3 +186,20 @@ def test_interrupted_and_killed(whole, tmp_path):
     assert record["resumed_from"] > 0
     assert (record["status"], record["processes"]) == ("finished", 3)
     assert record["earlier"][-1]["processes"] == 2
+
+
+@pytest.mark.slow
+def test_sharded_states(tmp_path):
+    """Two processes with half of the state each equal one with both, and it resumes their run."""
+    scores = {"eval_every": 200, "eval_num": 10, "eval_metrics": ("parzen",)}
+    changes = {"shard_state": True, "ema": 0.9} | scores
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert [code for code, _ in ends(launch(whole, 1, 2, **changes))] == [0]
+    assert [code for code, _ in interrupt(run, signal.SIGTERM, 1, **changes)] == [143, 143]
+    other = shutil.copytree(run, tmp_path / "other")
+    for directory, number in ((run, 2), (other, 1)):
+        assert [code for code, _ in ends(launch(directory, number, 2, **changes))] == [0] * number
+        assert workdir.read_json(directory / "run.json")["resumed_from"] > 0
+        assert sha(directory) == sha(whole)
+        name = "metrics.jsonl"
+        assert (directory / name).read_bytes() == (whole / name).read_bytes()

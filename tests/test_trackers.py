@@ -161,6 +161,20 @@ def test_one_line_errors(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(trackers._TRACKERS, "wandb", Offline)
     assert call(main, monkeypatch, *arguments) == 2
     assert_one_line_error(capfd.readouterr().err, "wandb failed to start: RuntimeError: no")
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_failed_start_keeps_the_status(tiny, tmp_path, monkeypatch):
+    """The run resumes without the tracker, whether it had begun or not."""
+    monkeypatch.setitem(trackers._TRACKERS, "wandb", lambda *_: 1 / 0)
+    for steps, before in ((2, None), (3, "finished")):
+        c = config.replace(tiny, {"num_steps": steps})
+        with pytest.raises(InputError, match="wandb failed to start: ZeroDivisionError"):
+            train.run(config.replace(c, {"trackers": ("tensorboard", "wandb")}), tmp_path, "x")
+        record = tmp_path / "run.json"
+        status = json.loads(record.read_bytes())["status"] if record.exists() else None
+        assert status == before
+        assert train.run(c, tmp_path, "x") == 0
 
 
 def test_upgrade_tensorboard_field(tiny):

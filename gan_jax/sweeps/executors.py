@@ -33,6 +33,7 @@ class Task(NamedTuple):
     command: list[str]
     log: str  # file to which its output is appended
     directory: str  # in which it runs
+    devices: int = 1  # that share a minibatch
 
 
 class Options(NamedTuple):
@@ -69,7 +70,7 @@ def start(
 
 
 def local(tasks: Tasks, options: Options) -> Generator[Ended]:
-    """One process per core, pinned to it, on CPU.
+    """One process per core, or per as many as a task has devices, pinned to them, on CPU.
 
     XLA still partitions sums as for all cores (NPROC), so the bytes are those of one process.
     """
@@ -77,16 +78,17 @@ def local(tasks: Tasks, options: Options) -> Generator[Ended]:
 
     env = os.environ | {"NPROC": str(cores()), "JAX_PLATFORMS": "cpu"}
     free, waiting = sorted(os.sched_getaffinity(0)), sorted(tasks, reverse=True)
-    running: dict[int, tuple[subprocess.Popen[bytes], int]] = {}
+    running: dict[int, tuple[subprocess.Popen[bytes], list[int]]] = {}
     try:
         while waiting or running:
-            while waiting and free:
-                unit, core = waiting.pop(), free.pop(0)
-                running[unit] = start(tasks[unit], "--devices=1", f"--core={core}", env=env), core
+            while waiting and len(free) >= (devices := tasks[waiting[-1]].devices):
+                unit, (pinned, free) = waiting.pop(), (free[:devices], free[devices:])
+                arguments = f"--devices={devices}", f"--cores={','.join(map(str, pinned))}"
+                running[unit] = start(tasks[unit], *arguments, env=env), pinned
             time.sleep(_POLL)
             found = {unit: process.poll() for unit, (process, _) in running.items()}
             ended = {unit: status for unit, status in found.items() if status is not None}
-            free += [running.pop(unit)[1] for unit in ended]
+            free += [core for unit in ended for core in running.pop(unit)[1]]
             yield ended
     finally:
         for process, _ in running.values():
@@ -240,8 +242,8 @@ def check(on: str, options: Options, config: Any) -> None:
             f"config.accelerator is {config.accelerator!r}, but --on={on} trains on CPU: use "
             "--on=slurm, or --on=ray with --gpus_per_unit"
         )
-    most = max(1, options.gpus_per_unit)
+    most = len(os.sched_getaffinity(0)) if on == "local" else max(1, options.gpus_per_unit)
     if on != "slurm" and config.devices > most:
         raise InputError(
-            f"config.devices is {config.devices}, but --on={on} gives each unit {most:g}"
+            f"config.devices is {config.devices}, but --on={on} gives each unit at most {most:g}"
         )

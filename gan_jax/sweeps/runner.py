@@ -86,7 +86,7 @@ def run(
     for alike in plan.group(members):
         member = alike[0].config
         train.check(member, dataset)
-        if on is None or dry_run:
+        if on in (None, "local") or dry_run:
             parallel.per_member(member)
         validation = scoring.load_checked_test(  # the same for all
             member, dataset, base.validation_split, base.eval_metrics, base.eval_num
@@ -107,8 +107,8 @@ def run(
     if directory is not None:
         directory = merge.shard_directory(directory, spec.shard) if spec.shard else directory
         merge.check(directory, spec)
-    processes = 1 if on in (None, "slurm") else cores()
-    if on == "local":  # a unit for every core
+    processes = 1 if on in (None, "slurm") else max(1, cores() // max(1, base.devices))
+    if on == "local":  # a unit for each
         max_unit = max_unit or -(-len(chosen) // processes)
     units = plan.units(chosen, dataset, max_unit, processes)
     print(f"members: {len(chosen)}, units: {len(units)}")
@@ -175,7 +175,7 @@ def _train(
             finish(number)
     if on is None or not todo:
         return 0
-    tasks = {number: _task(unit_directories[number], number) for number in todo}
+    tasks = {number: _task(sweep, number) for number in todo}
     failed = 0
     with contextlib.closing(executors.ENGINES[on](tasks, options)) as steps:
         for ended in steps:
@@ -195,10 +195,12 @@ def _train(
     return failed
 
 
-def _task(directory: pathlib.Path, number: int) -> executors.Task:
+def _task(sweep: Sweep, number: int) -> executors.Task:
+    directory = merge.unit_directory(sweep.directory, number)
     directory.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "gan_jax.sweeps.worker", str(directory.parent.parent)]
-    return executors.Task([*command, str(number)], str(directory / "log.txt"), os.getcwd())
+    command = [sys.executable, "-m", "gan_jax.sweeps.worker", str(sweep.directory), str(number)]
+    devices = max(1, sweep.units[number][0].config.devices)
+    return executors.Task(command, str(directory / "log.txt"), os.getcwd(), devices)
 
 
 def _report(
@@ -260,14 +262,16 @@ def train_unit(
     return result is not None
 
 
-def train_alone(directory: pathlib.Path, number: int, devices: int, core: int | None) -> int:
+def train_alone(
+    directory: pathlib.Path, number: int, devices: int, pinned: set[int] | None = None
+) -> int:
     """Trains one unit of a sweep in this process, for an engine.
 
     Args:
       directory: the sweep's directory.
       number: number of the unit.
       devices: number of JAX devices to split a CPU into; 0 for as many as a sweep.
-      core: pins this process to a core; None does not.
+      pinned: cores to pin this process to; None for none.
 
     Returns:
       Exit status: 0 finished, 128 + signal interrupted.
@@ -276,10 +280,10 @@ def train_alone(directory: pathlib.Path, number: int, devices: int, core: int | 
       InputError: the data have changed, or another process trains this unit.
       OSError: a system failure; saved files are intact.
     """
-    if core is not None:
+    if pinned is not None:
         # Not earlier: on import, BLAS counts the cores, by which it partitions sums.
         for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), {core})
+            os.sched_setaffinity(int(thread), pinned)
     spec = merge.read_spec(directory)
     _setup(config.override(spec.config, ()), devices=devices)
     base, members, dataset = _read(directory, spec)

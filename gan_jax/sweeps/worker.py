@@ -1,6 +1,6 @@
 """Trains one unit of a sweep; the engines of --on run this command, not users.
 
-python -m gan_jax.sweeps.worker DIRECTORY UNIT [--devices=N] [--core=I]
+python -m gan_jax.sweeps.worker DIRECTORY UNIT [--devices=N] [--cores=I,J]
 """
 
 import ctypes
@@ -19,11 +19,11 @@ def main() -> int:
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("unit", type=cli.at_least(0))
     parser.add_argument("--devices", type=cli.at_least(0), default=0)
-    parser.add_argument("--core", type=cli.at_least(0))
+    parser.add_argument("--cores", type=lambda text: {int(core) for core in text.split(",")})
     args = parser.parse_args()
     from gan_jax.sweeps import runner
 
-    return runner.train_alone(args.directory, args.unit, args.devices, args.core)
+    return runner.train_alone(args.directory, args.unit, args.devices, args.cores)
 
 
 if __name__ == "__main__":

@@ -32,14 +32,18 @@ def tasks(directory, *codes) -> dict[int, Task]:
 
 def test_local_pins_processes_and_returns_statuses(tmp_path):
     code = "import os, sys; print(os.getcwd(), os.environ['NPROC'], *sys.argv[1:])"
-    found = {}
-    for ended in executors.local(tasks(tmp_path, code, "raise SystemExit(3)", code), Options()):
+    found, present = {}, os.sched_getaffinity(0)
+    started = tasks(tmp_path, code, "raise SystemExit(3)", code)
+    started[2] = started[2]._replace(devices=len(present))
+    for ended in executors.local(started, Options()):
         found |= ended
     assert found == {0: 0, 1: 3, 2: 0}
-    for i in (0, 2):
-        *place, core = (tmp_path / str(i)).read_text().split("=")
-        assert place == [f"{tmp_path} {cores()} --devices", "1 --core"]
-        assert int(core) in os.sched_getaffinity(0)
+    for i, devices in ((0, 1), (2, len(present))):
+        *place, pinned = (tmp_path / str(i)).read_text().split("=")
+        assert place == [f"{tmp_path} {cores()} --devices", f"{devices} --cores"]
+        chosen = {int(core) for core in pinned.split(",")}
+        assert len(chosen) == devices
+        assert chosen <= present
 
 
 def test_local_stops_processes_when_closed(tmp_path):
@@ -61,13 +65,15 @@ def test_engines_are_checked(monkeypatch):
     two = config.replace(gpu, {"devices": 2})
     executors.check("ray", Options(gpus_per_unit=2), two)
     executors.check("slurm", Options(), two)
-    with pytest.raises(InputError, match="devices is 2, but --on=ray gives each unit 1"):
+    with pytest.raises(InputError, match="devices is 2, but --on=ray gives each unit at most 1"):
         executors.check("ray", Options(gpus_per_unit=0.5), two)
-    for on in ("local", "ray"):
+    present = len(os.sched_getaffinity(0))
+    executors.check("local", Options(), config.replace(cpu, {"devices": present}))
+    for on, most in (("local", present), ("ray", 1)):
         with pytest.raises(InputError, match=rf"'gpu', but --on={on} trains on CPU"):
             executors.check(on, Options(), gpu)
-        with pytest.raises(InputError, match=rf"devices is 2, but --on={on} gives each unit 1"):
-            executors.check(on, Options(), config.replace(cpu, {"devices": 2}))
+        with pytest.raises(InputError, match=rf"--on={on} gives each unit at most {most}$"):
+            executors.check(on, Options(), config.replace(cpu, {"devices": most + 1}))
     monkeypatch.setattr(executors, "_PACKAGES", {"ray": "no_such_package"})
     with pytest.raises(InputError, match=r"^--on=ray needs no_such_package: pip install"):
         executors.check("ray", Options(), cpu)
@@ -100,7 +106,7 @@ def test_failed_units_are_reported_and_retried(finished, half, monkeypatch, caps
 
     def finishing(tasks, options):
         *_, directory, number = tasks[1].command
-        status = runner.train_alone(pathlib.Path(directory), int(number), devices=1, core=None)
+        status = runner.train_alone(pathlib.Path(directory), int(number), devices=1)
         reported = workdir.read_json(half / "units/0001/progress.json")
         assert (reported["member_steps"], reported["diverged"]) == (2 * 300 + 2 * 1, 2)
         yield {}
@@ -199,6 +205,20 @@ def test_local_equals_the_plain_sweep(finished, tmp_path, command):
     assert names == {"log.txt", "result.npz", "run.json"}
     recorded = [workdir.read_json(d / "units/0000/run.json") for d in (directory, finished)]
     assert recorded[0]["cores"] == recorded[1]["cores"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a core for each device")
+def test_local_with_two_devices(tmp_path, command):
+    """Units of which each trains on two devices, as a plain sweep does."""
+    for on in ("--on=local", ""):
+        process = command("--config.devices=2", *filter(None, [on]))
+        assert process.communicate()[1] == ""
+        assert process.returncode == 0
+        record = workdir.read_json(tmp_path / "sweep/units/0000/run.json")
+        assert (record["devices"], record["device"]["count"]) == (2, 2)
+        (tmp_path / "sweep").rename(tmp_path / f"sweep{on}")
+    assert_same(tmp_path / "sweep", tmp_path / "sweep--on=local")
 
 
 @pytest.mark.slow
