@@ -1,8 +1,8 @@
-"""Command-line interface.
+"""Trains, samples and scores GANs and their relatives.
 
 gan-jax COMMAND [ARGUMENTS]      (or python -m gan_jax COMMAND)
 
-`gan-jax COMMAND --help` describes a command.
+`gan-jax COMMAND --help` describes a command. To begin: gan-jax train --config=digits
 """
 
 import ast

@@ -28,6 +28,7 @@ def main() -> int:
         print(name)
         for text in (first, last):
             print(textwrap.fill(text, 96, initial_indent="    ", subsequent_indent="    "))
+    print("\nTo train one: gan-jax train --config=NAME")
     return 0
 
 

@@ -63,12 +63,14 @@ def check() -> "Iterator[tuple[str, str]]":
     except InputError as e:
         yield "error", str(e)
         return
-    yield "device", f"{len(found)} x {found[0].device_kind} ({found[0].platform})"
-    free = psutil.virtual_memory().available
-    yield "memory", f"device {_gigabytes(device.memory())}, host {_gigabytes(free)} free"
+    kind, platform_name = found[0].device_kind, found[0].platform
+    yield "device", f"{len(found)} x {kind}" + f" ({platform_name})" * (kind != platform_name)
+    free = f"{_gigabytes(psutil.virtual_memory().available)} free"
+    on_device = f"{_gigabytes(device.memory())} on the device, "
+    yield "memory", on_device * (platform_name != "cpu") + free
     cores, there = provenance.cores(), os.cpu_count() or 1
     yield "cores", f"{cores}" + (f" of {there}" if cores < there else "")
-    if found[0].platform == "cpu":
+    if platform_name == "cpu":
         if shutil.which("nvidia-smi") and not _installed("cuda"):
             yield "slow", "this machine has an NVIDIA driver: pip install 'gan_jax[cuda]'"
         yield "slow", "no accelerator: convolutional configs take an hour (see gan-jax configs)"
@@ -105,6 +107,8 @@ def main() -> int:
     for topic, text in check():
         print(f"{topic:<8} {text}")
         failed |= topic == "error"
+    if not failed:
+        print("ready    to train: gan-jax train --config=digits")
     return int(failed)
 
 

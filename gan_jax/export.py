@@ -20,6 +20,7 @@ the extra `export`.
 import hashlib
 import pathlib
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -155,7 +156,10 @@ def export(
     for name, content in (files | {"README.md": card.encode()}).items():
         write_whole(out / name, content)
     write_json(out / "artifact.json", manifest)
+    text = ["--text=CAPTION"] if spec.text else []
+    command = ["python", str(out / "sample.py"), "--num=64", *text, "--out=samples.npy"]
     print(f"{out}: sampler of iteration {int(state.step)}")
+    print(f"  to draw samples, with jax and flatbuffers: {shlex.join(command)}")
 
 
 def main() -> int:

@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import itertools
 import math
 import pathlib
+import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,6 +16,7 @@ from PIL import Image
 
 from gan_jax.data.pixels import to_uint8
 from gan_jax.evaluation.metrics.neighbours import nearest
+from gan_jax.evaluation.registry import METRICS
 from gan_jax.writers import read_metrics, write_whole
 
 if TYPE_CHECKING:
@@ -22,8 +25,62 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GRID_PIXELS = 480  # small images are magnified by an integer until a grid is about this wide
-# Of Okabe and Ito, with line styles for print without colours.
-_LINES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
+# Okabe and Ito's colours of a contrast above 3 on white, and line styles and markers for those who
+# see or print no colours. At least 12 apart (CIEDE2000), also in simulated dichromacy.
+STYLES: tuple[tuple[str, Any, str], ...] = (
+    ("#0072B2", "-", "o"),
+    ("#D55E00", "--", "s"),
+    ("#009E73", "-.", "^"),
+    ("#CC79A7", ":", "D"),
+    ("#000000", (0, (6, 1, 1, 1, 1, 1)), "v"),
+)
+
+LOSSES, OUTPUTS = "Losses", "Discriminator outputs"
+_PANELS = {  # pattern of names by title
+    LOSSES: r".*loss|reconstruction|kl",
+    OUTPUTS: r"d_real|d_fake",
+    "Gradient norms": r".*grad_norm",
+    "Parameter norms": r".*param_norm",
+}
+
+
+class Line(NamedTuple):
+    """A curve over iterations: (n,) each, NaN where not measured."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None  # of a band around it
+    high: np.ndarray | None = None
+
+
+class Panel(NamedTuple):
+    """Curves that share axes; `chance` is the height of a dotted line, on an axis from 0 to 1."""
+
+    title: str
+    lines: list[Line]
+    chance: float | None = None
+
+
+def panels(metrics: Sequence[dict[str, Any]]) -> list[Panel]:
+    """All that lines of metrics.jsonl have measured: losses, D's outputs, norms, then the rest.
+
+    Raises:
+      TypeError, ValueError: something is not a number.
+    """
+    found: dict[str, list[Line]] = {title: [] for title in _PANELS}
+    for name in sorted({name for line in metrics for name in line} - {"step"}):
+        known = (title for title, names in _PANELS.items() if re.fullmatch(names, name))
+        title = next(known, METRICS[name].title if name in METRICS else name)
+        points = {line["step"]: line[name] for line in metrics if name in line}
+        x, y = np.array([*points]), np.array([*points.values()], np.float64)
+        found.setdefault(title, []).append(Line(name, x, y))
+    fractions = all(((line.y >= 0) & (line.y <= 1)).all() for line in found[OUTPUTS])
+    return [
+        Panel(title, lines, 0.5 if title == OUTPUTS and fractions else None)
+        for title, lines in found.items()
+        if lines
+    ]
 
 
 @contextlib.contextmanager
@@ -198,42 +255,24 @@ def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = FIG
 
 @style()
 def curves(metrics: Sequence[dict[str, Any]], title: str) -> bytes:
-    """PNG of the losses, and of the discriminator's outputs if any, over iterations.
-
-    Draws the columns *loss, reconstruction, kl, d_real and d_fake of lines of metrics.jsonl.
-    """
-    columns = dict.fromkeys(name for line in metrics for name in line)
-    losses = {
-        name: name.removesuffix("_loss")
-        for name in columns
-        if name.endswith("loss") or name in ("reconstruction", "kl")
-    }
-    outputs = {"d_real": "D(x), real", "d_fake": "D(G(z)), generated"}
-    panels = [("loss", losses)] + [("D's output", outputs)] * (outputs.keys() <= columns.keys())
-    figure = new_figure(8, 3 * len(panels))
+    """PNG of the losses, and of the discriminator's outputs if any, over iterations."""
+    shown = [panel for panel in panels(metrics) if panel.title in (LOSSES, OUTPUTS)]
+    shown = shown or [Panel(LOSSES, [])]
+    figure = new_figure(8, 3 * len(shown))
     figure.suptitle(title, x=0.01, ha="left")
-    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (label, quantities) in zip(all_axes, panels, strict=True):
-        values = {name: _column(metrics, name) for name in quantities}
-        for i, (name, text) in enumerate(quantities.items()):
-            color, dashes = _LINES[i % len(_LINES)]
-            step = _column(metrics, "step")
-            text = text.upper() if len(text) <= 2 else text  # D, G, KL
-            axes.plot(step, values[name], dashes, color=color, label=text, lw=1.2)
-        axes.set_ylabel(label)
+    all_axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(all_axes, shown, strict=True):
+        for line, (color, dashes, _) in zip(panel.lines, itertools.cycle(STYLES), strict=False):
+            axes.plot(line.x, line.y, ls=dashes, color=color, label=line.name, lw=1.2)
+        axes.set_ylabel(panel.title)
         axes.grid(alpha=0.3)
-        if quantities is outputs and all(((x >= 0) & (x <= 1)).all() for x in values.values()):
-            axes.axhline(0.5, color="black", lw=0.8, ls=":", label="1/2, chance level")
+        if panel.chance is not None:
+            axes.axhline(panel.chance, color="black", lw=0.8, ls=":", label="chance")
             axes.set_ylim(0, 1)
-        if quantities:
+        if panel.lines:
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     all_axes[-1].set_xlabel("iteration")
     return figure_png(figure)
-
-
-def _column(metrics: Sequence[dict[str, Any]], name: str) -> np.ndarray:
-    """A quantity over the lines, NaN where a line lacks it."""
-    return np.array([line.get(name, math.nan) for line in metrics], np.float64)
 
 
 def show_grid(axes: "Axes", images: np.ndarray, rows: int, columns: int, title: str) -> None:

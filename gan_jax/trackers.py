@@ -1,7 +1,8 @@
 """Experiment trackers, with the interface of `gan_jax.writers.Files`.
 
-A resumed run continues the same tracker run, whose id is stored in trackers.json. Nothing leaves
-the machine unless WANDB_MODE or MLFLOW_TRACKING_URI is set.
+`close` takes the exit status of training: 0 finished, 1 failed, 128 + signal interrupted. A resumed
+run continues the same tracker run, whose id is stored in trackers.json. Nothing leaves the machine
+unless WANDB_MODE or MLFLOW_TRACKING_URI is set.
 """
 
 import json
@@ -18,6 +19,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gan_jax.config import flatten
+from gan_jax.data.cache import cache_dir
 from gan_jax.errors import InputError, brief
 from gan_jax.writers import write_json
 
@@ -50,7 +52,7 @@ class TensorBoard:
         self._check()
         self._writer.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
-    def close(self) -> None:
+    def close(self, exit_status: int) -> None:
         self._check()
         self._writer.close()
 
@@ -61,7 +63,7 @@ class WandB:
     def __init__(self, directory: pathlib.Path, config: ConfigDict, step: int):
         os.environ.setdefault("WANDB_MODE", "offline")
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        os.environ.setdefault("WANDB_CACHE_DIR", str(directory.absolute() / "wandb/cache"))
+        os.environ.setdefault("WANDB_CACHE_DIR", str(cache_dir() / "wandb"))
         import wandb
 
         self._image = wandb.Image
@@ -82,8 +84,8 @@ class WandB:
     def image(self, step: int, image: Image.Image) -> None:
         self._run.log({"samples": self._image(image)}, step)
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, exit_status: int) -> None:
+        self._run.finish(exit_status)
 
 
 class MLflow:
@@ -122,8 +124,9 @@ class MLflow:
     def image(self, step: int, image: Image.Image) -> None:
         self._client.log_image(self._run, image, f"samples/step_{step:07}.png")
 
-    def close(self) -> None:
-        self._client.set_terminated(self._run)
+    def close(self, exit_status: int) -> None:
+        status = {0: "FINISHED", 1: "FAILED"}.get(exit_status, "KILLED")  # by a signal
+        self._client.set_terminated(self._run, status)
 
 
 Tracker = TensorBoard | WandB | MLflow

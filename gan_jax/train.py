@@ -5,6 +5,7 @@ import functools
 import hashlib
 import math
 import pathlib
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -195,7 +196,27 @@ def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
             write_whole(file, png(grid.image(config, spec, state, dataset)))
     plots.draw(directory, config, [x for x in plots.FIGURES if not (directory / x).exists()])
     print(f"{directory}: already finished")
+    _print_results(directory, config.num_steps)
     return 0
+
+
+def _print_results(directory: pathlib.Path, step: int) -> None:
+    """Prints the paths of a finished run's pictures, and the command that collects them."""
+    names = {"samples": _image_file(directory, step)}
+    names |= {"animation": directory / "samples.gif", "curves": directory / "curves.png"}
+    for name, file in names.items():
+        if file.exists():
+            print(f"  {name:<10} {file}")
+    print("  report     " + shlex.join(["gan-jax", "report", f"--workdir={directory}"]))
+
+
+def _pace(clock: Sequence[tuple[float, int]], num_steps: int) -> str:
+    """Speed and remaining time, by the first and last (time, step)."""
+    (t0, s0), (t1, s1) = clock[0], clock[-1]
+    if s1 == s0:
+        return ""
+    speed = (s1 - s0) / (t1 - t0)
+    return f" ({speed:,.1f} it/s, {tqdm.format_interval((num_steps - s1) / speed)} left)"
 
 
 def _start(
@@ -272,7 +293,13 @@ def _train(
     write_json(directory / "config.json", config.to_dict())
     with contextlib.ExitStack() as stack:
         active: dict[str, Tracker] = {}
-        stack.callback(trackers.write, active, "close")
+
+        def close_trackers(error: type[BaseException] | None, *_: Any) -> None:
+            failed = error is not None or record["status"] == "diverged"
+            status = 1 if failed else 0 if step == config.num_steps else 128 + stop
+            trackers.write(active, "close", status)
+
+        stack.push(close_trackers)
         for name in dict.fromkeys(config.trackers):
             active[name] = trackers.start(name, directory, config, begin)
         write_json(path, record)
@@ -320,7 +347,8 @@ def _train(
                 losses = {k: info[name] for k, name in _SHOWN.items() if name in info}
                 printed = {k: x for k, x in losses.items() if k in _PRINTED} | measured
                 text = ", ".join(f"{name}: {x:.4}" for name, x in printed.items())
-                bar.write(f"Iter: {step} {text}")
+                pace = _pace(clock, config.num_steps) if bar.disable else ""
+                bar.write(f"Iter: {step} {text}{pace}")
             if "metrics" in now:
                 files.scalars(step, info)
                 trackers.write(active, "scalars", step, info)
@@ -380,10 +408,5 @@ def _finish(
         return 1
     speed = record.get("steps_per_second")
     print(f"Finished {step} iterations" + (f" at {speed} per second" if speed else ""))
-    for name, file in (
-        ("samples", f"samples/step_{step:07}.png"),
-        ("animation", "samples.gif"),
-        ("curves", "curves.png"),
-    ):
-        print(f"  {name:<10} {directory / file}")
+    _print_results(directory, step)
     return 0

@@ -11,7 +11,8 @@ def test_doctor(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
     assert call(doctor, monkeypatch) == 0
     out = capsys.readouterr().out
-    assert "\ndevice   1 x cpu (cpu)\n" in out
+    assert "\ndevice   1 x cpu\n" in out
+    assert out.endswith("ready    to train: gan-jax train --config=digits\n")
     assert "no compiled programs yet" in out
     (tmp_path / "cache/xla").mkdir(parents=True)
     (tmp_path / "cache/xla/program").write_bytes(bytes(300_000_000))
@@ -25,7 +26,10 @@ def test_unwritable_cache(monkeypatch, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "file/cache"))
     assert call(doctor, monkeypatch) == 1
-    assert f"error    the cache {tmp_path}/file/cache cannot be written" in capsys.readouterr().out
+    assert f"error    the cache {tmp_path}/file/cache cannot be written" in (
+        out := capsys.readouterr().out
+    )
+    assert "ready" not in out
 
 
 def test_extras_match_pyproject(monkeypatch):

@@ -128,18 +128,41 @@ def test_text_is_literal(title, monkeypatch):
 @pytest.mark.parametrize(
     ("metrics", "panels"),
     [
-        ([line(1), line(2)], {"loss": ["D", "G"], "D's output": ["D(x)", "D(G(z))", "1/2"]}),
-        ([{"step": 1}, {"step": 2, "e_loss": 1.0, "d_real": 0.5}], {"loss": ["E"]}),
-        ([{"step": 1, "reconstruction_loss": None}], {"loss": ["reconstruction"]}),
-        ([{"step": 1}], {"loss": []}),
+        (
+            [line(1), line(2, fid=3.0)],
+            {
+                "Losses": ["d_loss", "g_loss"],
+                "Discriminator outputs": ["d_fake", "d_real", "chance"],
+            },
+        ),
+        (
+            [{"step": 1, "d_real": 2.0}, {"step": 2, "e_loss": 1.0, "d_real": 0.5}],
+            {"Losses": ["e_loss"], "Discriminator outputs": ["d_real"]},
+        ),
+        ([{"step": 1, "reconstruction_loss": None}], {"Losses": ["reconstruction_loss"]}),
+        ([{"step": 1}], {"Losses": []}),
     ],
 )
 def test_curves_of_any_algorithm(metrics, panels, monkeypatch):
     found = {}
     for axes in figure_of(monkeypatch, plots.curves, metrics, "title").axes:
-        labels = [line.get_label() for line in axes.lines]
-        found[axes.get_ylabel()] = [label.split(",")[0] for label in labels]
+        found[axes.get_ylabel()] = [line.get_label() for line in axes.lines]
     assert found == panels
+
+
+def test_panels():
+    lines = [line(1, d_grad_norm=2.0), line(4, fid=None, zebra=1.0, g_grad_norm=3.0)]
+    found = {panel.title: [x.name for x in panel.lines] for panel in plots.panels(lines)}
+    assert list(found.items())[1:] == [
+        ("Discriminator outputs", ["d_fake", "d_real"]),
+        ("Gradient norms", ["d_grad_norm", "g_grad_norm"]),
+        ("FID (lower is better)", ["fid"]),
+        ("zebra", ["zebra"]),
+    ]
+    fid = plots.panels(lines)[3].lines[0]
+    assert (fid.x.tolist(), np.isnan(fid.y).tolist()) == ([4], [True])
+    with pytest.raises(TypeError):
+        plots.panels([{"step": 1, "d_loss": {}}])
 
 
 def test_draw_replaces_figures(tmp_path, tiny):

@@ -6,7 +6,6 @@ import html.parser
 import importlib.util
 import io
 import json
-import math
 import shutil
 import urllib.parse
 
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import config, report, workdir
+from gan_jax import config, plots, report, workdir
 from gan_jax.reports import charts
 from gan_jax.reports import page as page_lib
 from gan_jax.reports import run as run_lib
@@ -76,7 +75,7 @@ def test_run_report(finished, tmp_path, monkeypatch, capsys):
     arguments = f"--workdir={finished}", f"--out={out}"
     assert call(report, monkeypatch, *arguments) == 0
     record = workdir.read_json(finished / "run.json")
-    speed = f"{record['steps_per_second']} per second"
+    speed = f"{record['steps_per_second']} iterations per second"
     assert capsys.readouterr().out == f"{out}: finished, iteration 12 of 12, {speed}\n"
     content = out.read_bytes()
     parsed = Parsed(content)
@@ -345,6 +344,17 @@ def opened(file, width):
     assert events == []
 
 
+def assert_accessible(tab):
+    """axe-core finds no violation of WCAG or of good practice, in light and in dark mode."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        found = Axe().run(tab)
+        assert not found.violations_count, found.generate_report()
+        assert "color-contrast" in [rule["id"] for rule in found.response["passes"]]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_run_in_a_browser(width, run, tmp_path):
@@ -374,6 +384,7 @@ def test_run_in_a_browser(width, run, tmp_path):
         tab.mouse.move(0, 0)
         chart.get_by_text("As a table").click()
         assert chart.get_by_role("table").is_visible()
+        assert_accessible(tab)
         tab.emulate_media(media="print")
         assert [x.get_attribute("alt") for x in tab.locator(".slider img:visible").all()] == [
             f"samples of iteration {step}" for step in (0, 6, 12)
@@ -404,28 +415,23 @@ def test_reload_in_a_browser(run, tmp_path):
         assert tab.get_by_text("later").is_visible()
 
 
+def chart(*y: list[float]) -> dict:
+    lines = [plots.Line(f"{i}", np.arange(len(x)), np.array(x)) for i, x in enumerate(y)]
+    return charts.spec(plots.Panel("title", lines), "line")
+
+
 def test_charts():
-    x, y = np.arange(1000), np.linspace(1, 100, 1000)
-    y[0] = np.nan
-    spec = charts.curves([charts.Line("a", x, y), charts.Line("b", x[:2], -y[:2])], "line", "text")
-    points = [p for p in spec["data"]["values"] if p["line"] == "a"]
-    assert len(points) == 400
-    assert (points[0]["iteration"], points[0]["line"]) == (1, "a")
-    assert points[-1] == {"iteration": 999, "line": "a", "value": 100}
+    points = chart([np.nan, *range(1, 1000)], [-1, -2])["data"]["values"]
+    first = [point for point in points if point["line"] == "0"]
+    assert len(first) == 400
+    assert first[0] == {"iteration": 1, "line": "0", "value": 1}
+    assert first[-1] == {"iteration": 999, "line": "0", "value": 999}
     scales = [
-        charts.curves([charts.Line("a", x[:3], np.array(y))], "line", "text")["layer"][0][
-            "encoding"
-        ]["y"]["scale"]
+        chart(y)["encoding"]["y"]["scale"]
         for y in ([1, 5, 20], [1, 5, 9], [-1, 5, 20], [np.nan, 1, 20])
     ]
     logarithmic, linear = {"type": "log"}, {"zero": False}
     assert scales == [logarithmic, linear, linear, logarithmic]
-
-
-def test_unknown_ends_of_intervals_are_not_drawn():
-    rows = [(1, "a", "2 to ?", (2.5, 2.0, math.inf)), (2, "b", "?", (1.0, math.nan, math.nan))]
-    data = charts.intervals(rows, "score")["data"]["values"]
-    assert [(x["l"], x["h"]) for x in data] == [(2.0, 2.5), (None, None)]
 
 
 def test_wide_images_are_reduced():

@@ -1,15 +1,17 @@
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import struct
 
 import numpy as np
 import pytest
 import tensorboardX
 
-from gan_jax import config, loop, main, trackers, train
+from gan_jax import config, data, loop, main, trackers, train
 from gan_jax.errors import InputError
-from gan_jax.writers import read_metrics
+from gan_jax.writers import Files, read_metrics
 from tests.conftest import assert_one_line_error, call, open_image, sha
 
 SCORES = {"eval_every": 4, "eval_num": 10, "eval_metrics": ("parzen",)}
@@ -91,19 +93,55 @@ def test_nothing_is_sent(tiny, tmp_path, monkeypatch):
     trackers.WandB(tmp_path, tiny, 0)
     with pytest.raises(InputError, match="question mark"):
         trackers.start("mlflow", tmp_path / "a?b", tiny, 0)
-    assert [os.environ[name] for name in names] == ["false", "true", f"{tmp_path}/wandb/cache"]
+    assert [os.environ[name] for name in names] == ["false", "true", f"{data.cache_dir()}/wandb"]
     assert os.environ["WANDB_MODE"] == "offline"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "exit_status", "status"),
+    [("diverged", 1, "FAILED"), ("signal", 143, "KILLED"), ("full disk", 1, "FAILED")],
+)
+def test_status(end, exit_status, status, tiny, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    c = config.replace(tiny, {"trackers": ("wandb", "mlflow"), "num_steps": 6})
+    original = trackers.MLflow.scalars
+
+    def scalars(self, step, metrics):
+        original(self, step, metrics)
+        if end == "signal" and step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if end == "full disk" and step == 2:
+            monkeypatch.setattr(Files, "flush", lambda _: os.stat("/nowhere"))
+
+    monkeypatch.setattr(trackers.MLflow, "scalars", scalars)
+    if end == "diverged":
+        c = config.replace(c, {"d_optimizer.learning_rate": 1e30})
+    with contextlib.ExitStack() as stack:
+        if end == "full disk":
+            stack.enter_context(pytest.raises(OSError, match="nowhere"))
+        assert train.run(c, tmp_path, "digits") == exit_status
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert (
+        client.get_run(json.loads((tmp_path / "trackers.json").read_text())["mlflow"]).info.status
+        == status
+    )
+    (path,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert [x.exit.exit_code for x in records(path) if x.HasField("exit")] == [exit_status]
 
 
 def test_wandb(tiny, finished, tmp_path):
     lines = resumed(tiny, "wandb", tmp_path)
     assert sha(tmp_path) == sha(finished)
-    runs, found, images = [], {}, {}
+    runs, exits, found, images = [], [], {}, {}
     for path in sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb")):
         for record in records(path):
             if record.HasField("run"):
                 values = {x.key: json.loads(x.value_json) for x in record.run.config.update}
                 runs.append((record.run.run_id, values["num_steps"], values["generator"]))
+            if record.HasField("exit"):
+                exits.append(record.exit.exit_code)
             if record.HasField("history"):
                 row = {x.nested_key[0]: x.value_json for x in record.history.item}
                 step = int(row["_step"])
@@ -115,6 +153,7 @@ def test_wandb(tiny, finished, tmp_path):
     generator = json.loads(json.dumps(tiny.generator.to_dict()))
     id = json.loads((tmp_path / "trackers.json").read_text())["wandb"]
     assert runs == [(id, 7, generator), (id, 12, generator)]
+    assert exits == [0, 0]
     assert "parzen" in lines[-1]
     for line in lines:
         assert found[line["step"]] == {n: x for n, x in line.items() if n != "step"}

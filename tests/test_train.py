@@ -79,10 +79,15 @@ def test_bytes_depend_on_seed_only(tiny, finished, tmp_path, monkeypatch, capsys
     assert files(tmp_path / "again") == files(finished)
     first, *printed = capsys.readouterr().out.splitlines()
     assert first == str(tmp_path / "again")
-    matches = [re.fullmatch(r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+", x) for x in printed]
+    pattern = r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+( \([\d,.]+ it/s, \d\d:\d\d left\))?"
+    matches = [re.fullmatch(pattern, x) for x in printed]
     assert [int(m[1]) for m in matches if m] == [1, 5, 10, 12]
-    for line in printed[-3:]:
-        assert pathlib.Path(line.split()[-1]).is_file()
+    *files_printed, command = printed[-4:]
+    assert all(pathlib.Path(line.split()[-1]).is_file() for line in files_printed)
+    assert command == f"  report     gan-jax report --workdir={tmp_path}/again"
+    train.run(tiny, tmp_path / "again", "digits")
+    again = capsys.readouterr().out.splitlines()
+    assert again == [f"{tmp_path}/again: already finished", *printed[-4:]]
     monkeypatch.setattr(loop, "_CHUNK_SECONDS", 0.0)  # chunks of one iteration
     periods = {"log_every": 1, "metrics_every": 3, "sample_every": 12, "checkpoint_every": 12}
     train.run(config.replace(tiny, periods), tmp_path / "rarely", "digits")
@@ -146,7 +151,9 @@ def test_speed_excludes_first_chunk(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "time", clock)
     train.run(tiny, tmp_path, "digits")
     assert workdir.read_json(tmp_path / "run.json")["steps_per_second"] == 2.0
-    assert "Finished 12 iterations at 2.0 per second" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Finished 12 iterations at 2.0 per second" in out
+    assert re.search(r"Iter: 10 .* \(2\.0 it/s, 00:01 left\)\n", out)
 
 
 # Divergence

@@ -239,6 +239,17 @@ class Metric(NamedTuple):
     min_examples: int = 1  # examples to compare with
     interval: str = ""  # where the 95 % interval does not cover 93 to 97 %
 
+    @property
+    def direction(self) -> str:
+        """Which values are better, in words."""
+        better = self.better
+        return f"{better} is better" if isinstance(better, str) else f"{better:g} is best"
+
+    @property
+    def title(self) -> str:
+        """Of an axis or panel."""
+        return f"{self.label} ({self.direction})"
+
 
 _NEAR_BIAS = "too wide near its value for real data"
 _NEAR_0 = "covers more than 95 % near 0"

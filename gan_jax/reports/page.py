@@ -18,8 +18,8 @@ from PIL import Image
 
 from gan_jax import config as config_lib
 from gan_jax import provenance, workdir
+from gan_jax.plots import Panel
 from gan_jax.reports import charts
-from gan_jax.reports.charts import Line
 from gan_jax.sweeps.ranking import format_number
 
 _MAX_SIDE = 16_383  # pixels of WebP
@@ -44,12 +44,21 @@ class Code(NamedTuple):
     name: str = ""
 
 
+class Interval(NamedTuple):
+    """A cell of a table with an interval drawn below its text; numbers are per cent, or NaN."""
+
+    text: str
+    value: float
+    low: float
+    high: float
+
+
 class Table(NamedTuple):
     """Rows below a header, which may be empty; the first column holds the headers of the rows."""
 
     caption: str
     header: list[str]
-    rows: list[list[str]]
+    rows: Sequence[Sequence[str | Interval]]
     numeric: bool = False  # right-aligned
     sortable: bool = False
 
@@ -74,7 +83,7 @@ class Chart(NamedTuple):
 
     title: str
     spec: dict[str, Any]
-    table: Table | None  # None where one stands beside it
+    table: Table
 
 
 class Charts(NamedTuple):
@@ -130,18 +139,19 @@ def pairs(caption: str, values: Mapping[str, Any]) -> Table:
     return Table(caption, [], [[name, json_text(value)] for name, value in values.items()])
 
 
-def chart(title: str, lines: Sequence[Line], kind: str, chance: float | None = None) -> Chart:
+def chart(panel: Panel, kind: str) -> Chart:
     """A chart of lines over iterations, with a table of some of its points."""
-    steps = np.unique(np.concatenate([line.x for line in lines])).tolist()
+    steps = np.unique(np.concatenate([line.x for line in panel.lines])).tolist()
     shown = [steps[i] for i in charts.evenly(len(steps), _TABLE_ROWS)]
-    values = [dict(zip(line.x.tolist(), line.y.tolist(), strict=True)) for line in lines]
+    values = [dict(zip(line.x.tolist(), line.y.tolist(), strict=True)) for line in panel.lines]
     rows = [
         [f"{step:,}", *(format_number(value.get(step, math.nan)) for value in values)]
         for step in shown
     ]
-    caption = f"{title}: {len(shown)} of {len(steps)} measured iterations"
-    table = Table(caption, ["iteration", *(line.name for line in lines)], rows, True)
-    return Chart(title, charts.curves(lines, kind, f"{title} over iterations", chance), table)
+    caption = f"{panel.title}: {len(shown)} of {len(steps)} measured iterations"
+    table = Table(caption, ["iteration", *(line.name for line in panel.lines)], rows, True)
+    title = panel.title + " (dotted: chance)" * (panel.chance is not None)
+    return Chart(title, charts.spec(panel, kind), table)
 
 
 def config_blocks(config: ConfigDict) -> list[Block]:

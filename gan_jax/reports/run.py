@@ -3,10 +3,8 @@
 import math
 import pathlib
 import shlex
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -16,62 +14,13 @@ from gan_jax.errors import InputError
 from gan_jax.evaluation import tables
 from gan_jax.evaluation.registry import METRICS
 from gan_jax.reports import page
-from gan_jax.reports.charts import Line, evenly
-from gan_jax.reports.page import (
-    Block,
-    Chart,
-    Charts,
-    Code,
-    Figures,
-    Page,
-    Table,
-    Text,
-)
-from gan_jax.sweeps.ranking import direction
+from gan_jax.reports.charts import evenly
+from gan_jax.reports.page import Block, Charts, Code, Figures, Page, Table, Text
 from gan_jax.writers import read_metrics
 
 _MAX_FRAMES = 32  # images of the slider
 _PRINTED = 4  # of them, in print
 _FRAME_BYTES = 60_000  # of each; with scripts and charts, a page stays below 5 MB
-
-
-def _panels(names: Iterable[str]) -> dict[str, list[str]]:
-    """Quantities in metrics.jsonl by the title of the chart that shows them."""
-    losses, outputs = "Losses", "Discriminator outputs"
-    panels: dict[str, list[str]] = {losses: [], outputs: []}  # the first ones
-    for name in names:
-        if name.endswith("loss") or name in ("reconstruction", "kl"):
-            title = losses
-        elif name in ("d_real", "d_fake"):
-            title = outputs
-        elif name in METRICS:
-            title = f"{METRICS[name].label} ({direction(name)})"
-        else:
-            ends = {"grad_norm": "Gradient norms", "param_norm": "Parameter norms"}
-            title = next((text for end, text in ends.items() if name.endswith(end)), name)
-        panels.setdefault(title, []).append(name)
-    return {title: found for title, found in panels.items() if found}
-
-
-def _curves(lines: list[dict[str, Any]]) -> list[Chart]:
-    """The columns of metrics.jsonl."""
-    measured: dict[str, dict[int, float]] = {}
-    for line in lines:
-        for name in line.keys() - {"step"}:
-            value = math.nan if line[name] is None else line[name]
-            measured.setdefault(name, {})[line["step"]] = value
-    found = []
-    for title, names in _panels(sorted(measured)).items():
-        drawn = [
-            Line(name, np.array([*measured[name]]), np.array([*measured[name].values()], float))
-            for name in names
-        ]
-        chance = None
-        outputs = set(names) == {"d_real", "d_fake"}
-        if outputs and all(((line.y >= 0) & (line.y <= 1)).all() for line in drawn):
-            title, chance = f"{title} (dotted: chance)", 0.5
-        found.append(page.chart(title, drawn, "quantity", chance))
-    return found
 
 
 def _samples(directory: pathlib.Path) -> list[Block]:
@@ -166,9 +115,9 @@ def report(directory: pathlib.Path) -> Page:
     if isinstance(end := record.get("diverged"), dict):
         state += f": {end.get('in')} is not finite"
     if speed := record.get("steps_per_second"):
-        state += f", {speed} per second"
+        state += f", {speed} iterations per second"
     try:
-        curves = _curves(lines)
+        curves = [page.chart(panel, "quantity") for panel in plots.panels(lines)]
     except (TypeError, ValueError) as e:
         raise InputError(f"{metrics} is damaged: {e}") from e
     here = f"--workdir={directory}"

@@ -10,50 +10,45 @@ import numpy as np
 from gan_jax import config as config_lib
 from gan_jax import plots, workdir
 from gan_jax.evaluation.registry import METRICS, lower_is_better
-from gan_jax.reports import charts, page
-from gan_jax.reports.charts import MAX_LINES, Line
-from gan_jax.reports.page import Block, Chart, Charts, Code, Figures, Page, Table, Text
+from gan_jax.reports import page
+from gan_jax.reports.page import Block, Charts, Code, Figures, Interval, Page, Table, Text
 from gan_jax.sweeps import figures, merge, ranking, summary
 from gan_jax.sweeps.ranking import Results, Standing
 
 _MAX_ROWS = 1000  # of a table
-_RANKED = 30  # settings in the chart of the ranking
+
+
+def _positions(standings: list[Standing]) -> np.ndarray:
+    """Finite IQMs and their intervals, clipped to all finite numbers: (n, 3) in per cent."""
+    scores = np.array([s.iqm for s in standings], np.float64)
+    scores[~np.isfinite(scores[:, 0])] = np.nan
+    finite = scores[np.isfinite(scores)]
+    if not len(finite):
+        return scores
+    ends = np.array([finite.min(), finite.max()])
+    scores = np.clip(scores, *ends)
+    if plots.is_log_scale(finite):
+        scores, ends = np.log(scores), np.log(ends)
+    return 100 * (scores - ends[0]) / (np.ptp(ends) or 1)
 
 
 def _ranking(results: Results, metric: str, standings: list[Standing]) -> list[Block]:
     """The settings by their IQM over seeds."""
     header, *rows = summary.ranking_rows(results, standings)
-    iqm = header.index("IQM")
-    drawn = [
-        (place, ranking.setting_name(results, s.setting), f"{row[iqm]} ({row[iqm + 1]})", s.iqm)
-        for place, (s, row) in enumerate(zip(standings, rows, strict=True), 1)
+    at = header.index("95 % interval")
+    drawn: list[list[str | Interval]] = [
+        [*row[:at], Interval(row[at], *position), *row[at + 1 :]]
+        for row, position in zip(rows[:_MAX_ROWS], _positions(standings).tolist(), strict=False)
     ]
-    x = f"IQM of {METRICS[metric].label} ({ranking.direction(metric)})"
-    caption = f"{min(_MAX_ROWS, len(rows))} of {len(rows)} settings, best first: {x}"
-    table = Table(caption, header, rows[:_MAX_ROWS], True, True)
+    caption = (
+        f"{len(drawn)} of {len(rows)} settings, best first: "
+        f"interquartile mean (IQM) of {METRICS[metric].title}"
+    )
     notes = (
         re.sub(r"\[([^]]*)\]\(([^)]*)\)", r"\1, \2", note).replace("*", "")
         for note in summary.ranking_notes(standings)
     )
-    title = f"The best {min(_RANKED, len(rows))} of {len(rows)} settings, as far as finite"
-    chart = Chart(title, charts.intervals(drawn[:_RANKED], x), None)
-    return [Charts([chart]), table, *map(Text, notes)]
-
-
-def _bands(results: Results, metric: str, standings: list[Standing]) -> list[Chart]:
-    """Medians and quartiles over seeds of the best settings."""
-    found = []
-    for name in figures.learning_curves(results, metric):
-        lines = []
-        for place, s in enumerate(standings[:MAX_LINES], 1):
-            steps, (low, median, high) = ranking.quartiles(results, name, s.setting)
-            if len(steps):
-                label = f"{place}: {ranking.setting_name(results, s.setting)}"
-                lines.append(Line(label, steps, median, low, high))
-        if lines:
-            title = METRICS[name].label if name in METRICS else name
-            found.append(page.chart(f"{title}: median and quartiles over seeds", lines, "setting"))
-    return found
+    return [Table(caption, header, drawn, True, True), *map(Text, notes)]
 
 
 def _sheet(results: Results, metric: str, numbers: list[int]) -> Figures:
@@ -120,10 +115,13 @@ def report(directory: pathlib.Path) -> Page:
         numbers = sorted(number for part in done.values() for number in part)
         standings = ranking.rank(results, metric)
         state += f", {int((results.diverged > 0).sum())} of {len(numbers)} members diverged"
-        curves = _bands(results, metric, standings)
+        panels = figures.learning_curves(results, metric, standings)
+        curves = [page.chart(panel, "setting") for panel in panels if panel.lines]
         sections |= {
             "Ranking": _ranking(results, metric, standings),
-            "Curves": [Charts(curves)] if curves else [Text("Nothing has been measured.")],
+            "Curves": [Text(f"{figures.CURVES}."), Charts(curves)]
+            if curves
+            else [Text("Nothing has been measured.")],
             "Samples": [_sheet(results, metric, numbers)],
             "Members": [_members(results, metric, numbers)],
         }

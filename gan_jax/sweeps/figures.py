@@ -8,6 +8,7 @@ import numpy as np
 
 from gan_jax import plots
 from gan_jax.evaluation.registry import METRICS, lower_is_better
+from gan_jax.plots import STYLES, Line, Panel
 from gan_jax.sweeps import ranking
 from gan_jax.sweeps.ranking import Results, Standing, format_number
 
@@ -17,15 +18,8 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 12  # up to this many distinct values of a field are shown one by one
 _RANKED = 30  # settings in ranking.png
-# Okabe and Ito's colours; line styles and markers tell lines apart in black and white.
-_STYLES = (
-    ("#0072B2", "-", "o"),
-    ("#D55E00", "--", "s"),
-    ("#009E73", "-.", "^"),
-    ("#CC79A7", ":", "D"),
-    ("#E69F00", (0, (6, 1, 1, 1, 1, 1)), "v"),
-)
-_BLUE, _VERMILION = _STYLES[0][0], _STYLES[1][0]
+_BLUE, _VERMILION = STYLES[0][0], STYLES[1][0]
+CURVES = "Learning curves of the best settings (median and quartiles over seeds)"
 
 
 def _figure(width: float, height: float, title: str, results: Results | None = None) -> "Figure":
@@ -37,50 +31,52 @@ def _figure(width: float, height: float, title: str, results: Results | None = N
     return figure
 
 
-def _label(metric: str) -> str:
-    return f"{METRICS[metric].label}, {ranking.direction(metric)}"
-
-
 def _finite(values: Any) -> np.ndarray:
     array = np.ravel(np.asarray(values, np.float64))
     return array[np.isfinite(array)]
 
 
-def learning_curves(results: Results, metric: str) -> list[str]:
-    """What learning curves show: the metric, or the losses if it was measured only once."""
+def learning_curves(results: Results, metric: str, standings: list[Standing]) -> list[Panel]:
+    """Medians and quartiles over seeds of the best settings, named by rank and final IQM.
+
+    Of the metric, or of the losses if it was measured only once. Settings whose seeds all diverged
+    before the first measurement are left out.
+    """
     several = (~np.isnan(ranking.curve(results, metric))).any(axis=0).sum() > 1
     losses = [name for name in results.names if name in ("d_loss", "g_loss", "loss")]
-    return [metric] if several or not losses else losses
+    panels = []
+    for quantity in [metric] if several or not losses else losses:
+        lines = []
+        for place, s in enumerate(standings[: len(STYLES)], 1):
+            steps, (low, median, high) = ranking.quartiles(results, quantity, s.setting)
+            unscored = f", {s.unscored} of {len(s.scores)} unscored" if s.unscored else ""
+            name = ranking.setting_name(results, s.setting)
+            label = f"{place}: {name} ({format_number(s.iqm.value)}{unscored})"
+            if len(steps):
+                lines.append(Line(label, steps, median, low, high))
+        title = METRICS[quantity].title if quantity in METRICS else quantity
+        panels.append(Panel(title, lines))
+    return panels
 
 
 @plots.style()
 def curves_png(results: Results, metric: str, standings: list[Standing]) -> bytes:
-    """Learning curves of the best settings, see `learning_curves`; bands are quartiles."""
-    shown = learning_curves(results, metric)
-    labels = []
-    for s in standings[: len(_STYLES)]:
-        unscored = f", {s.unscored} of {len(s.scores)} unscored" if s.unscored else ""
-        name = ranking.setting_name(results, s.setting)
-        label = f"{name} ({format_number(s.iqm.value)}{unscored})"
-        labels.append(textwrap.fill(label, 90))
-    title = "Learning curves of the best settings (median and quartiles over seeds)"
-    lines = sum(label.count("\n") + 1 for label in labels)
-    figure = _figure(8, 0.7 + 3.5 * len(shown) + 0.2 * lines, title, results)
-    grid = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, name in zip(grid, shown, strict=True):
+    """Learning curves of the best settings; bands are quartiles."""
+    panels = learning_curves(results, metric, standings)
+    names = [line.name for line in panels[0].lines]
+    rows = sum(textwrap.fill(name, 90).count("\n") + 1 for name in names)
+    figure = _figure(8, 0.7 + 3.5 * len(panels) + 0.2 * rows, CURVES, results)
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(grid, panels, strict=True):
         drawn = [np.empty(0)]
-        for s, label, (color, style, marker) in zip(standings, labels, _STYLES, strict=False):
-            steps, bands = ranking.quartiles(results, name, s.setting)
-            if not len(steps):  # all seeds diverged before the first measurement
-                continue
-            low, median, high = bands
-            every = max(1, len(steps) // 10)
+        for line, (color, style, marker) in zip(panel.lines, STYLES, strict=False):
+            every = max(1, len(line.x) // 10)
             look = {"ls": style, "marker": marker, "markevery": every, "ms": 5, "lw": 1.5}
-            axes.plot(steps, median, color=color, label=label, **look)
-            axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
-            drawn.append(_finite(bands))
+            axes.plot(line.x, line.y, color=color, label=textwrap.fill(line.name, 90), **look)
+            axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.15, lw=0)
+            drawn.append(_finite(line[2:]))
         plots.log_scale(axes, axes.yaxis, np.concatenate(drawn))
-        axes.set_ylabel(_label(name) if name in METRICS else name)
+        axes.set_ylabel(panel.title)
         axes.grid(alpha=0.3)
     grid[-1].set_xlabel("iteration")
     title = f"setting (final IQM of {METRICS[metric].label})"
@@ -149,7 +145,7 @@ def hyperparameters_png(results: Results, metric: str) -> bytes:
     rows = math.ceil(len(fields) / columns)
     title = "Final score by hyperparameter"
     figure = _figure(max(6, 4 * columns), 1 + 3.5 * rows, title)
-    figure.supylabel(_label(metric), fontsize=10)
+    figure.supylabel(METRICS[metric].title, fontsize=10)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes, (field, (values, texts)) in zip(grid.flat, fields.items(), strict=False):
         _panel(axes, metric, values, texts, scores)
@@ -202,7 +198,7 @@ def ranking_png(results: Results, metric: str, standings: list[Standing]) -> byt
     figure.legend(loc="outside lower left", frameon=False)
     axes.set_yticks(y, names, fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlabel(_label(metric))
+    axes.set_xlabel(METRICS[metric].title)
     axes.grid(alpha=0.3, axis="x")
     return plots.figure_png(figure)
 

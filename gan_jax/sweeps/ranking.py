@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.evaluation.metrics.intervals import Score
-from gan_jax.evaluation.registry import METRICS, lower_is_better
+from gan_jax.evaluation.registry import lower_is_better
 
 _RESAMPLES = 2000
 
@@ -247,12 +247,6 @@ def format_exact(value: Any) -> str:
 def format_value(value: Any) -> str:
     """A field's value with floats rounded to four digits."""
     return format_number(value) if isinstance(value, float) else format_exact(value)
-
-
-def direction(metric: str) -> str:
-    """Which scores of a metric are better, in words."""
-    better = METRICS[metric].better
-    return f"{better} is better" if isinstance(better, str) else f"{better:g} is best"
 
 
 def fields(results: Results) -> list[str]:

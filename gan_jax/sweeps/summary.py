@@ -203,7 +203,7 @@ def summary_md(
 
 {_count(len(standings), "setting")} x {_count(len(standings[0].scores), "seed")}: \
 {_count(len(results.setting), "member")}, {np.count_nonzero(results.diverged)} diverged. \
-Score: {score}; {ranking.direction(metric)}. {note}
+Score: {score}; {METRICS[metric].direction}. {note}
 {none}
 [results.csv](results.csv) has one row per member, [curves.npz](curves.npz) the learning curves.
 

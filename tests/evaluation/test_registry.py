@@ -10,3 +10,8 @@ def test_lower_is_better():
     array = np.array([[np.nan, 2.0], [-3.0, 0.75]])
     assert [registry.best(n, array) for n in ("fid", "parzen", "density")] == [-3, 2, 0.75]
     assert np.isnan(registry.best("fid", np.full(3, np.nan)))
+
+
+def test_titles():
+    assert registry.METRICS["fid"].title == "FID (lower is better)"
+    assert registry.METRICS["density"].title == "density (1 is best)"

@@ -16,7 +16,8 @@ def test_curves_are_medians_and_quartiles(monkeypatch):
     results = make_results([[9, 9, 9], [1, 2, 4], [5, 5, 5]])
     arguments = results, "fid", ranking.rank(results, "fid")
     (axes,) = figure_of(monkeypatch, figures.curves_png, *arguments).axes
-    assert [line.get_label()[:1] for line in axes.lines] == ["2", "3", "1"]
+    labels = [line.get_label() for line in axes.lines]
+    assert labels == ["1: 2 (2.333)", "2: 3 (5)", "3: 1 (9)"]
     assert axes.lines[0].get_xydata().tolist() == [[20, 4], [30, 2]]
     band = axes.collections[0].get_paths()[0].vertices
     assert {(30, 1.5), (30, 3)} <= set(map(tuple, band.tolist()))

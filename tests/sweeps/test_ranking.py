@@ -183,5 +183,3 @@ def test_setting_names():
 def test_format_number():
     numbers = [1234.56, 2, 0.00012345, NAN, INF, -INF]
     assert [ranking.format_number(x) for x in numbers] == ["1235", "2", "0.0001234", "-", "∞", "-∞"]
-    assert ranking.direction("fid") == "lower is better"
-    assert ranking.direction("density") == "1 is best"
