@@ -17,7 +17,8 @@ import numpy as np
 import scipy.stats
 
 from benchmarks.common import RESULTS, origin
-from gan_jax import algorithms, cli, data, draws, plots, screen, workdir
+from gan_jax import algorithms, cli, data, draws, plots, workdir
+from gan_jax.evaluation.metrics.fingerprints import enrichment, nearest
 from gan_jax.writers import write_json, write_whole
 
 NUM = 1000  # samples, and test molecules in the distributions
@@ -28,7 +29,7 @@ def distributions(samples: dict[str, np.ndarray], train: np.ndarray) -> dict[str
     """Bit counts and similarities to the nearest training fingerprint, by name of the samples."""
     return {
         "bits": {name: x.sum(axis=1) for name, x in samples.items()},
-        "nearest": {name: screen.nearest(x, train) for name, x in samples.items()},
+        "nearest": {name: nearest(x, train) for name, x in samples.items()},
     }
 
 
@@ -46,11 +47,11 @@ def measure(
     found, sampled = {}, {}
     for how, threshold in (("at 1/2", np.full_like(uniform, 0.5)), ("drawn", uniform)):
         inactive, active = (p >= threshold for p in probabilities)
-        scores = [screen.nearest(test.images, x) for x in (inactive, active)]
+        scores = [nearest(test.images, x) for x in (inactive, active)]
         found |= {
-            f"active, {how}": screen.enrichment(test.labels, scores[ACTIVE]),
-            f"inactive, {how}": screen.enrichment(test.labels, scores[INACTIVE]),
-            f"difference, {how}": screen.enrichment(test.labels, scores[ACTIVE] - scores[INACTIVE]),
+            f"active, {how}": enrichment(test.labels, scores[ACTIVE]),
+            f"inactive, {how}": enrichment(test.labels, scores[INACTIVE]),
+            f"difference, {how}": enrichment(test.labels, scores[ACTIVE] - scores[INACTIVE]),
         }
         sampled |= {f"active, {how}": active, f"inactive, {how}": inactive}
     return found, distributions(sampled, train.images)
@@ -60,13 +61,13 @@ def baselines(train: data.Dataset, test: data.Dataset) -> dict[str, float]:
     """Enrichments by similarities to training molecules; of random scores, by expectation."""
     inactive, active = (train.images[train.labels == label] for label in (INACTIVE, ACTIVE))
     some = np.random.default_rng(0).choice(inactive, min(len(active), len(inactive)), replace=False)
-    to_active = screen.nearest(test.images, active)
+    to_active = nearest(test.images, active)
     scores = {
         "nearest training active": to_active,
-        "nearest of as many inactives": screen.nearest(test.images, some),
-        "nearest active, less nearest inactive": to_active - screen.nearest(test.images, inactive),
+        "nearest of as many inactives": nearest(test.images, some),
+        "nearest active, less nearest inactive": to_active - nearest(test.images, inactive),
     }
-    found = {name: screen.enrichment(test.labels, x) for name, x in scores.items()}
+    found = {name: enrichment(test.labels, x) for name, x in scores.items()}
     return {"random": 1.0} | found
 
 

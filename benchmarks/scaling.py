@@ -98,7 +98,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
 def examples(config: ConfigDict) -> tuple[Spec, Batch]:
     """The spec of a config's run, and shapes of its data set."""
     shape, classes = EXAMPLES[config.dataset.partition(":")[0]]
-    conditional = config.condition.on != "none" or bool(config.get("labelled"))
+    conditional = config.condition.on != "none" or bool(config.get("num_labelled"))
     x = jax.ShapeDtypeStruct((60_000, *shape), jnp.uint8 if len(shape) == 3 else jnp.float32)
     y = jax.ShapeDtypeStruct((60_000,), jnp.int32) if conditional else None
     vectors = jax.ShapeDtypeStruct((500, text_encoder.FEATURES), jnp.float32)

@@ -3,8 +3,9 @@
     python -m gan_jax.main --config=configs/aae_mnist_semi.py
 
 Makhzani et al. 2015 (https://arxiv.org/abs/1511.05644), section 5: codes of ten classes and ten
-Gaussian dimensions. --config.labelled=1000 learns from 1,000 labels, and --config.categories=16
---config.labelled=0 finds 16 clusters (section 6). `python -m gan_jax.evaluate` prints the error.
+Gaussian dimensions. --config.num_labelled=1000 learns from 1,000 labels, and
+--config.num_categories=16 --config.num_labelled=0 finds 16 clusters (section 6).
+`python -m gan_jax.evaluate` prints the error.
 
 Time: 11 minutes on one core. Result: an error of 23.0 % after 3,000 of 10,000 iterations; not run
 to the end.
@@ -17,5 +18,5 @@ from gan_jax.configs import aae_mnist
 
 def get_config() -> ConfigDict:
     c = aae_mnist.get_config()
-    c.update({"z_dim": 10, "categories": 10, "labelled": 100, "num_steps": 10_000})
+    c.update({"z_dim": 10, "num_categories": 10, "num_labelled": 100, "num_steps": 10_000})
     return c

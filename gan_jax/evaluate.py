@@ -35,7 +35,7 @@ def _classification_error(
     assert test.labels is not None
     found = algorithms.classify(spec, state, test.images).argmax(axis=1)
     by = None
-    if not config.labelled:
+    if not config.num_labelled:
         by = config.validation_split
         validation = data.load(config.dataset, config.validation_split, config.image_size)
         assert validation.labels is not None  # it has what the test split has
@@ -46,7 +46,7 @@ def _classification_error(
         "value": 1 - right.value,
         "low": 1 - right.high,
         "high": 1 - right.low,
-        "labelled": config.labelled,
+        "labelled": config.num_labelled,
         "clusters_labelled_by": by,
     }
 
@@ -139,7 +139,7 @@ def evaluate(
         },
         "unavailable": unavailable,
     }
-    if config.get("categories") and test.labels is not None:
+    if config.get("num_categories") and test.labels is not None:
         result["classification"] = _classification_error(config, spec, state, test)
     if algorithms.ALGORITHMS[spec.algorithm].bounds:
         found = algorithms.bounds(spec, config_lib.hparams(config), state, reference.test)
@@ -167,7 +167,9 @@ def evaluate(
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="directory of the run")
+    parser.add_argument(
+        "--workdir", dest="directory", type=pathlib.Path, required=True, help="directory of the run"
+    )
     cli.add_step(parser)
     parser.add_argument("--num", type=cli.at_least(1), default=10_000, help="number of samples")
     parser.add_argument("--split", help="to compare with, such as test or train[50000:]")
@@ -191,18 +193,10 @@ def main() -> int:
         action="store_true",
         help="ask for the classes that config.condition.held_out leaves out of training",
     )
-    args = parser.parse_args()
-    if (args.features == "inception") != (args.weights is not None):
+    args = vars(parser.parse_args())
+    if (args.pop("features") == "inception") != (args["weights"] is not None):
         raise InputError("--features=inception and --weights=FILE go together (see --help)")
-    evaluate(
-        args.workdir,
-        step=args.step,
-        num=args.num,
-        split=args.split,
-        metrics=args.metrics,
-        weights=args.weights,
-        held_out=args.held_out,
-    )
+    evaluate(**args)
     return 0
 
 

@@ -74,17 +74,17 @@ def conditioning(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray | Non
         vectors = text_encoder.encode(encoder, dataset.captions.texts)
         texts = Texts(jnp.asarray(vectors), jnp.asarray(dataset.captions.first))
         return dataset.captions.groups, texts
-    labels = config.condition.on == "label" or config.get("labelled")
+    labels = config.condition.on == "label" or config.get("num_labelled")
     return dataset.labels if labels else None, None
 
 
 def _labelled_first(config: ConfigDict, dataset: Dataset) -> Dataset:
-    """The data set with the first examples of each class, `config.labelled` in all, in front."""
-    if not config.get("labelled") or dataset.labels is None:
+    """The data set with the first examples of each class, `num_labelled` in all, in front."""
+    if not config.get("num_labelled") or dataset.labels is None:
         return dataset
     order = np.argsort(dataset.labels, kind="stable")
-    starts = np.searchsorted(dataset.labels[order], np.arange(config.categories))
-    chosen = (starts[:, None] + np.arange(config.labelled // config.categories)).ravel()
+    starts = np.searchsorted(dataset.labels[order], np.arange(config.num_categories))
+    chosen = (starts[:, None] + np.arange(config.num_labelled // config.num_categories)).ravel()
     return select(
         dataset, np.concatenate([order[chosen], np.delete(np.sort(order), order[chosen])])
     )

@@ -140,7 +140,9 @@ def _short(text: str) -> str:
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
+    parser.add_argument(
+        "--workdir", dest="directory", type=pathlib.Path, required=True, help="the run's directory"
+    )
     parser.add_argument("--query", type=pathlib.Path, required=True, help="an image file")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the .png to write")
     parser.add_argument("--num", type=cli.at_least(1), default=15, help="number of hits")
@@ -151,20 +153,11 @@ def main() -> int:
         help="default: discriminator, of an autoencoder encoder",
     )
     parser.add_argument("--layer", help="of the discriminator; default: all hidden layers")
-    parser.add_argument("--data", help="data set to search; default: the run's training data")
-    parser.add_argument("--split", help="of it, such as test; default: train")
-    args = parser.parse_args()
-    retrieve(
-        args.workdir,
-        args.query,
-        args.out,
-        num=args.num,
-        features=args.features,
-        layer=args.layer,
-        dataset=args.data,
-        split=args.split,
-        step=args.step,
+    parser.add_argument(
+        "--data", dest="dataset", help="data set to search; default: the run's training data"
     )
+    parser.add_argument("--split", help="of it, such as test; default: train")
+    retrieve(**vars(parser.parse_args()))
     return 0
 
 

@@ -21,50 +21,14 @@ import numpy as np
 
 from gan_jax import cli
 from gan_jax.errors import InputError
+from gan_jax.evaluation.metrics.fingerprints import TOP, enrichment, nearest, ranked
 
 if TYPE_CHECKING:
     from gan_jax.data import Dataset
     from gan_jax.spec import Spec
     from gan_jax.state import State
 
-_BLOCK = 1000  # molecules compared at a time, which bounds memory
 _DRAWN = 12
-TOP = 0.01  # fraction of a library, of `enrichment`
-
-
-def tanimoto(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Bits that both have over bits that either has, 0 for none: (n, d) and (m, d) to (n, m).
-
-    Fingerprints are of 0 and 1. As float32, with the rounding of one division.
-    """
-    a, b = a.astype(np.float32), b.astype(np.float32)
-    both = a @ b.T  # exact: sums of at most 2^24 ones
-    either = a.sum(axis=1)[:, None] + b.sum(axis=1) - both
-    return both / np.maximum(either, 1)
-
-
-def nearest(library: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """The largest Tanimoto similarity of each molecule to a sample: (n, d) and (m, d) to (n,)."""
-    blocks = (library[i : i + _BLOCK] for i in range(0, len(library), _BLOCK))
-    return np.concatenate([tanimoto(x, samples).max(axis=1) for x in blocks])
-
-
-def enrichment(active: np.ndarray, scores: np.ndarray) -> float:
-    """The fraction of actives among the best-scored 1 %, over that of all molecules.
-
-    1 is expected of random scores. Ties are broken by position.
-
-    Args:
-      active: bool or 0 and 1, (n,), at least one of them 1.
-      scores: higher for better, (n,).
-    """
-    top = ranked(scores)[: math.ceil(TOP * len(scores))]
-    return float(np.mean(active[top]) / np.mean(active))
-
-
-def ranked(scores: np.ndarray) -> np.ndarray:
-    """Positions, best first."""
-    return np.argsort(-scores, kind="stable")
 
 
 def fingerprints(
@@ -174,10 +138,12 @@ def _drawings(library: "Dataset", order: np.ndarray, scores: np.ndarray) -> byte
 
 def main() -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="the run's directory")
+    parser.add_argument(
+        "--workdir", dest="directory", type=pathlib.Path, required=True, help="the run's directory"
+    )
     parser.add_argument(
         "--library",
-        dest="molecules",
+        dest="library_name",
         required=True,
         help="molecules to rank, such as smiles:FILE",
     )
@@ -188,18 +154,7 @@ def main() -> int:
     parser.add_argument("--num", type=cli.at_least(1), default=1000, help="number of samples")
     parser.add_argument("--seed", type=cli.at_least(0), default=0, help="of the noise")
     cli.add_step(parser)
-    args = parser.parse_args()
-    screen(
-        args.workdir,
-        args.molecules,
-        args.out,
-        split=args.split,
-        label=args.label,
-        against=args.against,
-        num=args.num,
-        seed=args.seed,
-        step=args.step,
-    )
+    screen(**vars(parser.parse_args()))
     return 0
 
 

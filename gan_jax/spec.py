@@ -75,7 +75,7 @@ class AutoencoderSpec(NamedTuple):
     d_optimizer: str = ""
     e_optimizer: str = ""  # of the encoder's adversarial steps
     infers_classes: bool = False  # the encoder infers what conditions the generator
-    labelled: int = 0  # first examples of the data set, whose labels it may use for that
+    num_labelled: int = 0  # first examples of the data set, whose labels it may use for that
     schedules: tuple[Schedule, ...] = ()
     classes: int = 0
     text: int = 0

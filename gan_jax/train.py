@@ -146,25 +146,25 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
             f"config.batch_size is {config.batch_size}, but {config.dataset} {config.split} has "
             f"only {n} examples"
         )
-    uses_labels = config.condition.on == "label" or config.get("labelled")
+    uses_labels = config.condition.on == "label" or config.get("num_labelled")
     if uses_labels and dataset.labels is not None and dataset.labels.min() < 0:
-        field = "condition.on" if config.condition.on == "label" else "labelled"
+        field = "condition.on" if config.condition.on == "label" else "num_labelled"
         raise InputError(
             f"config.{field} is {config_lib.flatten(config)[field]!r}, but {config.dataset} has "
             f"the label {dataset.labels.min()}: expected classes numbered from 0"
         )
-    if config.get("labelled"):
+    if config.get("num_labelled"):
         number = data.num_classes(dataset)
-        if dataset.labels is None or number != config.categories:
+        if dataset.labels is None or number != config.num_categories:
             raise InputError(
-                f"config.categories is {config.categories}, but {config.dataset} has {number} "
-                "classes of labels, which config.labelled needs"
+                f"config.num_categories is {config.num_categories}, but {config.dataset} has "
+                f"{number} classes of labels, which config.num_labelled needs"
             )
         fewest = np.bincount(dataset.labels, minlength=number).min()
-        if config.labelled % number or config.labelled > number * fewest:
+        if config.num_labelled % number or config.num_labelled > number * fewest:
             raise InputError(
-                f"config.labelled is {config.labelled}: expected a multiple of {number} up to "
-                f"{number * fewest}"
+                f"config.num_labelled is {config.num_labelled}: expected a multiple of {number} "
+                f"up to {number * fewest}"
             )
     rbm = config.algorithm == "rbm"
     output = "sigmoid" if rbm else config.generator.get("output")

@@ -175,7 +175,7 @@ def load(workdir: pathlib.Path, step: int | Literal["best"] | None = None) -> tu
 
 def class_names(workdir: pathlib.Path, spec: Spec) -> list[str]:
     """Names of the classes that condition a run; clusters have none."""
-    clusters = isinstance(spec, AutoencoderSpec) and spec.infers_classes and not spec.labelled
+    clusters = isinstance(spec, AutoencoderSpec) and spec.infers_classes and not spec.num_labelled
     if clusters or not spec.classes:
         return []
     return read_json(workdir / "run.json")["dataset"].get("class_names") or []

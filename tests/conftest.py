@@ -116,6 +116,13 @@ def fill(ballast: pathlib.Path) -> None:
             pass
 
 
+class Bomb:
+    """Would write a file when unpickled."""
+
+    def __reduce__(self):
+        return (open, ("exploded", "w"))
+
+
 def tiny_config() -> ConfigDict:
     """configs/digits.py, shrunk to a second per run; all periods differ."""
     return config_lib.replace(

@@ -270,27 +270,6 @@ def test_class_names(trained, tmp_path, monkeypatch):
     np.testing.assert_array_equal(by_name["images"], by_number["images"])
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            {"condition.on": "none", "condition.discriminator": "projection"},
-            "with condition.on none",
-        ),
-        ({"condition.generator": "batch_norm"}, "without batch normalisation"),
-        ({"condition.discriminator": "classifier"}, "condition.weight is 0.0, but must be above 0"),
-        ({"condition.weight": 1.0}, "must be 0 with"),
-        (
-            {"condition.discriminator": "classifier", "condition.weight": 1.0, "pack": 2},
-            "it classifies one example",
-        ),
-    ],
-)
-def test_conflicting_fields(changes, words):
-    with pytest.raises(Exception, match=words):
-        conditional(changes)
-
-
 def test_unsuitable_labels(tmp_path, monkeypatch, capsys, finished, trained):
     images = np.zeros((20, 8, 8), np.uint8)
     for labels, words in (

@@ -1,5 +1,10 @@
 """Tests of gan_jax.loop: the schedule of outputs, and the length of chunks."""
 
+import os
+import signal
+
+import pytest
+
 from gan_jax import config, loop
 
 
@@ -29,3 +34,14 @@ def test_chunks_take_about_a_second():
     assert loop.next_length(longest=1, length=1, seconds=9.0) == 1  # mostly compilation
     assert loop.next_length(longest=1, length=1, seconds=0.001) == 2  # at most doubles
     assert loop.next_length(longest=64, length=50, seconds=2.0) == 25
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_terminates(kind):
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(x) for x in kinds]
+    with loop.signals() as pending:
+        os.kill(os.getpid(), kind)
+        assert pending == [kind]
+        assert [signal.getsignal(x) for x in kinds] == [signal.SIG_DFL] * 2
+    assert [signal.getsignal(x) for x in kinds] == before

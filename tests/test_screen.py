@@ -1,10 +1,9 @@
-"""Tests of screening: similarities by hand, the ranking, and what is refused."""
+"""Tests of gan_jax.screen: the ranking, and what is refused."""
 
 import csv
 
 import numpy as np
 import pytest
-from rdkit import DataStructs
 
 from gan_jax import config, data, evaluate, sample, screen, train
 from tests.conftest import assert_one_line_error, call, open_image, tiny_config
@@ -53,30 +52,6 @@ def read(path):
 def run(directory, monkeypatch, out, *arguments, library="smiles:{}/library.csv"):
     where = [f"--workdir={directory / 'run'}", f"--library={library.format(directory)}"]
     return call(screen, monkeypatch, *where, f"--out={out}", "--num=50", *arguments)
-
-
-def test_tanimoto():
-    a = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
-    b = np.array([[0, 1, 1, 0], [1, 1, 0, 0]], bool)
-    np.testing.assert_allclose(screen.tanimoto(a, b), [[1 / 3, 1], [0, 0], [0.5, 0.5]])
-    np.testing.assert_allclose(screen.nearest(np.tile(a, (900, 1)), b), [1, 0, 0.5] * 900)
-
-
-def test_tanimoto_is_that_of_rdkit():
-    bits = np.random.default_rng(0).random((20, 64)) < 0.3
-    vectors = [DataStructs.CreateFromBitString("".join(map(str, x.astype(int)))) for x in bits]
-    expected = [DataStructs.BulkTanimotoSimilarity(x, vectors) for x in vectors]
-    np.testing.assert_allclose(screen.tanimoto(bits, bits), expected, rtol=1e-6)
-
-
-def test_enrichment():
-    active = np.zeros(300)
-    active[[5, 7, 100, 200]] = 1
-    scores = np.zeros(300)
-    scores[[5, 7, 8]] = 3, 2, 1  # the first 1 %
-    assert screen.enrichment(active, scores) == pytest.approx((2 / 3) / (4 / 300))
-    assert screen.enrichment(active, -scores) == 0
-    assert screen.ranked(np.array([1, 3, 3, 0])).tolist() == [1, 2, 0, 3]
 
 
 def test_screening_finds_a_planted_molecule(molecules, tmp_path, monkeypatch, capsys):

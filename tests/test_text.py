@@ -344,25 +344,6 @@ def test_moved_files_and_other_captions(trained, flowers, tmp_path, monkeypatch,
     assert "other data" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"condition.captions": ""}, "a file with condition.on text"),
-        (
-            {"condition.discriminator": "classifier", "condition.weight": 1.0},
-            "concat or projection with condition.on text",
-        ),
-        ({"condition.on": "label"}, "condition.captions"),
-        ({"condition.mismatch": 1.0}, "from 0 to below 1"),
-        ({"pack": 6}, "0 with fewer than two inputs of D"),
-        (DCGAN | {"generator.sample_statistics": "recomputed"}, "running with condition.on text"),
-    ],
-)
-def test_conflicting_fields(flowers, changes, words):
-    with pytest.raises(Exception, match=words):
-        text_config(flowers, changes)
-
-
 def test_unsuitable_requests(finished, trained, flowers, tmp_path, monkeypatch, capsys):
     out = f"--out={tmp_path / 'x.png'}"
     for arguments, words in (
@@ -381,34 +362,3 @@ def test_unsuitable_requests(finished, trained, flowers, tmp_path, monkeypatch, 
     (tmp_path / "run/run.json").write_text(json.dumps(record))
     assert call(sample, monkeypatch, out, f"--workdir={tmp_path / 'run'}", "--text=a") == 2
     assert_one_line_error(capsys.readouterr().err, "another text encoder")
-
-
-@pytest.mark.slow
-def test_text_birds_on_a_stand_in(flowers, tmp_path):
-    """A folder of class folders with captions by image, as CUB-200-2011."""
-    folder = tmp_path / "birds"
-    rows = ["image\tcaption"]
-    for i in range(12):
-        (folder / f"{i % 2:03}.Bird").mkdir(parents=True, exist_ok=True)
-        name = f"{i % 2:03}.Bird/bird_{i}.jpg"
-        Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8)).save(folder / name)
-        rows.append(f"{name.removesuffix('.jpg')}\ta red bird")
-    (tmp_path / "captions.tsv").write_text("\n".join(rows))
-    c = config.replace(
-        config.load("text_birds"),
-        {
-            "dataset": f"folder:{folder}",
-            "condition.captions": str(tmp_path / "captions.tsv"),
-            "condition.encoder": str(flowers / "encoder.npz"),
-            "image_size": 8,
-            "split": "train[:8]",
-            "batch_size": 4,
-            "num_steps": 2,
-            "augment": (),
-        }
-        | DCGAN,
-    )
-    assert train.run(c, tmp_path / "run", "text_birds") == 0
-    record = workdir.read_json(tmp_path / "run/run.json")
-    assert record["dataset"]["shape"] == [8, 8, 8, 3]
-    assert record["text_encoder"]["name"] == str(flowers / "encoder.npz")

@@ -123,6 +123,17 @@ def test_changed_data_prevent_redrawing(tiny, tmp_path):
     assert not image.exists()
 
 
+def test_moved_data_of_a_finished_run(tiny, tmp_path):
+    """Its config.json records the new path."""
+    for name in ("old", "new"):
+        np.savez(tmp_path / f"{name}.npz", images=data.load("digits").images[:20])
+    c = config.replace(tiny, {"dataset": f"npz:{tmp_path}/old.npz"})
+    untrained(c, tmp_path / "run")
+    c.dataset = f"npz:{tmp_path}/new.npz"
+    assert train.run(c, tmp_path / "run", "x") == 0
+    assert workdir.read_config(tmp_path / "run") == c
+
+
 @pytest.mark.parametrize("step", [3, 4])  # nothing else is due at 3
 def test_signal_saves_current_state(step, tiny, finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "_CHUNK_SECONDS", 0.0)

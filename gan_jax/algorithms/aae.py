@@ -47,7 +47,7 @@ def _discriminators(spec: AutoencoderSpec) -> dict[str, int]:
 
 def info_names(spec: AutoencoderSpec) -> tuple[str, ...]:
     """Names of the quantities measured by `step`, and of the players' parameter norms."""
-    labelled = ("cross_entropy",) if spec.labelled else ()
+    labelled = ("cross_entropy",) if spec.num_labelled else ()
     norms = (f"{name}_param_norm" for name in _discriminators(spec))
     return (*STEP_INFO, *labelled, *autoencoder.NORMS, *norms)
 
@@ -193,13 +193,13 @@ def encoder_step(
 
 
 def _labelled(spec: AutoencoderSpec, state: State, data: Batch | Window) -> Batch | None:
-    """A minibatch of the data set's first `spec.labelled` examples, drawn with replacement."""
-    if not spec.labelled:
+    """A minibatch of the data set's first `spec.num_labelled` examples, drawn with replacement."""
+    if not spec.num_labelled:
         return None
     assert isinstance(data, Batch)
     assert data.y is not None
     key = stream_key(state.key, Stream.BATCH_G, state.step)
-    index = jax.random.randint(key, (spec.batch_size,), 0, spec.labelled)
+    index = jax.random.randint(key, (spec.batch_size,), 0, spec.num_labelled)
     return Batch(to_float(data.x[index], spec.pixel_low), data.y[index])
 
 
@@ -245,5 +245,5 @@ def classify(spec: AutoencoderSpec, state: State, x: jax.Array) -> jax.Array:
     """
     _, logits, _ = autoencoder.encode(spec, state.players["encoder"].variables, x)
     if logits is None:
-        raise InputError("the encoder infers no classes (config.categories)")
+        raise InputError("the encoder infers no classes (config.num_categories)")
     return jax.nn.softmax(logits)

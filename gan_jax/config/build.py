@@ -121,11 +121,11 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
         }
         if config.algorithm != "aae":
             return AutoencoderSpec(**shared)
-        if config.categories:
-            shared |= {"classes": config.categories, "infers_classes": True}
+        if config.num_categories:
+            shared |= {"classes": config.num_categories, "infers_classes": True}
         return AutoencoderSpec(
             **shared,
-            labelled=config.labelled,
+            num_labelled=config.num_labelled,
             discriminator=_network(
                 config, "discriminator", out_shape=(), output="linear", dtype=config.precision
             ),
@@ -166,8 +166,9 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
 def _encoder(config: ConfigDict) -> Network:
     """Maps examples to codes, or to the mean and log variance of a VAE's."""
     own = {"output": "linear"} if config.encoder.name == "mlp" else {"batch_norm": False}
-    outputs = (2 if config.algorithm == "vae" else 1) * config.z_dim + config.get("categories", 0)
-    return _network(config, "encoder", out_shape=(outputs,), dtype=config.precision, **own)
+    codes = (2 if config.algorithm == "vae" else 1) * config.z_dim
+    out_shape = (codes + config.get("num_categories", 0),)
+    return _network(config, "encoder", out_shape=out_shape, dtype=config.precision, **own)
 
 
 def hparams(config: ConfigDict) -> HParams:

@@ -19,8 +19,8 @@ def needs_all_data(config: ConfigDict) -> str:
     """The option for which all examples must be on the device; empty if there is none."""
     if config.algorithm == "rbm":
         return "algorithm rbm"  # initial biases need the mean
-    if config.get("labelled"):
-        return "labelled"
+    if config.get("num_labelled"):
+        return "num_labelled"
     output_bias = config.get("generator", {}).get("output_bias")
     return "generator.output_bias data_mean" * (output_bias == "data_mean")
 
@@ -133,10 +133,10 @@ def _autoencoder_conflicts(c: ConfigDict) -> Iterator[tuple[str, str]]:
             f"concat, the default, with algorithm {c.algorithm}, whose D sees codes only",
         )
     if c.algorithm == "aae":
-        if c.categories and c.condition.on != "none":
-            yield "condition.on", "none with categories, which the encoder infers"
-        if c.labelled and not c.categories:
-            yield "labelled", "0 without categories"
+        if c.num_categories and c.condition.on != "none":
+            yield "condition.on", "none with num_categories, which the encoder infers"
+        if c.num_labelled and not c.num_categories:
+            yield "num_labelled", "0 without num_categories"
         if c.discriminator.name != "mlp":
             yield "discriminator.name", "mlp with algorithm aae, for codes"
     elif c.prior.name != "normal":

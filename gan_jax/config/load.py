@@ -80,6 +80,9 @@ def _upgrade(config: Config) -> dict[str, Any]:
         units = widths[0] if isinstance(widths, list | tuple) and widths else widths
         flat = {k: v for k, v in flat.items() if not k.startswith("generator.")}
         flat |= {"generator.name": "monotone", "generator.units": units}
+    for name in ("categories", "labelled"):
+        if name in flat:
+            flat[f"num_{name}"] = flat.pop(name)
     if flat.pop("tensorboard", False):
         flat["trackers"] = ("tensorboard",)
     return _upgrade_schedules(flat)

@@ -336,12 +336,12 @@ ALGORITHM_FIELDS: dict[str, dict[str, Field]] = {
     "aae": _AUTOENCODER
     | {
         **{name: _GAN[name] for name in ("loss", "discriminator.name")},
-        "categories": Field(0, _integer(0, 10_000), "classes that the encoder infers; 0: none"),
-        "labelled": Field(
+        "num_categories": Field(0, _integer(0, 10_000), "classes that the encoder infers; 0: none"),
+        "num_labelled": Field(
             0,
             _integer(0),
             "training examples, equally many of each class, whose labels the encoder learns from; "
-            "0: none, and categories are clusters",
+            "0: none, and classes are clusters",
         ),
     }
     | _optimizer("d_optimizer")

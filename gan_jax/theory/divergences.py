@@ -14,7 +14,6 @@ shapes.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -183,39 +182,23 @@ def jsd(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
     return min(f_divergence("js", p, q) / 2, LOG_2)  # not computed from m, which may underflow
 
 
-class Divergence(NamedTuple):
-    """An f-divergence E_q[f(p / q)], where f is convex and f(1) = 0.
-
-    Both fields take log u = log p - log q, as u itself may overflow.
-    """
-
-    total: Callable[[np.ndarray, np.ndarray, np.ndarray], float]  # (p, q, log u) -> divergence
-    v: Callable[[np.ndarray], np.ndarray]  # log u -> the v with g(v) = f'(u)
-
-
-# Keys, f and g are those of losses.LOSSES.
-DIVERGENCES: dict[str, Divergence] = {
-    "kl": Divergence(lambda p, q, log_u: _expectation(p, log_u), lambda log_u: 1 + log_u),
-    "reverse_kl": Divergence(lambda p, q, log_u: -_expectation(q, log_u), lambda log_u: log_u),
-    "pearson": Divergence(  # p / q may overflow where ((p - q) / sqrt(q))^2 does not
-        lambda p, q, log_u: float(np.nansum(((p - q) / np.sqrt(q)) ** 2)),  # nan: p = q = 0
-        lambda log_u: 2 * np.expm1(log_u),
-    ),
-    "squared_hellinger": Divergence(
-        lambda p, q, log_u: float(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2)), lambda log_u: log_u / 2
-    ),
-    "js": Divergence(
-        lambda p, q, log_u: (
-            _expectation(p, LOG_2 - np.logaddexp(0, -log_u))
-            + _expectation(q, LOG_2 - np.logaddexp(0, log_u))
-        ),
-        lambda log_u: log_u,
+# (p, q, log u) -> divergence, with u = p / q, which may overflow. Keys and f are those of
+# losses.LOSSES.
+DIVERGENCES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {
+    "kl": lambda p, q, log_u: _expectation(p, log_u),
+    "reverse_kl": lambda p, q, log_u: -_expectation(q, log_u),
+    # Of ((p - q) / sqrt(q))^2, as p / q may overflow where it does not; nan: p = q = 0.
+    "pearson": lambda p, q, log_u: float(np.nansum(((p - q) / np.sqrt(q)) ** 2)),
+    "squared_hellinger": lambda p, q, log_u: float(np.sum((np.sqrt(p) - np.sqrt(q)) ** 2)),
+    "js": lambda p, q, log_u: (
+        _expectation(p, LOG_2 - np.logaddexp(0, -log_u))
+        + _expectation(q, LOG_2 - np.logaddexp(0, log_u))
     ),
 }
 
 
 def f_divergence(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> float:
-    """D_f(p || q) = E_q[f(p / q)] >= 0.
+    """D_f(p || q) = E_q[f(p / q)] >= 0, where f is convex and f(1) = 0.
 
     Nowozin et al. 2016, section 2.1 and table 1. Their "js" is 2 JSD; "reverse_kl" is KL(q || p).
     With p the data and q the generator, it is the maximum over D of minus the D loss of the same
@@ -223,15 +206,4 @@ def f_divergence(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> float:
     """
     p, q = _pair(p=p, q=q)
     with np.errstate(all="ignore"):  # overflow to inf and underflow to 0 are the limits
-        return max(0.0, DIVERGENCES[name].total(p, q, optimal_logits(p, q)))
-
-
-def optimal_v(name: str, p: npt.ArrayLike, q: npt.ArrayLike) -> np.ndarray:
-    """The output of f-GAN's discriminator, before its activation g, at which the bound is tight.
-
-    Nowozin et al. 2016, section 2.2: g(v(x)) = f'(p(x) / q(x)). A function of log(p / q), the logit
-    of D*; infinite values are possible where p or q is 0.
-    """
-    p, q = _pair(p=p, q=q)
-    with np.errstate(over="ignore"):
-        return DIVERGENCES[name].v(optimal_logits(p, q))
+        return max(0.0, DIVERGENCES[name](p, q, optimal_logits(p, q)))

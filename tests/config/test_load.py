@@ -46,6 +46,11 @@ def test_earlier_monotone_generators(widths, units):
         config.override({"generator": {"monotone": True, "widths": []}}, [])
 
 
+def test_earlier_counts_of_categories():
+    c = config.override({"algorithm": "aae", "categories": 5, "labelled": 10}, [])
+    assert (c.num_categories, c.num_labelled) == (5, 10)
+
+
 def test_earlier_schedules():
     old = {
         "d_optimizer": {"schedule": "cosine"},

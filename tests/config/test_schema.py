@@ -69,6 +69,7 @@ def test_wrong_types(name, field, kind):
         ("schedules", ("ema=exponential:0:5",), "a tuple of FIELD=KIND:END:STEPS"),
         ("schedules", ("ema=exponential:0:5:1.5",), "a tuple of FIELD=KIND:END:STEPS"),
         ("label_smoothing", 0.5, "a number from 0 to below 1/2"),
+        ("condition.mismatch", 1.0, "a number from 0 to below 1"),
         ("prior.low", float("inf"), "a finite number"),
         ("loss", "wgan", "one of minimax, non_saturating, "),
         ("generator.name", "cnn", "one of mlp, monotone"),
@@ -124,6 +125,9 @@ def test_unknown_fields(name):
         assert groups == {"generator" if name == "generator.widht" else ""}
 
 
+LABEL, VAE = "condition.on=label", "algorithm=vae prior.name=normal"
+TEXT = "condition.on=text condition.captions=x"
+CLASSIFIER = "condition.discriminator=classifier condition.weight=1.0"
 CONFLICTS = {
     "generator.name=r3gan generator.widths=8,12": "group_size is 16, but must be a divisor",
     "discriminator.name=dcgan penalties.r1.weight=1.0": "batch_norm is True, but must be",
@@ -154,6 +158,33 @@ CONFLICTS = {
     "generator.name=monotone z_dim=2 prior.name=normal": "z_dim is 2, but must be 1 for a",
     "generator.name=monotone z_dim=1 prior.name=uniform": "prior.name is 'uniform', but must be",
     "generator.name=monotone z_dim=1 prior.name=normal pack=2": "pack is 2, but must be 1 for",
+    "condition.discriminator=projection": "must be 'concat' with condition.on none",
+    f"{LABEL} condition.captions=x": "captions is 'x', but must be '' with condition.on label",
+    f"{LABEL} condition.generator=batch_norm": "concat for a generator without batch normalisation",
+    f"{LABEL} condition.discriminator=classifier": "condition.weight is 0.0, but must be above 0",
+    f"{LABEL} condition.weight=1.0": "must be 0 with condition.discriminator concat",
+    f"{LABEL} {CLASSIFIER} pack=2": "it classifies one example",
+    "condition.on=text": "captions is '', but must be a file with condition.on text",
+    f"{TEXT} {CLASSIFIER}": "concat or projection with condition.on text",
+    f"{TEXT} condition.mismatch=0.5 pack=128": "0 with fewer than two inputs of D",
+    f"{TEXT} generator.name=dcgan generator.sample_statistics=recomputed": "must be running with",
+    "algorithm=aae num_labelled=10": "num_labelled is 10, but must be 0 without num_categories",
+    f"algorithm=aae {LABEL} num_categories=10": "condition.on is 'label', but must be none with",
+    "algorithm=aae condition.on=text": "must be none or label with algorithm aae",
+    f"algorithm=aae {LABEL} condition.discriminator=projection": "concat, the default, with",
+    "algorithm=aae discriminator.name=dcgan": "must be mlp with algorithm aae",
+    "algorithm=aae prior.name=swiss_roll": "z_dim is 100, but must be 2",
+    "algorithm=vae prior.name=uniform": "must be normal with algorithm vae",
+    f"{VAE} {LABEL}": "must be none with algorithm vae",
+    f"{VAE} generator.output=tanh": "must be sigmoid with likelihood bernoulli",
+    f"{VAE} generator.name=monotone z_dim=1": "must be another kind with algorithm vae",
+    f"{VAE} keep_best=d_loss": "must be a metric or one of loss, reconstruction, kl",
+    f"{VAE} schedules=ema=linear:0.5:9": "must be of fields of algorithm vae",
+    "algorithm=rbm loss=hinge": "config.loss is not a field of algorithm=rbm",
+    f"algorithm=rbm {LABEL}": "must be none with algorithm rbm",
+    "algorithm=rbm data_placement=host": "device with algorithm rbm",
+    "algorithm=rbm precision=bfloat16": "precision is 'bfloat16', but must be float32",
+    "algorithm=rbm prior.low=0.0": "must be -prior.high with algorithm rbm",
 }
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from gan_jax import data
 from gan_jax.data import pixels, tfds
+from tests.conftest import Bomb
 from tests.data.conftest import assert_same, entries, load_error
 
 # Splits
@@ -188,13 +189,6 @@ def test_npy_points(tmp_path, dtype):
 def test_unusable_arrays(tmp_path, message, arrays):
     np.savez(tmp_path / "x.npz", **arrays)
     assert message in load_error(f"npz:{tmp_path / 'x.npz'}")
-
-
-class Bomb:
-    """Would write a file when unpickled."""
-
-    def __reduce__(self):
-        return (open, ("exploded", "w"))
 
 
 def test_pickles_are_never_loaded(tmp_path, monkeypatch):

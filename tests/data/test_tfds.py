@@ -2,9 +2,7 @@
 
 import gzip
 import logging
-import os
 import pathlib
-import shutil
 import socket
 import sys
 import time
@@ -17,12 +15,7 @@ import pytest
 from gan_jax import data
 from gan_jax.data import cache, pixels, tfds
 from gan_jax.errors import InputError
-from tests.conftest import ROOT, skip_unless_ci
 from tests.data.conftest import assert_same, load_error, start_python
-
-MNIST_FILES = pathlib.Path(
-    os.environ.get("GAN_JAX_MNIST_FILES", ROOT.parent / "shared" / "data" / "mnist")
-)
 
 
 @pytest.fixture
@@ -196,19 +189,3 @@ def test_mnist(mnist_dir, monkeypatch):
     assert test.images.shape == (10000, 28, 28, 1)
     counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert np.bincount(test.labels).tolist() == counts
-
-
-@pytest.mark.slow
-def test_mnist_from_its_original_files(mnist_dir, tmp_path, monkeypatch):
-    if not MNIST_FILES.is_dir():
-        skip_unless_ci(f"no {MNIST_FILES}")
-    monkeypatch.setenv("TFDS_DATA_DIR", mnist_dir)
-    given = {split: data.load("mnist", split) for split in ("train", "test")}
-    manual = tmp_path / "tfds" / "downloads" / "manual"
-    manual.mkdir(parents=True)
-    for file in MNIST_FILES.glob("*.gz"):
-        shutil.copyfile(file, manual / file.name)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "empty_cache"))
-    for split, expected in given.items():
-        assert_same(data.load("mnist", split), expected)

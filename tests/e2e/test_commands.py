@@ -41,29 +41,11 @@ MAIN = "runpy.run_module('gan_jax.main', run_name='__main__')"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("environment", "status", "words"),
-    [
-        ({"JAX_PLATFORMS": "cuda"}, 2, "JAX finds no device for JAX_PLATFORMS=cuda"),
-        ({"JAX_PLATFORMS": "abacus"}, 2, "JAX finds no device for JAX_PLATFORMS=abacus"),
-        ({"HOME": None, "GAN_JAX_CACHE": None, "XDG_CACHE_HOME": None}, 2, "set GAN_JAX_CACHE"),
-        ({"HOME": None, "MPLBACKEND": "nonsense"}, 0, ""),
-    ],
-)
-def test_odd_environments(environment, status, words, tiny, tmp_path):
+def test_odd_environment(tiny, tmp_path):
     writers.write_json(tmp_path / "config.json", tiny.to_dict())
     arguments = [f"--config={tmp_path}/config.json", f"--workdir={tmp_path}/run"]
-    done = subprocess.run(
-        [sys.executable, "-c", NOBODY + MAIN, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env={k: v for k, v in {**os.environ, **environment}.items() if v is not None},
-    )
-    assert done.returncode == status
-    if status:
-        assert_one_line_error(done.stderr, words)
-        assert not (tmp_path / "run").exists()
+    env = {name: x for name, x in os.environ.items() if name != "HOME"} | {"MPLBACKEND": "nonsense"}
+    subprocess.run([sys.executable, "-c", NOBODY + MAIN, *arguments], cwd=ROOT, check=True, env=env)
 
 
 @pytest.mark.slow

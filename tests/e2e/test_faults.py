@@ -3,12 +3,9 @@
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
-import numpy as np
 import pytest
 
 from gan_jax import checkpoint, cli, config, loop, plots, sample, train, workdir, writers
@@ -130,29 +127,6 @@ def test_full_disk(what, tiny, small_disk, finished, monkeypatch, capsys):
     assert_same_end(small_disk / "run", finished)
 
 
-@pytest.mark.slow
-def test_resume_with_moved_data(tiny, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
-    np.save("old.npy", images)
-    tiny.dataset = "npy:old.npy"
-    for name in ("once", "twice"):
-        tiny.num_steps = 12 if name == "once" else 7
-        train.run(tiny, tmp_path / name, "x")
-    tiny.num_steps = 12
-    (tmp_path / "old.npy").unlink()
-    np.save("new.npy", 255 - images)
-    tiny.dataset = "npy:new.npy"
-    with pytest.raises(InputError, match=r"npy:old\.npy has other content"):
-        train.run(tiny, tmp_path / "twice", "x")
-    np.save("new.npy", images)
-    assert train.run(tiny, tmp_path / "twice", "x") == 0
-    assert resumed_from(tmp_path / "twice") == 7
-    assert sha(tmp_path / "twice") == sha(tmp_path / "once")
-    assert train.run(tiny, tmp_path / "once", "x") == 0  # finished: only records the new path
-    assert workdir.read_config(tmp_path / "once").dataset == "npy:new.npy"
-
-
 def test_changed_environment_is_recorded(tiny, halfway, monkeypatch, caplog):
     monkeypatch.setenv("NPROC", "64")
     train.run(tiny, halfway, "digits")
@@ -203,34 +177,3 @@ def test_removed_workdir(tiny, tmp_path, monkeypatch, capsys):
     assert e.value.code == 1
     assert_one_line_error(capsys.readouterr().err, "No such file or directory")
     assert not directory.exists()
-
-
-@pytest.mark.slow
-def test_second_signal_exits_at_once(tiny, tmp_path, finished):
-    """The second signal interrupts a save that takes a minute."""
-    code = (
-        "import pathlib, time\n"
-        "from gan_jax import checkpoint, cli, config, train\n"
-        "save = checkpoint.Writer._save\n"
-        "def slow(self, step, *rest):\n"
-        "    if step == 8: print('saving\\n', end='', flush=True); time.sleep(60)\n"
-        "    save(self, step, *rest)\n"
-        "checkpoint.Writer._save = slow\n"
-        f"c = config.load({str(tmp_path / 'config.json')!r})\n"
-        f"cli.run(lambda: train.run(c, pathlib.Path({str(tmp_path / 'run')!r}), 'x'))\n"
-    )
-    writers.write_json(tmp_path / "config.json", tiny.to_dict())
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    while "saving" not in (line := process.stdout.readline()):  # two threads print
-        assert line
-    process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=5)
-    assert process.returncode == -signal.SIGTERM  # a shell shows 128 + 15
-    assert checkpoint.steps(tmp_path / "run/checkpoints") == [4]
-    assert train.run(tiny, tmp_path / "run", "digits") == 0
-    assert_same_end(tmp_path / "run", finished)

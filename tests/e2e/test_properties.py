@@ -3,16 +3,14 @@
 import contextlib
 import io
 import pathlib
-import shutil
 import tempfile
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from gan_jax import checkpoint, cli, config, train, workdir
+from gan_jax import cli, config, train, workdir
 from gan_jax.config.schema import fields
-from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.updates import UPDATES
 from tests.conftest import tiny_config
@@ -73,7 +71,7 @@ CHANGES = st.lists(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(2))
 def test_random_configs(part):
     outcomes = []
 
@@ -109,69 +107,3 @@ def test_random_configs(part):
     one()
     assert len(outcomes) >= 50
     assert {0, 2} <= set(outcomes)
-
-
-def damage(checkpoints: pathlib.Path, draw) -> None:
-    """Changes one random file or directory of a checkpoints directory."""
-    paths = sorted(checkpoints.rglob("*"))
-    path = draw(st.sampled_from(paths))
-    if path.is_dir():
-        other = draw(st.sampled_from(["step_0000099", "step_x", "unfinished", "elsewhere"]))
-        if draw(st.booleans()):
-            shutil.rmtree(path)
-        elif not (checkpoints / other).exists():
-            path.rename(checkpoints / other)
-        return
-    content = path.read_bytes()
-    kind = draw(st.sampled_from(["truncate", "flip", "append", "delete", "swap"]))
-    at = draw(st.integers(0, max(0, len(content) - 1)))
-    if kind == "delete":
-        path.unlink()
-    elif kind == "swap":
-        other = draw(st.sampled_from([p for p in paths if p.is_file()]))
-        path.write_bytes(other.read_bytes())
-        other.write_bytes(content)
-    else:
-        flipped = bytes(x ^ draw(st.integers(1, 255)) for x in content[at : at + 1])
-        path.write_bytes(
-            {
-                "truncate": content[:at],
-                "flip": content[:at] + flipped + content[at + 1 :],
-                "append": content + b"\0",
-            }[kind]
-        )
-
-
-@pytest.mark.slow
-def test_random_damage_to_checkpoints(finished):
-    _, state = workdir.load(finished)
-    true = {
-        checkpoint.sha256(checkpoint.restore(finished / "checkpoints", step, state)): step
-        for step in checkpoint.steps(finished / "checkpoints")
-    }
-    outcomes = []
-
-    @seed(0)
-    @settings(
-        max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
-    @given(st.data())
-    def one(data):
-        with tempfile.TemporaryDirectory() as name:
-            copy = pathlib.Path(name, "checkpoints")
-            shutil.copytree(finished / "checkpoints", copy)
-            for _ in range(data.draw(st.integers(1, 6))):
-                if any(copy.iterdir()):
-                    damage(copy, data.draw)
-            try:
-                found = checkpoint.restore_newest(copy, state)
-            except InputError:
-                outcomes.append("refused")
-                return
-            step = 0 if found is None else int(found.step)
-            assert found is None or true[checkpoint.sha256(found)] == step
-            outcomes.append(step)
-
-    one()
-    assert len(outcomes) >= 300
-    assert {4, 8, 12, "refused"} <= set(outcomes)

@@ -150,6 +150,10 @@ def test_table_is_aligned():
     assert [note.partition(":")[0].strip() for note in (wide, near, count)] == [
         registry.METRICS[name].label for name in ("fid", "class_kl", "modes")
     ]
+    found = {"log_likelihood": {"value": -1.5, "standard_error": 0.25}}
+    (line,) = tables.likelihoods_and_errors({"test_split": "test", "log_likelihood": found})
+    how = "partition function by annealed importance sampling"
+    assert line == f"log-likelihood of test: -1.50 ± 0.25 nats ({how})"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from gan_jax.errors import InputError
 from gan_jax.evaluation import state_dict
+from tests.conftest import Bomb
 from tests.evaluation.conftest import torch_file
 
 
@@ -17,13 +18,6 @@ def test_tensors_match_the_file():
     assert found.keys() == tensors.keys()
     for name, value in tensors.items():
         np.testing.assert_array_equal(found[name], value, strict=True)
-
-
-class Bomb:
-    """Would write a file when unpickled."""
-
-    def __reduce__(self):
-        return (open, ("exploded", "w"))
 
 
 def test_pickles_are_not_executed(tmp_path, monkeypatch):

@@ -28,7 +28,6 @@ def encoder() -> TextEncoder:
         return text_encoder.train(*pairs())
 
 
-@pytest.mark.slow
 def test_training_pairs_captions_with_images(encoder):
     features, captions = pairs()
     texts = text_encoder.encode(encoder, [f"some {colour} petals" for colour in COLOURS])

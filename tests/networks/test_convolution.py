@@ -51,7 +51,9 @@ def derivatives(f, x, kernel):
     return f(x, kernel), jax.grad(loss, (0, 1))(x, kernel), jax.grad(penalty, (0, 1))(x, kernel)
 
 
-SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 40))]
+# Of 40, these have every pair of stride, group, padding, window and unseen pixels that occurs.
+MORE = (5, 8, 9, 10, 12, 16, 17, 20, 26, 29, 30, 31, 35, 36, 38)
+SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in MORE)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -4,10 +4,11 @@ import shutil
 import numpy as np
 import pytest
 
-from gan_jax import workdir
 from gan_jax.errors import InputError
 from gan_jax.sweeps import merge, runner
 from gan_jax.sweeps.merge import SweepSpec
+from gan_jax.writers import read_metrics
+from tests.conftest import sha
 from tests.sweeps.conftest import assert_same, refused, rows, run
 
 SPEC = SweepSpec({}, [{}], 2, None, ["", ""], "", [[0, 1]])
@@ -29,8 +30,13 @@ def test_merged_shards_equal_the_sweep(finished, tmp_path):
     with refused(tmp_path, "holds this sweep, merged from shards"):
         run(tmp_path)
     assert runner.rerun(tmp_path, 3) == 0
-    standalone = workdir.read_json(tmp_path / "members/3/run.json")
-    assert standalone["params_sha256"] == rows(finished)[3]["params_sha256"]
+    standalone = tmp_path / "members/3"
+    assert sha(standalone) == rows(finished)[3]["params_sha256"]
+    with np.load(tmp_path / "curves.npz") as file:
+        steps, names, curves = file["steps"].tolist(), file["names"].tolist(), file["curves"][3]
+    for line in read_metrics(standalone / "metrics.jsonl"):
+        curve = dict(zip(names, curves[steps.index(line.pop("step"))], strict=True))
+        assert line == pytest.approx({name: curve[name] for name in line}, rel=1e-7)
     shutil.copytree(tmp_path / "shard-1-of-2", tmp_path / "shard-1-of-4")
     for call in (merge.merge, lambda directory: run(directory, shard=(1, 4))):
         with refused(tmp_path, "shard-1-of-4 is a copy of another shard"):

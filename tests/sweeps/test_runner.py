@@ -16,7 +16,7 @@ from gan_jax.provenance import cores
 from gan_jax.sweeps import merge, plan, runner, summary
 from gan_jax.sweeps.merge import SweepSpec
 from gan_jax.sweeps.unit import Result
-from gan_jax.writers import read_metrics, write_json
+from gan_jax.writers import write_json
 from tests.conftest import ROOT, contents, fill
 from tests.sweeps.conftest import RATE, SETTINGS, assert_same, base, refused, rows, run
 
@@ -53,29 +53,6 @@ def test_all_devices_are_those_of_a_standalone_run(monkeypatch):
     for number in (0, 1, 2):
         runner._setup(config.replace(base(), {"devices": number}))
     assert found == [1, cores(), cores()]
-
-
-@pytest.mark.slow
-def test_member_is_bitwise_a_standalone_run(copied, capsys):
-    for number in (2, 7):
-        assert runner.rerun(copied, number) == 0
-        assert "identical to the member" in capsys.readouterr().out
-        standalone = copied / "members" / str(number)
-        sha256 = workdir.read_json(standalone / "run.json")["params_sha256"]
-        assert sha256 == rows(copied)[number]["params_sha256"]
-        with np.load(copied / "curves.npz") as file:
-            steps, names = file["steps"].tolist(), file["names"].tolist()
-            for line in read_metrics(standalone / "metrics.jsonl"):
-                values = file["curves"][number, steps.index(line.pop("step"))]
-                curve = dict(zip(names, values, strict=True))
-                assert line == pytest.approx({name: curve[name] for name in line}, rel=1e-7)
-    assert runner.rerun(copied, 0) == 1  # diverges as well
-    with pytest.raises(InputError, match="members are 0 to 7"):
-        runner.rerun(copied, 8)
-    table = copied / "results.csv"
-    table.write_text(table.read_text().replace(sha256, "0" * 64))
-    assert runner.rerun(copied, 7) == 1
-    assert "differ from the member's" in capsys.readouterr().out
 
 
 DIVERGED = {"diverged": {"step": 20}}

@@ -37,37 +37,6 @@ def test_divergences_of_gaussians(a, s, b, t):
     np.testing.assert_allclose(hellinger, 2 - 2 * overlap, **EXACT)
 
 
-def test_documented_convergence():
-    rng = np.random.default_rng(7)
-
-    def mixture():
-        num = rng.integers(1, 5)
-        parts = rng.dirichlet(np.ones(num)), rng.uniform(-4, 4, num), rng.uniform(0.2, 1.5, num)
-        return lambda x: sum(w * gaussian(m, s)(x) for w, m, s in zip(*parts, strict=True))
-
-    for _ in range(100):
-        p, q = mixture(), mixture()
-        # Cells of 1/2 to 1/32 of the smallest possible standard deviation.
-        pairs = [on(quadrature.grid_1d(-14, 14, 280 * n), p, q) for n in (1, 2, 4, 8, 16)]
-        jsds = np.array([divergences.jsd(*pair) for pair in pairs])
-        kls = np.array([divergences.kl(*pair) for pair in pairs])
-        assert np.all(abs(jsds[:-1] - jsds[-1]) < [1e-5, 1e-9, 1e-11, 1e-13])
-        if kls[-1] < math.inf:
-            assert np.all(abs(kls[2:-1] - kls[-1]) < [1e-6, 1e-11])
-    wide, narrow = gaussian(0, 2), gaussian(0, 0.3)  # which underflows beyond 11.6
-    found = [divergences.kl(*on(quadrature.grid_1d(-x, x, 1000), wide, narrow)) for x in (11, 12)]
-    np.testing.assert_allclose(found, [19.82510, math.inf], rtol=1e-5)
-
-
-def test_steps_at_cell_edges_are_exact():
-    def uniform(low):
-        return lambda x: ((x > low) & (x < low + 1)).astype(float)
-
-    p, touching, half = on(quadrature.grid_1d(0, 4, 40), uniform(0), uniform(1), uniform(0.5))
-    np.testing.assert_allclose(divergences.jsd(p, touching), math.log(2), **EXACT)
-    np.testing.assert_allclose(divergences.jsd(p, half), math.log(2) / 2, **EXACT)
-
-
 def test_normalised_masses():
     def shifted(x):
         x -= 2  # in place
