@@ -5,7 +5,7 @@
 
 Trains semi-supervised adversarial autoencoders from 100 and 1,000 labels (section 5), and
 clustering ones of 16 and 30 clusters (section 6), with each seed, or resumes them, in
-WORKDIR/<row>/<seed>. Each row is written to FILE (benchmarks/results/inferred-classes.json) as it
+WORKDIR/<row>/<seed>. Each row is written to FILE (benchmarks/results/inferred.json) as it
 ends. Each run takes 11 minutes on one core.
 """
 
@@ -67,7 +67,7 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--seeds", type=cli.at_least(1), default=3, help="number of runs of each")
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/inferred"))
-    parser.add_argument("--out", type=pathlib.Path, default=common.RESULTS / "inferred-classes.json")
+    parser.add_argument("--out", type=pathlib.Path, default=common.RESULTS / "inferred.json")
     args, settings = parser.parse_known_args()
     fixed = ("seed", "num_labelled", "num_categories")
     if any(x.startswith(f"--config.{field}=") for x in settings for field in fixed):
