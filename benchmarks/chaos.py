@@ -183,7 +183,7 @@ def chaos(case: Case, processes: int, kills: int, seed: int, out: pathlib.Path |
     outcome = "identical" if not bad else "these differ: " + ", ".join(bad)
     text = f"{done} kills ({aimed} while a checkpoint was written), {resumes} resumes: {outcome}"
     if processes > 1:
-        text += "\nthe others ended with an error that names the killed one"
+        text += "\nthe others ended" + " with an error that names the killed one" * (not bad)
         for values, when in (
             (seconds[True], ""),
             (seconds[False], " where not all were connected"),

@@ -51,8 +51,11 @@ def main() -> int:
     check_new(args.out, ".png", replace=True)
     config = workdir.read_config(args.workdir)
     spec, state = workdir.load(args.workdir, args.step)
-    if "encoder" not in state.players or spec.z_dim != 2:
-        raise InputError(f"{args.workdir} is not of an autoencoder with z_dim=2")
+    if "encoder" not in state.players or spec.z_dim != 2 or spec.classes:
+        raise InputError(f"{args.workdir} is not of an autoencoder with z_dim=2 without classes")
+    if spec.prior.name != "normal":
+        raise InputError(f"{args.workdir} has a prior that is not normal: {spec.prior.name}")
+    workdir.check_data(args.workdir, data.load(config.dataset, config.split).sha256)
     test = data.load(config.dataset, config.test_split, config.image_size)
     if test.labels is None:
         raise InputError(f"{config.dataset} has no labels")

@@ -128,7 +128,7 @@ def evaluate(
     Args:
       run: the run.
       num: number of samples.
-      metrics: names, such as "fid"; None for all that are available.
+      metrics: a name, such as "fid", or several; None for all that are available.
       split: of the data to compare with; None for config.test_split.
       step: iteration of the checkpoint; "best" by config.keep_best, None for the newest.
 
@@ -138,5 +138,5 @@ def evaluate(
     Raises:
       InputError: no such checkpoint or metric, or an unavailable metric.
     """
-    names = None if metrics is None else list(metrics)
+    names = [metrics] if isinstance(metrics, str) else None if metrics is None else list(metrics)
     return evaluation.evaluate(run.directory, step=step, num=num, split=split, metrics=names)

@@ -109,9 +109,11 @@ def export(
     spec, state = workdir.load(directory, step)
     try:
         card = model_card(directory, spec, int(state.step), platforms, license)
-    except (AttributeError, KeyError, TypeError) as e:
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise InputError(
-            f"run.json or evaluation.json of {directory} is damaged: {brief(e)}"
+            f"run.json, evaluation.json or metrics.jsonl of {directory} is damaged: {brief(e)}"
         ) from e
     (b,) = jax.export.symbolic_shape("b")
 

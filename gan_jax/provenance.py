@@ -24,9 +24,9 @@ _DISTRIBUTIONS = (
 )
 _KEYS = (
     *("source_sha256", "git_commit", "git_dirty", "versions", "device", "cpu", "cores"),
-    *("devices", "processes", "environment", "dataset"),
+    *("devices", "shard_state", "processes", "environment", "dataset"),
 )
-_ABSENT = {"devices": 1, "processes": 1}  # in records of earlier versions
+_ABSENT = {"devices": 1, "shard_state": False, "processes": 1}  # in records of earlier versions
 
 # Environment variables that may change results, unless they are pinned or neutral.
 _VARIABLES = (
@@ -42,11 +42,12 @@ _NEUTRAL = (
 )
 
 
-def provenance(sharing: int = 1) -> dict[str, Any]:
+def provenance(sharing: int = 1, shard_state: bool = False) -> dict[str, Any]:
     """The code, versions, device and environment of this process, for run.json.
 
     Args:
       sharing: number of devices that share a minibatch.
+      shard_state: whether they share the state, too.
     """
     devices = jax.devices()
     tracked = _git("ls-files", "--error-unmatch", __file__) is not None
@@ -66,6 +67,7 @@ def provenance(sharing: int = 1) -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": cores(),
         "devices": sharing,
+        "shard_state": shard_state,
         "processes": jax.process_count(),
         "environment": _environment(),
     }

@@ -115,6 +115,9 @@ def draw(
 
     from gan_jax import algorithms, device, draws, grid, workdir
 
+    for name, x, low in (("num", num, 1), ("seed", seed, 0)):
+        if not (isinstance(x, int | np.integer) and low <= x < 2**32):
+            raise InputError(f"--{name}={x}: expected an integer from {low} to {2**32 - 1}")
     device.setup("auto", deterministic=True)
     spec, state = workdir.load(directory, step)
     device.check_samples(num, spec.z_dim + math.prod(spec.example_shape))

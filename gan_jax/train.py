@@ -270,7 +270,8 @@ def _train(
     spec, step = members.spec, begin
     if begin:
         print(f"resuming after iteration {begin}", flush=True)
-    path, environment = directory / "run.json", provenance.provenance(parallel.per_member(config))
+    path = directory / "run.json"
+    environment = provenance.provenance(parallel.per_member(config), config.shard_state)
     earlier = workdir.read_json(path) if path.exists() else {}
     record = {
         "status": "running",

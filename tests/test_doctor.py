@@ -1,4 +1,6 @@
+import argparse
 import importlib.util
+import shutil
 import tomllib
 
 import pytest
@@ -37,6 +39,17 @@ def test_extras_match_pyproject(monkeypatch):
     assert {"dev", "docs", "test", *doctor.EXTRAS} == set(project["optional-dependencies"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert ("extras", "none") in list(doctor.check())
+
+
+def test_problems(monkeypatch):
+    def findings():
+        return [text for topic, text in doctor.check() if topic == "slow"]
+
+    assert not any("NVIDIA" in text or "free" in text for text in findings())
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: argparse.Namespace(free=10**8))
+    monkeypatch.setitem(doctor.EXTRAS, "cuda", ("no_such_module",))
+    assert sum("NVIDIA" in text or "free" in text for text in findings()) == 2
 
 
 @pytest.mark.parametrize("cores", [1, 2])

@@ -177,9 +177,11 @@ def test_model_card(exported, finished, tmp_path):
     (run / "evaluation.json").write_text(json.dumps(found))
     export.export(run, tmp_path / "scored", license="cc0-1.0")
     (run / "metrics.jsonl").unlink()  # not needed
-    (run / "evaluation.json").write_text('{"step": 12}')
-    with pytest.raises(InputError, match="is damaged: KeyError"):
-        export.export(run, tmp_path / "damaged")
+    bad = found | {"metrics": {"fid": {"value": "x"}}}
+    for text, error in (('{"step": 12}', "KeyError"), (json.dumps(bad), "ValueError")):
+        (run / "evaluation.json").write_text(text)
+        with pytest.raises(InputError, match=f"is damaged: {error}"):
+            export.export(run, tmp_path / "damaged")
     (run / "evaluation.json").unlink()
     export.export(run, tmp_path / "unscored")
     assert "## Scores" not in (tmp_path / "unscored/README.md").read_text()
@@ -193,6 +195,7 @@ def test_model_card(exported, finished, tmp_path):
     assert "| `generator.widths` | `(5,)` |" in text
     assert "`loss`" not in text  # is the default
     assert "## Scores" not in (exported / "README.md").read_text()
+    (run / "evaluation.json").write_text(json.dumps(found))  # of another iteration
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "fid": 2.5}\n')
     export.export(run, tmp_path / "other", step=8)

@@ -196,10 +196,21 @@ def test_sharded_states(tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert [code for code, _ in ends(launch(whole, 1, 2, **changes))] == [0]
     assert [code for code, _ in interrupt(run, signal.SIGTERM, 1, **changes)] == [143, 143]
+    # Between outputs, for which states are gathered anyway.
+    rare = ("metrics_every", "log_every", "sample_every", "checkpoint_every", "num_steps")
+    far = tmp_path / "far"
+    started = launch(far, 2, 2, **changes | dict.fromkeys((*rare, "eval_every"), 10**6))
+    while not (far / "samples/step_0000000.png").exists() and started[0].poll() is None:
+        time.sleep(0.02)
+    started[1].send_signal(signal.SIGTERM)
+    assert [code for code, _ in ends(started)] == [143, 143]
+    assert newest(far)
     other = shutil.copytree(run, tmp_path / "other")
     for directory, number in ((run, 2), (other, 1)):
         assert [code for code, _ in ends(launch(directory, number, 2, **changes))] == [0] * number
-        assert workdir.read_json(directory / "run.json")["resumed_from"] > 0
+        record = workdir.read_json(directory / "run.json")
+        assert record["resumed_from"] > 0
+        assert record["shard_state"]
         assert sha(directory) == sha(whole)
         name = "metrics.jsonl"
         assert (directory / name).read_bytes() == (whole / name).read_bytes()

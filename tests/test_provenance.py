@@ -50,6 +50,10 @@ def test_differences():
     assert provenance.differences(a, c) == ["source_sha256 1 -> 2", "git_commit a -> b"]
     del a["source_sha256"], b["source_sha256"]
     assert provenance.differences(a, b) == ["git_commit a -> b"]
+    whole, sharded = (provenance.provenance(2, shard_state) for shard_state in (False, True))
+    assert provenance.differences(whole, sharded) == ["shard_state False -> True"]
+    del whole["shard_state"]  # by an earlier version
+    assert provenance.differences(whole, sharded) == ["shard_state False -> True"]
 
 
 def test_source_sha256_of_code_only(tmp_path, monkeypatch):

@@ -434,6 +434,17 @@ def test_charts():
     assert scales == [logarithmic, linear, linear, logarithmic]
 
 
+def test_bands():
+    x = np.arange(3)
+    line = plots.Line("a", x, x + 2.0, x + 1.0, x + 3.0)
+    drawn = charts.spec(plots.Panel("title", [line]), "line")
+    assert [layer["mark"]["type"] for layer in drawn["layer"]] == ["area", "line", "circle"]
+    assert drawn["data"]["values"][1] == {
+        **{"iteration": 1, "line": "a", "value": 3},
+        **{"low": 2, "high": 4},
+    }
+
+
 def test_wide_images_are_reduced():
     wide = Image.fromarray(np.zeros((4, 40_000, 3), np.uint8))
     src = page_lib.figure(wide, "", "").src

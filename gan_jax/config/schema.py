@@ -182,7 +182,8 @@ COMMON: dict[str, Field] = {
     "shard_state": _resumable(
         False,
         _FLAG,
-        "devices: split parameters and optimizer state among them (FSDP), not only minibatches",
+        "devices: split parameters and optimizer state among them (FSDP), not only minibatches; "
+        "results agree up to rounding",
     ),
     "z_dim": Field(100, _integer(1), "dimension of the noise z; rbm: hidden units"),
     "prior.name": Field(

@@ -128,7 +128,9 @@ def run(
             return 0
         merge.write_spec(directory, spec)
         write_json(directory / "config.json", spec.config)
-        environment = provenance(parallel.per_member(base)) if on is None else {"on": on}
+        environment = (
+            provenance(parallel.per_member(base), base.shard_state) if on is None else {"on": on}
+        )
         record = {"status": "running", **environment}
         write_json(directory / "run.json", record)
         (directory / "units").mkdir(exist_ok=True)
@@ -251,7 +253,7 @@ def train_unit(
         checkpoints, record = directory / "checkpoints", directory / "run.json"
         old = workdir.read_json(record) if record.exists() else {}
         configs = [member.config for member in members]
-        new = provenance(parallel.per_member(configs[0]))
+        new = provenance(parallel.per_member(configs[0]), configs[0].shard_state)
         begin = max(checkpoint.steps(checkpoints), default=0)
         write_json(record, new | {"earlier": earlier(old, new, begin)})
         result = unit.run(

@@ -20,7 +20,7 @@ from benchmarks import (
     table1,
     validation,
 )
-from gan_jax import config, data
+from gan_jax import algorithms, config, data, workdir
 from gan_jax.data.mixtures import MIXTURES, draw
 from gan_jax.errors import InputError
 from gan_jax.sweeps.executors import Options
@@ -193,6 +193,21 @@ def test_table1_adds_a_row_per_settings(tmp_path, monkeypatch, capsys):
     assert "goodfellow2014 --config.update=alternating, 1 seed" in capsys.readouterr().out
 
 
+def test_table1_scores_the_best_checkpoint(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(table1.train, "run", lambda *_: 0)
+    monkeypatch.setattr(table1, "read_json", lambda _: {"steps_per_second": 1.0})
+    monkeypatch.setattr(table1, "read_metrics", lambda _: [])
+
+    def evaluate(directory, **arguments):
+        asked.update(arguments)
+        return {"step": 4, "metrics": {}}
+
+    monkeypatch.setattr(table1.evaluate, "evaluate", evaluate)
+    assert table1.measure("mnist_best", [], tmp_path)["iteration"] == 4
+    assert asked == {"step": "best", "num": 10_000, "split": None, "metrics": None}
+
+
 @pytest.mark.parametrize(
     ("script", "content", "argument", "message"),
     [
@@ -255,6 +270,16 @@ def test_codes(tmp_path, monkeypatch, capsys):
     out = tmp_path / "codes.png"
     assert call(codes, monkeypatch, f"--workdir={run}", f"--out={out}") == 0
     assert open_image(out).size == (1320, 660)
-    other = untrained(config.replace(tiny_config(), fields | {"z_dim": 3}), tmp_path / "other")
-    assert call(codes, monkeypatch, f"--workdir={other}", f"--out={out}") == 2
-    assert "is not of an autoencoder with z_dim=2" in capsys.readouterr().err
+    decoded = []
+    monkeypatch.setattr(codes, "figure", lambda _, __, images, ___: decoded.append(images) or b"")
+    assert call(codes, monkeypatch, f"--workdir={run}", f"--out={out}") == 0
+    expected = algorithms.generate(*workdir.load(run), codes.quantiles(codes.SIDE))
+    np.testing.assert_array_equal(decoded, [expected])
+    for changes, message in (
+        ({"z_dim": 3}, "is not of an autoencoder with z_dim=2"),
+        ({"algorithm": "aae", "condition.on": "label"}, "without classes"),
+        ({"algorithm": "autoencoder", "prior.name": "mixture"}, "not normal: mixture"),
+    ):
+        other = untrained(config.replace(tiny_config(), fields | changes), tmp_path / message)
+        assert call(codes, monkeypatch, f"--workdir={other}", f"--out={out}") == 2
+        assert message in capsys.readouterr().err

@@ -17,7 +17,7 @@ from gan_jax.provenance import cores
 from gan_jax.sweeps import executors, merge, runner
 from gan_jax.sweeps.executors import Options, Task
 from gan_jax.writers import write_json
-from tests.conftest import ROOT
+from tests.conftest import ROOT, skip_unless_ci
 from tests.sweeps.conftest import assert_same, base, run
 
 
@@ -193,6 +193,7 @@ def test_local_equals_the_plain_sweep(finished, tmp_path, command):
     wait_for(unit, "checkpoints/step_*")
     trained = workers(process.pid)
     assert trained
+    assert all(len(worker.cpu_affinity()) == 1 for worker in trained)
     process.kill()
     assert not psutil.wait_procs(trained, 20)[1]
     assert not (unit / "result.npz").exists()
@@ -208,9 +209,10 @@ def test_local_equals_the_plain_sweep(finished, tmp_path, command):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="a core for each device")
 def test_local_with_two_devices(tmp_path, command):
     """Units of which each trains on two devices, as a plain sweep does."""
+    if len(os.sched_getaffinity(0)) < 2:
+        skip_unless_ci("each device needs a core")
     for on in ("--on=local", ""):
         process = command("--config.devices=2", *filter(None, [on]))
         assert process.communicate()[1] == ""
