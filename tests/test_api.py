@@ -89,7 +89,7 @@ def test_evaluate_returns_the_file(tiny, tmp_path, monkeypatch, capsys):
     run = api.train(tiny, tmp_path, num_steps=2, checkpoint_every=1)
     other = {"metrics": "parzen", "split": "train[:100]", "step": 1}
     half = api.evaluate(run, 20, **other)
-    assert (half["test_examples"], if_halved["step"]) == (100, 1)
+    assert (half["test_examples"], half["step"]) == (100, 1)
     found = api.evaluate(run, 20, metrics=("parzen",))
     assert found["metrics"].keys() == {"parzen"}
     assert math.isfinite(found["metrics"]["parzen"]["value"])

@@ -278,7 +278,7 @@ def test_codes(tmp_path, monkeypatch, capsys):
     for changes, message in (
         ({"z_dim": 3}, "is not of an autoencoder with z_dim=2"),
         ({"algorithm": "aae", "condition.on": "label"}, "without classes"),
-        ({"algorithm": "autoencoder", "prior.name": "mixture"}, "not normal: mixture"),
+        ({"algorithm": "aae", "prior.name": "swiss_roll"}, "not normal: swiss_roll"),
     ):
         other = untrained(config.replace(tiny_config(), fields | changes), tmp_path / message)
         assert call(codes, monkeypatch, f"--workdir={other}", f"--out={out}") == 2
