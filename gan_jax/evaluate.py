@@ -14,6 +14,8 @@ import math
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from gan_jax import cli
 from gan_jax.errors import InputError
 
@@ -34,7 +36,7 @@ def _classification_error(
 
     assert test.labels is not None
     found = algorithms.classify(spec, state, test.images).argmax(axis=1)
-    by = None
+    by, used = None, len(np.unique(found))
     if not config.num_labelled:
         by = config.validation_split
         validation = data.load(config.dataset, config.validation_split, config.image_size)
@@ -47,6 +49,8 @@ def _classification_error(
         "low": 1 - right.high,
         "high": 1 - right.low,
         "labelled": config.num_labelled,
+        "categories": spec.classes,
+        "categories_used": used,
         "clusters_labelled_by": by,
     }
 

@@ -84,7 +84,9 @@ def likelihoods_and_errors(result: dict[str, Any]) -> list[str]:
         lines.append(f"log-likelihood of {split}: {_LIKELIHOODS[name].format(value)}")
     if error := result.get("classification"):
         by = error["clusters_labelled_by"]
-        how = f"clusters labelled by {by}" if by else f"trained with {error['labelled']} labels"
+        how = f"trained with {error['labelled']} labels"
+        if by:
+            how = f"{error['categories_used']} of {error['categories']} clusters in use, labelled by {by}"
         lines.append(
             f"classification error on {split}: {error['value']:.2%} ({error['low']:.2%} to "
             f"{error['high']:.2%}), {how}"

@@ -437,7 +437,11 @@ def test_classification_error(labelled, tmp_path, monkeypatch, capsys):
         names = train_set.labels[p.argmax(axis=0)]  # of the surest example of each cluster
         chosen = names[chosen]
     np.testing.assert_allclose(found["value"], np.mean(chosen != test.labels))
-    assert "classification error on test: " in capsys.readouterr().out
+    used = len(set(algorithms.classify(spec, state, test.images).argmax(axis=1)))
+    assert (found["categories_used"], found["categories"]) == (used, number["num_categories"])
+    out = capsys.readouterr().out
+    assert "classification error on test: " in out
+    assert (f"{used} of 12 clusters in use, labelled by train" in out) != bool(labelled)
 
 
 def test_clusters_have_no_names(tmp_path):
