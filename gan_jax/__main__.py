@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 from gan_jax import cli
+from gan_jax.errors import InputError, did_you_mean
 
 COMMANDS = {
     "train": "main",
@@ -39,8 +40,11 @@ def main() -> int:
     lines = (f"  {name:<{width}}  {summary(module)}" for name, module in COMMANDS.items())
     parser = cli.parser("\n".join([__doc__, "commands:", *lines]))
     parser.prog = "gan-jax"
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    parser.add_argument("command", metavar="COMMAND")
     command = parser.parse_args(sys.argv[1:2] or ["--help"]).command
+    if command not in COMMANDS:
+        hint = did_you_mean(command, COMMANDS)
+        raise InputError(f"unknown command {command!r}: expected {', '.join(COMMANDS)}{hint}")
     sys.argv = [f"gan-jax {command}", *sys.argv[2:]]  # as argparse reads and shows it
     return int(importlib.import_module(f"gan_jax.{COMMANDS[command]}").main())
 

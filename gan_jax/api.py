@@ -32,6 +32,11 @@ class Run(NamedTuple):
     config: ConfigDict
     record: dict[str, Any]  # of run.json: status, iteration, data, provenance
 
+    def __repr__(self) -> str:
+        step = self.record.get("step")  # none while it trains
+        at = "" if step is None else f" at iteration {step}"
+        return f"Run({str(self.directory)!r}: {self.record.get('status')}{at})"
+
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
         return writers.read_metrics(self.directory / "metrics.jsonl")

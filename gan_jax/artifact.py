@@ -149,8 +149,10 @@ def main() -> int:
     parser.add_argument("--text")
     args = parser.parse_args()
     try:
-        if args.out.suffix != ".npy" or args.out.exists():
-            raise ArtifactError(f"--out={args.out} must be a new file that ends in .npy")
+        if args.out.suffix != ".npy":
+            raise ArtifactError(f"--out={args.out} must end in .npy")
+        if args.out.exists():
+            raise ArtifactError(f"--out={args.out} exists: remove it or choose another file")
         here = pathlib.Path(__file__).parent
         samples = draw(here, args.num, args.seed, args.label, args.text)
         np.save(args.out, samples)

@@ -1,6 +1,7 @@
 """Device selection and pinned JAX options."""
 
 import contextlib
+import importlib.metadata
 import os
 import pathlib
 import sys
@@ -72,7 +73,12 @@ def setup(
             f"or install the jax that has it{f' ({brief(e)})' if str(e) else ''}"
         ) from e
     if accelerator not in ("auto", found):
-        raise InputError(f"config.accelerator is {accelerator!r}, but this machine has: {found}")
+        plugins = importlib.metadata.entry_points(group="jax_plugins")
+        hint = "; NVIDIA GPUs need: pip install 'gan_jax[cuda]'"
+        raise InputError(
+            f"config.accelerator is {accelerator!r}, but this machine has: {found}"
+            + hint * (accelerator == "gpu" and not plugins)
+        )
 
 
 def memory() -> int:

@@ -1,8 +1,10 @@
 """Errors that commands report as one line."""
 
+import difflib
 import importlib.util
 import os
 import textwrap
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -14,6 +16,14 @@ def require(what: str, extra: str, *modules: str) -> None:
     for module in modules:
         if importlib.util.find_spec(module) is None:
             raise InputError(f"{what} needs {module}: pip install 'gan_jax[{extra}]'")
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], prefix: str = "", suffix: str = "", cutoff: float = 0.6
+) -> str:
+    """The end of a message, with the known name that is most like an unknown one; or nothing."""
+    near = difflib.get_close_matches(name, list(known), 1, cutoff)
+    return f"; did you mean {prefix}{near[0]}{suffix}?" if near else ""
 
 
 def check_utf8(path: str | os.PathLike[str]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gan_jax import cli
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gan_jax.data import Dataset
     from gan_jax.spec import Spec
     from gan_jax.state import State
+
+_LISTED = 4  # unavailable metrics of one reason
 
 
 def _classification_error(
@@ -92,7 +94,9 @@ def evaluate(
 
     for name in metrics or ():
         if name not in registry.METRICS:
-            raise InputError(f"--metrics: {name!r} is not one of {', '.join(registry.METRICS)}")
+            hint = did_you_mean(name, registry.METRICS)
+            known = ", ".join(registry.METRICS)
+            raise InputError(f"--metrics: {name!r} is not one of {known}{hint}")
     config = workdir.read_config(directory)
     if held_out and not config.condition.held_out:
         raise InputError(f"--held_out: {directory} has no classes in config.condition.held_out")
@@ -141,7 +145,7 @@ def evaluate(
             }
             for name, entry in entries.items()
         },
-        "unavailable": unavailable,
+        "unavailable": {} if metrics else unavailable,  # one that is asked for raised
     }
     if config.get("num_categories") and test.labels is not None:
         result["classification"] = _classification_error(config, spec, state, test)
@@ -159,8 +163,9 @@ def evaluate(
     print("\n".join([*tables.table(entries, others, num), *tables.likelihoods_and_errors(result)]))
     if metrics is None:
         for why in dict.fromkeys(unavailable.values()):
-            missing = (name for name in unavailable if unavailable[name] == why)
-            print(f"unavailable: {', '.join(missing)}: {why}")
+            missing = [name for name in unavailable if unavailable[name] == why]
+            more = f" and {len(missing) - _LISTED} more" * (len(missing) > _LISTED)
+            print(f"unavailable: {', '.join(missing[:_LISTED])}{more}: {why}")
     stem = "evaluation_held_out" if held_out else "evaluation"
     write_json(directory / f"{stem}.json", result)
     write_whole(directory / f"{stem}.png", plots.evaluation(samples, dataset.images, result, lines))

@@ -30,13 +30,17 @@ def model_card(
             f" and vectors of texts, float32 (b, {spec.text}), by text_encoder.jax from the lines "
             "of vocabulary.txt on which their words are, int32 (b, 64), padded by zeros,"
         )
+    pipeline = "pipeline_tag: unconditional-image-generation"
+    if spec.text:
+        pipeline = "pipeline_tag: text-to-image"
+    elif spec.classes:  # no pipeline of Hugging Face is conditioned on labels
+        pipeline = "inference: false"
     images = len(spec.example_shape) == 3
-    pipeline = "text-to-image" if spec.text else "unconditional-image-generation"
     return f"""---
 license: {license}
 library_name: jax
 tags: [gan_jax, {spec.algorithm}]
-{f"pipeline_tag: {pipeline}" if images else "inference: false"}
+{pipeline if images else "inference: false"}
 ---
 
 # {data["name"]}, {spec.algorithm}

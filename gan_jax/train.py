@@ -124,13 +124,16 @@ def load_data(config: ConfigDict) -> data.Dataset:
     Its hash then covers captions and text encoder as well.
     """
     condition = config.condition
-    dataset = data.load(
-        config.dataset,
-        config.split,
-        config.image_size,
-        captions_file=condition.captions,
-        without=condition.held_out,
-    )
+    try:
+        dataset = data.load(
+            config.dataset,
+            config.split,
+            config.image_size,
+            captions_file=condition.captions,
+            without=condition.held_out,
+        )
+    except data.SplitError as e:
+        raise InputError(f"config.split: {e}") from None
     if dataset.captions is None:
         return dataset
     encoder = text_encoder.load(condition.encoder)

@@ -5,7 +5,6 @@ Requires a file system with atomic renames. Locks between machines require a sha
 """
 
 import contextlib
-import difflib
 import json
 import os
 import pathlib
@@ -22,11 +21,12 @@ from gan_jax import algorithms, checkpoint
 from gan_jax import config as config_lib
 from gan_jax.config.schema import RESUME_MUTABLE
 from gan_jax.data.molecules import FINGERPRINTS
-from gan_jax.errors import InputError, brief
+from gan_jax.errors import InputError, brief, did_you_mean
 from gan_jax.evaluation import text_encoder
 from gan_jax.spec import AutoencoderSpec, Spec
 from gan_jax.state import State
 
+SWEEP = "sweep.json"  # in the directory of a sweep or shard
 # Data sets named by a path.
 _FILES = ("folder:", "npz:", "npy:", *(f"{kind}:" for kind in FINGERPRINTS))
 
@@ -64,7 +64,12 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read_config(workdir: pathlib.Path) -> ConfigDict:
-    """A run's validated config."""
+    """A run's validated config; an InputError for the directory of a sweep."""
+    if (workdir / SWEEP).exists():
+        raise InputError(
+            f"{workdir} is a sweep; retrain a member with `gan-jax sweep --workdir={workdir} "
+            f"--rerun=N` and use {workdir / 'members' / 'N'}"
+        )
     return config_lib.override(read_json(workdir / "config.json"), [])
 
 
@@ -100,6 +105,8 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
     """
     if is_new(workdir):
         return False
+    if (workdir / SWEEP).exists():
+        raise InputError(f"{workdir} is a sweep; use another --workdir")
     if not (workdir / "config.json").exists():
         raise InputError(f"--workdir={workdir} is not empty and not a run: choose another")
     old = read_config(workdir)
@@ -200,10 +207,10 @@ def class_number(workdir: pathlib.Path, spec: Spec, label: str, option: str = "l
         return names.index(label)
     if label.isdecimal() and int(label) < spec.classes:
         return int(label)
-    near = difflib.get_close_matches(label, names, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    listed = f" or one of {textwrap.shorten(', '.join(names), 300)}" if names else ""
-    raise InputError(f"--{option}={label}: {hint}expected 0 to {spec.classes - 1}{listed}")
+    listed = textwrap.shorten(", ".join(names), 300)
+    by_name = f"a class name ({listed}) or its number, " if names else ""
+    hint = did_you_mean(label, names)
+    raise InputError(f"--{option}={label}: expected {by_name}0 to {spec.classes - 1}{hint}")
 
 
 def text_vector(workdir: pathlib.Path, spec: Spec, text: str | None) -> np.ndarray:

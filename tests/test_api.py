@@ -18,6 +18,7 @@ def test_train_is_the_command(tiny, finished, tmp_path, capsys):
     run = api.train(tiny, tmp_path)
     assert run.directory == tmp_path
     assert (run.config, run.record["status"]) == (tiny, "finished")
+    assert repr(run) == f"Run('{tmp_path}': finished at iteration 12)"
     assert files(tmp_path) == files(finished)
     assert "12/12" in capsys.readouterr().err  # a bar, although stderr is no terminal
     again = api.train(tiny, str(tmp_path))
@@ -81,7 +82,7 @@ def test_sample_of_a_class(tiny, tmp_path):
     threes = api.sample(run, 4, label=3)
     assert np.array_equal(threes, api.sample(run, 4, label="3"))
     assert not np.array_equal(threes, api.sample(run, 4, label=4))
-    with pytest.raises(InputError, match="expected 0 to 9"):
+    with pytest.raises(InputError, match="or its number, 0 to 9"):
         api.sample(run, 4, label=10)
 
 

@@ -284,7 +284,7 @@ def test_unsuitable_labels(tmp_path, monkeypatch, capsys, finished, trained):
         assert call(main, monkeypatch, *arguments) == 2
         assert_one_line_error(capsys.readouterr().err, words)
         assert not (tmp_path / "run").exists()
-    for label, words in (("10", "expected 0 to 9 or one of 0, 1"), ("-1", "expected 0 to 9")):
+    for label, words in (("10", "expected a class name (0, 1, "), ("-1", "or its number, 0 to 9")):
         arguments = [f"--workdir={trained}", f"--out={tmp_path / 'y.png'}", f"--label={label}"]
         assert call(sample, monkeypatch, *arguments) == 2
         assert_one_line_error(capsys.readouterr().err, words)

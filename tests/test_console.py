@@ -16,8 +16,10 @@ def test_commands_dispatch(monkeypatch, capsys):
     assert "usage: gan-jax configs" in capsys.readouterr().out
     assert call(console, monkeypatch, "train", "--config=nothing") == 2
     assert_one_line_error(capsys.readouterr().err, "--config=nothing")
+    assert call(console, monkeypatch, "trian") == 2
+    assert_one_line_error(capsys.readouterr().err, "did you mean train?")
     assert call(console, monkeypatch, "trane") == 2
-    assert_one_line_error(capsys.readouterr().err, "invalid choice: 'trane'")
+    assert_one_line_error(capsys.readouterr().err, "unknown command 'trane': expected train, ")
 
 
 def test_help_lists_all_commands(monkeypatch, capsys):

@@ -40,6 +40,14 @@ def test_missing_accelerator():
         device.setup("tpu", deterministic=False)
 
 
+def test_missing_cuda_plugin(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    for plugins, end in ((["xla_cuda13"], "cpu$"), ([], r"pip install 'gan_jax\[cuda\]'$")):
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group, p=plugins: p)
+        with pytest.raises(InputError, match=end):
+            device.setup("gpu", deterministic=False)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("Unable to initialize backend"), AssertionError()])
 def test_jax_platforms_without_device(error, monkeypatch):
     def fail():

@@ -107,6 +107,7 @@ def test_class_by_number_or_name(tmp_path):
     record["dataset"]["class_names"] = [f"digit {i}" for i in range(10)]
     (run / "run.json").write_text(json.dumps(record))
     export.export(run, out)
+    assert "pipeline_tag" not in (out / "README.md").read_text()
     spec, state = workdir.load(run)
     z = draws.noise(spec, jax.random.key(0), 5)
     three = algorithms.generate(spec, state, z, np.full(5, 3))
@@ -141,7 +142,12 @@ def test_artifact_errors(exported, finished, tmp_path):
             artifact.draw(exported, num, seed)
     done = alone(exported / "sample.py", "--num=2", "--out=no.npz")
     assert (done.returncode, done.stdout) == (2, "")
-    assert_one_line_error(done.stderr, "must be a new file that ends in .npy")
+    assert_one_line_error(done.stderr, "--out=no.npz must end in .npy")
+    taken = tmp_path / "taken.npy"
+    taken.touch()
+    done = alone(exported / "sample.py", "--num=2", f"--out={taken}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line_error(done.stderr, f"--out={taken} exists: remove it")
     with pytest.raises(artifact.ArtifactError, match="is not conditioned on"):
         artifact.draw(exported, 2, label="0")
 
@@ -191,6 +197,7 @@ def test_model_card(exported, finished, tmp_path):
     _, front, text = card.split("---\n", 2)
     assert yaml.safe_load(front)["license"] == "cc0-1.0"
     assert yaml.safe_load(front)["tags"] == ["gan_jax", "gan"]
+    assert yaml.safe_load(front)["pipeline_tag"] == "unconditional-image-generation"
     assert workdir.read_json(run / "run.json")["dataset"]["sha256"] in text
     assert "| `generator.widths` | `(5,)` |" in text
     assert "`loss`" not in text  # is the default

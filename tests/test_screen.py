@@ -98,8 +98,11 @@ def test_libraries_without_activity(molecules, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--label=actve"], "--label=actve: did you mean active?"),
-        (["--against=foo"], "--against=foo: expected 0 to 1 or one of inactive, active"),
+        (
+            ["--label=actve"],
+            "expected a class name (inactive, active) or its number, 0 to 1; did you mean active?",
+        ),
+        (["--against=foo"], "--against=foo: expected a class name (inactive, active)"),
         (["--library=smiles_morgan:x.csv"], "expected smiles:FILE, with the fingerprints of"),
         (["--library=smiles:x.csv"], "there is no file x.csv"),
         (["--out=x.png"], "must end in .csv"),

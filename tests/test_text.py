@@ -299,7 +299,10 @@ def test_scores(trained, monkeypatch, capsys):
     assert call(evaluate, monkeypatch, *arguments, "--held_out") == 0
     held_out = json.loads((trained / "evaluation_held_out.json").read_text())
     assert held_out["test_examples"] == 8
-    assert "captions of two classes" in held_out["unavailable"]["r_precision"]
+    arguments[-1] = "--metrics=r_precision"
+    capsys.readouterr()
+    assert call(evaluate, monkeypatch, *arguments, "--held_out") == 2
+    assert_one_line_error(capsys.readouterr().err, "captions of two classes")
 
 
 def test_r_precision():

@@ -220,6 +220,8 @@ def test_data_errors_before_training(tiny, tmp_path):
         c = config.replace(tiny, {"dataset": f"npy:{tmp_path}/points.npy"})
         with pytest.raises(InputError, match=r"generator\.output=linear"):
             train.run(c, tmp_path / "run", "points")
+    with pytest.raises(InputError, match=r"^config\.split: split 'train\[30:\]': npy:.* has 20 "):
+        train.run(config.replace(c, {"split": "train[30:]"}), tmp_path / "run", "points")
     with pytest.raises(InputError, match=r"batch_size is 21, but .* has only 20 examples"):
         train.run(config.replace(c, {"batch_size": 21}), tmp_path / "run", "points")
     assert not (tmp_path / "run").exists()

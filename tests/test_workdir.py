@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from gan_jax import config, workdir
+from gan_jax import api, config, workdir
 from gan_jax.errors import InputError
 from gan_jax.writers import write_json
 from tests.conftest import ROOT
@@ -35,6 +35,16 @@ def test_holds_finished(tiny, finished):
     (finished / "precious").touch()
     with pytest.raises(InputError, match="is not empty and not a run"):
         workdir.holds_finished(finished, tiny)
+
+
+def test_sweeps_are_not_runs(tiny, finished):
+    (finished / "sweep.json").touch()
+    with pytest.raises(InputError, match=r"is a sweep; use another --workdir$"):
+        workdir.holds_finished(finished, tiny)
+    rerun = f"`gan-jax sweep --workdir={finished} --rerun=N` and use {finished}/members/N$"
+    for read in (workdir.read_config, workdir.load, api.load_run):
+        with pytest.raises(InputError, match=f"is a sweep; retrain a member with {rerun}"):
+            read(finished)
 
 
 @pytest.mark.parametrize("dataset", ["folder:new", "npz:new.npz", "npy:new.npy"])

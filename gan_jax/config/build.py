@@ -36,7 +36,8 @@ def _shape_conflicts(config: ConfigDict, shape: tuple[int, ...]) -> Iterator[tup
     if augment and len(shape) != 3:
         yield "augment", "images"
     elif "color" in augment and shape[-1] != 3:
-        yield "augment", "3 channels"
+        others = ",".join(name for name in augment if name != "color")
+        yield "augment", f"RGB images for 'color'; for grey ones use --config.augment={others}"
     for player in (name for name in NETWORKS if name in config):
         network = config[player]
         if network.name in ("mlp", "monotone"):

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from gan_jax.config.conflicts import conflicts
 from gan_jax.config.schema import FIELDS, NETWORK_FIELDS, Field, coerce, fields, unknown
-from gan_jax.errors import InputError, brief
+from gan_jax.errors import InputError, brief, did_you_mean
 
 Config: TypeAlias = ConfigDict | Mapping[str, Any]
 
@@ -158,8 +158,11 @@ def override(config: Config, settings: Sequence[str]) -> ConfigDict:
         name, equals, text = setting.partition("=")
         field = name.removeprefix("--config.")
         if field == name or not equals:
+            hint = did_you_mean(
+                field.lstrip("-"), FIELDS, "--config.", f"={text}" if equals else ""
+            )
             raise InputError(
-                f"unknown argument {setting!r}; fields are set by --config.FIELD=VALUE"
+                f"unknown argument {setting!r}; fields are set by --config.FIELD=VALUE{hint}"
             )
         texts[field] = text
     kinds = _upgrade(config) | texts
@@ -213,9 +216,11 @@ def call(flag: str, name: str, function: str) -> Any:
         home = _CONFIGS if flag == "--config" else _CONFIGS / "sweeps"
         path = str(home / f"{name}.py")
         if not os.path.isfile(path):
-            names = ", ".join(sorted(p.stem for p in home.glob("[!_]*.py")))
-            hint = f"; did you mean {flag}=./{name}.py?" if os.path.isfile(f"{name}.py") else ""
-            raise InputError(f"{flag}={name}: neither a path nor one of {names}{hint}")
+            names = sorted(p.stem for p in home.glob("[!_]*.py"))
+            hint = did_you_mean(name, names)
+            if os.path.isfile(f"{name}.py"):
+                hint = f"; did you mean {flag}=./{name}.py?"
+            raise InputError(f"{flag}={name}: neither a path nor one of {', '.join(names)}{hint}")
     return _read(flag, path, lambda file: _call(file, function))
 
 

@@ -6,7 +6,6 @@ prints docs/configuration.md. Everything else follows from the fields: defaults,
 numbers are traced, and what may change when a run resumes.
 """
 
-import difflib
 import math
 import textwrap
 import types
@@ -17,7 +16,7 @@ import numpy as np
 
 from gan_jax.algorithms import ALGORITHMS
 from gan_jax.augment import AUGMENTATIONS
-from gan_jax.errors import InputError
+from gan_jax.errors import InputError, did_you_mean
 from gan_jax.evaluation.registry import TRAINING
 from gan_jax.evaluation.text_encoder import PACKAGED
 from gan_jax.losses import LOSSES
@@ -39,6 +38,7 @@ class Rule(NamedTuple):
     kind: type | types.UnionType
     allowed: str  # completes "must be"
     ok: Callable[[Any], bool]
+    options: tuple[str, ...] = ()  # names that are allowed
 
 
 class Field(NamedTuple):
@@ -84,7 +84,7 @@ def _real(allowed: str, ok: Callable[[float], bool] = lambda v: True) -> Rule:
 
 def _choice(options: Iterable[str]) -> Rule:
     options = tuple(options)
-    return Rule(str, "one of " + ", ".join(options), lambda v: v in options)
+    return Rule(str, "one of " + ", ".join(options), lambda v: v in options, options)
 
 
 def _integers(example: str, length: int | None, high: int) -> Rule:
@@ -101,6 +101,7 @@ def _choices(options: Iterable[str], empty: bool = False) -> Rule:
         tuple,
         f"a tuple, such as ({options[0]!r},), of: " + ", ".join(options),
         lambda v: (empty or len(v) > 0) and all(x in options for x in v),
+        options,
     )
 
 
@@ -544,8 +545,7 @@ def unknown(name: str, known: Mapping[str, Field], flat: Mapping[str, Any]) -> I
         kind = flat.get(f"{group}.name", FIELDS[f"{group}.name"].default)
         own = ", ".join(NETWORK_FIELDS[group][kind])
         return InputError(f"config.{name} is not a field of {group}.name={kind}, which has: {own}")
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean config.{near[0]}?" if near else "."
+    hint = did_you_mean(name, known, "config.", cutoff=0.5) or "."
     siblings = [f for f in known if f.startswith(f"{group}.")]
     listed = ", ".join(siblings or dict.fromkeys(f.partition(".")[0] for f in known))
     return InputError(f"config.{name} is not a field{hint} The fields are: {listed}")
@@ -563,5 +563,8 @@ def coerce(name: str, value: Any, field: Field) -> Any:
     boolean = isinstance(value, bool) == (rule.kind is bool)  # an int, to isinstance
     if not boolean or not isinstance(value, rule.kind) or not rule.ok(value):
         shown = textwrap.shorten(repr(value), 60)
-        raise InputError(f"config.{name} is {shown}, but must be {rule.allowed}")
+        names = value if isinstance(value, tuple) else (value,)
+        wrong = [x for x in names if isinstance(x, str) and x not in rule.options]
+        hint = did_you_mean(wrong[0], rule.options) if wrong else ""
+        raise InputError(f"config.{name} is {shown}, but must be {rule.allowed}{hint}")
     return value

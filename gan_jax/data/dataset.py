@@ -9,6 +9,10 @@ import numpy as np
 from gan_jax.errors import InputError
 
 
+class SplitError(InputError):
+    """A split that a data set does not have; callers add the field that names it."""
+
+
 class Captions(NamedTuple):
     """Captions in groups: of one image each, or of all images of a class.
 
@@ -80,9 +84,9 @@ def select(dataset: Dataset, index: slice | np.ndarray) -> Dataset:
 
 
 def check_split(name: str, split: str, splits: Iterable[str]) -> None:
-    """Raises an InputError that lists the splits unless `split` is one of them."""
+    """Raises a SplitError that lists the splits unless `split` is one of them."""
     if split not in splits:
-        raise InputError(f"{name} has no split {split!r}: expected one of {', '.join(splits)}")
+        raise SplitError(f"{name} has no split {split!r}: expected one of {', '.join(splits)}")
 
 
 def to_int32(name: str, labels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gan_jax.data import captions, folders, mixtures, molecules, numpy_files, pixels, tfds
 from gan_jax.data.cache import cached, entries_dir
-from gan_jax.data.dataset import Dataset, check_split, from_arrays, select
+from gan_jax.data.dataset import Dataset, SplitError, check_split, from_arrays, select
 from gan_jax.errors import InputError
 
 
@@ -46,10 +46,11 @@ def load(
 
     Raises:
       InputError: the data do not exist, are damaged or cannot be downloaded.
+      SplitError: they have no such split.
     """
     match = re.fullmatch(r"(\w[\w-]{0,99})(?:\[(\d{0,18}):(\d{0,18})\])?", split)
     if not match:
-        raise InputError(f"split {split!r} must be NAME or NAME[a:b], such as train[:50000]")
+        raise SplitError(f"split {split!r} must be NAME or NAME[a:b], such as train[:50000]")
     sides = (image_size,) if isinstance(image_size, int) else image_size
     if min(sides) < (1 if len(sides) == 2 else 0):
         raise InputError(f"image_size {image_size}: expected pixels, or 0 for no resizing")
@@ -60,10 +61,7 @@ def load(
     n = len(dataset.images)
     start, stop = int(match[2] or 0), int(match[3] or n)
     if not start < stop <= n:
-        raise InputError(
-            f"split {split!r} (config.split or another): {name} has {n} examples: expected "
-            f"0 <= a < b <= {n}"
-        )
+        raise SplitError(f"split {split!r}: {name} has {n} examples: expected 0 <= a < b <= {n}")
     if captions_file:
         dataset = dataset._replace(captions=captions.load(captions_file, dataset))
     if (start, stop) != (0, n):

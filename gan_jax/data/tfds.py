@@ -4,7 +4,6 @@ tensorflow_datasets itself is imported on a cache miss only.
 """
 
 import contextlib
-import difflib
 import functools
 import gzip
 import importlib.util
@@ -15,7 +14,7 @@ import pathlib
 import re
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from gan_jax.data import cache, pixels
 from gan_jax.data.dataset import Dataset, check_split, from_arrays, to_int32
-from gan_jax.errors import InputError, brief
+from gan_jax.errors import InputError, brief, did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ def load(name: str, split: str, image_size: pixels.Size) -> Dataset:
         r"(\w{1,99}(?:/\w[\w.+-]{0,99})?)(?::([\d*]{1,9}(?:\.[\d*]{1,9}){2}))?", name
     )
     if not match:
-        raise InputError(f"unknown data set {name!r} {_WANTED}")
+        raise _unknown(name)
     folder = cache.entries_dir() / match[1]
     file = f"{split}-{image_size}.npz"
     entries = (
@@ -102,16 +101,19 @@ def _tensorflow_datasets() -> Iterator[Any]:
             logger.setLevel(level)
 
 
+def _unknown(name: str, known: Iterable[str] = ()) -> InputError:
+    folder = os.path.isdir(os.path.expanduser(name))
+    close = f"; did you mean folder:{name}?" if folder else did_you_mean(name, known)
+    return InputError(f"unknown data set {name!r}{close} {_WANTED}")
+
+
 def _prepare(tfds: Any, name: str, data_dir: pathlib.Path) -> Any:
     """Returns the TFDS builder of an image data set, prepared first if necessary."""
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         known = [*tfds.list_builders(with_community_datasets=False), "digits"]
-        near = difflib.get_close_matches(name, known, 1)
-        near = [f"folder:{name}"] if pathlib.Path(name).is_dir() else near
-        close = "".join(f"; did you mean {n}?" for n in near)
-        raise InputError(f"unknown data set {name!r}{close} {_WANTED}") from error
+        raise _unknown(name, known) from error
     except Exception as error:
         raise InputError(f"TFDS cannot open {name} in {data_dir}: {brief(error)}") from error
     image = dict(builder.info.features).get("image")

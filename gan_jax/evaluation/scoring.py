@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -142,12 +143,18 @@ def load_test(config: ConfigDict, test_split: str, held_out: bool = False) -> Da
 
     Either the held-out classes or all others.
     """
-    role = "the split to compare with (see config.test_split, --split)"
+    fields = [name for name in ("test_split", "validation_split") if config[name] == test_split]
+    role = ", ".join(f"config.{name}" for name in fields) or "--split"
     condition = config.condition
+    chosen: dict[str, Any] = {"without": condition.held_out}
     if held_out:
         chosen = {"captions_file": condition.captions, "only": condition.held_out}
-        return _load(config, test_split, role, **chosen)
-    return _load(config, test_split, role, without=condition.held_out)
+    try:
+        return data.load(config.dataset, test_split, config.image_size, **chosen)
+    except data.SplitError as e:
+        other = shlex.quote(config.validation_split)
+        hint = "" if "validation_split" in fields else f"; use --split={other}"
+        raise InputError(f"{role}: {e}{hint}") from None
 
 
 def load_checked_test(

@@ -86,7 +86,8 @@ def likelihoods_and_errors(result: dict[str, Any]) -> list[str]:
         by = error["clusters_labelled_by"]
         how = f"trained with {error['labelled']} labels"
         if by:
-            how = f"{error['categories_used']} of {error['categories']} clusters in use, labelled by {by}"
+            used = f"{error['categories_used']} of {error['categories']}"
+            how = f"{used} clusters in use, labelled by {by}"
         lines.append(
             f"classification error on {split}: {error['value']:.2%} ({error['low']:.2%} to "
             f"{error['high']:.2%}), {how}"

@@ -47,11 +47,11 @@ def learning_curves(results: Results, metric: str, standings: list[Standing]) ->
     panels = []
     for quantity in [metric] if several or not losses else losses:
         lines = []
-        for place, s in enumerate(standings[: len(STYLES)], 1):
+        for s in standings[: len(STYLES)]:
             steps, (low, median, high) = ranking.quartiles(results, quantity, s.setting)
             unscored = f", {s.unscored} of {len(s.scores)} unscored" if s.unscored else ""
             name = ranking.setting_name(results, s.setting)
-            label = f"{place}: {name} ({format_number(s.iqm.value)}{unscored})"
+            label = f"{s.setting}: {name} ({format_number(s.iqm.value)}{unscored})"
             if len(steps):
                 lines.append(Line(label, steps, median, low, high))
         title = METRICS[quantity].title if quantity in METRICS else quantity

@@ -27,7 +27,7 @@ from gan_jax.writers import write_json, write_whole
 
 log = logging.getLogger(__name__)
 
-SPEC = "sweep.json"
+SPEC = workdir.SWEEP
 SHARDS = "shard-*-of-*"
 _MUTABLE = set(RESUME_MUTABLE) - {"metrics_every"}  # which determines the rows of the curves
 

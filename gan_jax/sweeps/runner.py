@@ -160,7 +160,8 @@ def _train(
     """Trains the unfinished units; returns how many failed, None if interrupted."""
     numbers = range(len(sweep.units))
     unit_directories = [merge.unit_directory(sweep.directory, number) for number in numbers]
-    report = functools.partial(_report, bar, {}, sweep.units[0][0].config.eval_metrics[0])
+    metric = sweep.units[0][0].config.eval_metrics[0]
+    report = functools.partial(_report, bar, {}, metric)
     todo = {n for n in numbers if not (unit_directories[n] / "result.npz").exists()}
     for number in set(numbers) - todo:
         report(number, _finish_unit(sweep, number))
@@ -168,7 +169,8 @@ def _train(
     def finish(number: int) -> None:
         end, size = _finish_unit(sweep, number), len(sweep.units[number])
         report(number, end)
-        bar.write(f"unit {number}: {size} members, {end.diverged} diverged, best {end.best:.4g}")
+        best = f"best {metric} {end.best:.4g}"
+        bar.write(f"unit {number}: {size} members, {end.diverged} diverged, {best}")
 
     if on is None:
         for number in sorted(todo):

@@ -131,15 +131,16 @@ def _improvement_text(results: Results, metric: str, standings: list[Standing]) 
     if not rivals:
         return "There is only one setting.\n"
     rows = []
-    for place, rival in enumerate(rivals, 2):
+    for rival in rivals:
         x, y = (lower_is_better(metric, s.scores) for s in (best, rival))
         found = ranking.probability_of_improvement(x, y)
         name = ranking.setting_name(results, rival.setting)
-        rows.append([f"{place}: {name}", f"{found.value:.2f}", _interval(found)])
+        rows.append([f"{rival.setting}: {name}", f"{found.value:.2f}", _interval(found)])
     return (
-        f"Probability that a seed of {ranking.setting_name(results, best.setting)} beats a seed of "
-        "another setting; 0.5 means no difference. Ties, such as two unscored members, count as "
-        "one half.\n\n"
+        f"Probability that a seed of setting {best.setting} "
+        f"({ranking.setting_name(results, best.setting)}) beats a seed of another setting, "
+        "numbered as in the ranking; 0.5 means no difference. Ties, such as two unscored members, "
+        "count as one half.\n\n"
     ) + _table(["compared with", "probability", "95 % interval"], rows)
 
 

@@ -125,7 +125,12 @@ def test_precision_of_networks(generator, discriminator):
             "expected sides divisible by 8, for 3",
         ),
         ({"discriminator.name": "resnet"}, (32, 30, 3), "expected sides divisible by 4"),
-        ({"augment": ("color",)}, SHAPE, "(8, 8, 1): expected 3 channels"),
+        ({"augment": ("color",)}, SHAPE, "(8, 8, 1): expected RGB images for 'color'"),
+        (
+            {"augment": ("translation", "color", "cutout")},
+            SHAPE,
+            "for grey ones use --config.augment=translation,cutout",
+        ),
         ({"augment": ("color",)}, (2,), "augment is ('color',), but mnist has examples of shape"),
         (MONOTONE, SHAPE, "generator.name is 'monotone', but mnist has e"),
         (R3GAN | {"generator.group_size": 8}, (30, 32, 3), "expected sides divisible by 4"),

@@ -109,7 +109,7 @@ def test_unknown_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").touch()
     for name, message in {
-        "mnits": r"--config=mnits: neither a path nor one of aae_mnist, .*, mnist, .*\w$",
+        "mnits": r"--config=mnits: neither a path nor one of aae_mnist, .*; did you mean mnist\?$",
         "mine": r"--config=mine: .*; did you mean --config=\./mine\.py\?$",
         "no/such.py": r"--config=no/such\.py: no such file",
         "no/such.json": r"--config=no/such\.json: no such file",
@@ -125,6 +125,8 @@ def test_sweeps_by_name(tmp_path, monkeypatch):
     assert settings == config.call("--sweep", path, "get_sweep")
     with pytest.raises(InputError, match=r"--sweep=mnist: neither a path nor one of conditions, "):
         config.call("--sweep", "mnist", "get_sweep")
+    with pytest.raises(InputError, match=r"; did you mean losses\?$"):
+        config.call("--sweep", "loses", "get_sweep")
 
 
 def test_settings_parsed_by_type(tiny):
@@ -149,6 +151,8 @@ def test_settings_parsed_by_type(tiny):
     for setting in ("k=3", "--config.k", "--k=3", "--config=3"):
         with pytest.raises(InputError, match="unknown argument"):
             config.override(tiny, [setting])
+    with pytest.raises(InputError, match=r"; did you mean --config\.num_steps=5\?$"):
+        config.override(tiny, ["--num_steps=5"])
 
 
 def test_new_kind_has_its_defaults(tiny):

@@ -83,6 +83,13 @@ def test_wrong_types(name, field, kind):
         ("sample_grid", (4,), "a tuple of integers from 1 to 100, such as (4,4)"),
         ("eval_metrics", (), "a tuple, such as ("),
         ("dataset", "", "a name"),
+        ("precision", "bfloat", "one of float32, bfloat16; did you mean bfloat16?"),
+        (
+            "trackers",
+            ("wandb", "mlfow"),
+            "a tuple, such as ('tensorboard',), of: tensorboard, wandb, mlflow; "
+            "did you mean mlflow?",
+        ),
     ],
 )
 def test_out_of_range_values(name, value, allowed):

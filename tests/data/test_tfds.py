@@ -164,8 +164,9 @@ def test_settings_of_tfds_are_restored():
     assert (downloader.MAX_RETRIES, downloader._open_url) == before
 
 
-def test_unknown_names():
+def test_unknown_names(tmp_path):
     assert "did you mean fashion_mnist?" in load_error("fashion_mnst")
+    assert f"did you mean folder:{tmp_path}?" in load_error(str(tmp_path))
     for name in ("no set", "mnist:", "../mnist", "folder:", "npz:", "digits:8", "", "x" * 5000):
         assert "tensorflow.org/datasets/catalog" in load_error(name)
     assert "cannot be loaded at version 2.0.0" in load_error("mnist:2.0.0")

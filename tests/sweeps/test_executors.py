@@ -200,7 +200,7 @@ def test_local_equals_the_plain_sweep(finished, tmp_path, command):
     process = command("--on=local")
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
-    assert "unit 0: 4 members, 2 diverged, best " in out
+    assert "unit 0: 4 members, 2 diverged, best parzen " in out
     assert_same(finished, directory)
     names = {path.name for path in unit.iterdir() if not path.name.startswith(".")}
     assert names == {"log.txt", "result.npz", "run.json"}

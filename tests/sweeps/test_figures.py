@@ -17,7 +17,7 @@ def test_curves_are_medians_and_quartiles(monkeypatch):
     arguments = results, "fid", ranking.rank(results, "fid")
     (axes,) = figure_of(monkeypatch, figures.curves_png, *arguments).axes
     labels = [line.get_label() for line in axes.lines]
-    assert labels == ["1: 2 (2.333)", "2: 3 (5)", "3: 1 (9)"]
+    assert labels == ["1: 2 (2.333)", "2: 3 (5)", "0: 1 (9)"]
     assert axes.lines[0].get_xydata().tolist() == [[20, 4], [30, 2]]
     band = axes.collections[0].get_paths()[0].vertices
     assert {(30, 1.5), (30, 3)} <= set(map(tuple, band.tolist()))

@@ -198,7 +198,7 @@ def test_damaged_results_are_named_and_retrained(finished, copied, capsys):
     assert result.read_bytes() == content
     with np.load(copied / "curves.npz") as file:
         best = np.nanmax(file["curves"][4:, :, file["names"].tolist().index("parzen")])
-    assert f"unit 1: 4 members, 2 diverged, best {best:.4g}\n" in capsys.readouterr().out
+    assert f"unit 1: 4 members, 2 diverged, best parzen {best:.4g}\n" in capsys.readouterr().out
     assert_same(finished, copied)
 
 

@@ -86,6 +86,7 @@ def test_summary_of_a_grid():
     assert "Score: FID at iteration 30; lower is better. The note." in text
     text = text.replace("\\|", "/")
     ranked = rows_of(text, "Ranking")
+    assert [row[1] for row in ranked] == ["2", "3", "0", "1", "4", "5"]
     assert [row[:1] + row[2:6] for row in ranked] == [
         ["1", "minimax", "1", "2", "0"],
         ["2", "a/b", "2", "2", "0"],
@@ -98,9 +99,9 @@ def test_summary_of_a_grid():
     assert ranked[5][6:] == ["∞", "9 to ∞", "9", "-"]
     compared = rows_of(text, "Probability of improvement")
     assert [row[:2] for row in compared] == [
-        ["2: a/b, 2", "0.50"],
-        *(["3: minimax, 2", "1.00"], ["4: minimax, 10", "1.00"]),
-        *(["5: a/b, 10", "1.00"], ["6: a/b, 1", "1.00"]),
+        ["3: a/b, 2", "0.50"],
+        *(["0: minimax, 2", "1.00"], ["1: minimax, 10", "1.00"]),
+        *(["4: a/b, 10", "1.00"], ["5: a/b, 1", "1.00"]),
     ]
     assert compared[0][2] == "0 to 1"
     # The IQMs of 6 members and of 4 drop one at either end.
@@ -118,7 +119,7 @@ def test_summary_of_a_grid():
 @pytest.mark.parametrize(("metric", "scores"), [("recall", [3, 1]), ("density", [1.25, 0.5])])
 def test_improvement_respects_direction(metric, scores):
     text = report(make_results(np.repeat(scores, 2).reshape(2, 2), metric=metric), metric)
-    assert rows_of(text, "Probability of improvement") == [["2: 2", "1.00", "1 to 1"]]
+    assert rows_of(text, "Probability of improvement") == [["1: 2", "1.00", "1 to 1"]]
 
 
 def test_fields_with_many_values_are_not_listed():
@@ -162,7 +163,7 @@ def test_files_are_complete(case, tmp_path):
             DIVERGED,
             [
                 "| 1 | 0 | 1 | 2 | 2 | ∞ | ∞ to ∞ | - | - |",
-                "| 2: 2 | 0.50 | 0.5 to 0.5 |",
+                "| 1: 2 | 0.50 | 0.5 to 0.5 |",
                 "| k | 2 | 2 | 2 | ∞ | ∞ |",
             ],
         ),
