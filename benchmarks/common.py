@@ -60,7 +60,7 @@ def seconds(steps: Steps, num: int) -> float:
 def in_turn(
     sides: Mapping[str, Callable[[int], float]], rounds: int, duration: float
 ) -> dict[str, list[float]]:
-    """Iterations per second of each side, once per round.
+    """Iterations/s of each side, once per round.
 
     Sides take turns, so that other load on the machine affects all of them alike.
 

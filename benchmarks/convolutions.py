@@ -2,7 +2,7 @@
 
     python benchmarks/convolutions.py [--rounds=5] [--out=FILE]
 
-Iterations per second of several sides, interleaved round by round, for configs/dcgan_mnist.py
+Iterations/s of several sides, interleaved round by round, for configs/dcgan_mnist.py
 with wider maps and without dense hidden layers, configs/dcgan_cifar10.py and a small R3GAN on
 CIFAR-10:
 
@@ -162,7 +162,7 @@ def main() -> int:
         print(label, f"(compiled in {results[label]['seconds_to_compile']:.0f} s)")
         for side, rate in results[label]["steps_per_second"].items():
             ratio = "{:.2f} ({:.2f} to {:.2f})".format(*results[label]["times_as_fast"][side])
-            print(f"  {side:<20}{rate:8.2f} steps/s   gan_jax / it: {ratio}", flush=True)
+            print(f"  {side:<20}{rate:8.2f} iterations/s   gan_jax / it: {ratio}", flush=True)
     out = args.out or common.RESULTS / f"convolutions-{common.device_name()}.json"
     write_json(out, {**common.origin(), "configs": results})
     print(out)

@@ -108,11 +108,12 @@ def on_cpu(
     at_once = {name: len(sides) for name, sides in made.items()} | {str(n): n for n in sizes}
     rates = {name: [at_once[name] * x for x in values] for name, values in rates.items()}
     others = [name for name in rates if not name.isdigit()]
-    print(f"{'members':>8} {'member-steps/s':>15} {'peak MB':>8}", *(f"/ {x:<16}" for x in others))
+    header = f"{'members':>8} {'member-iterations/s':>20} {'peak MB':>8}"
+    print(header, *(f"/ {x:<16}" for x in others))
     for size in map(str, sizes):
         ratios = (common.ratios(rates[size], rates[other]) for other in others)
         cells = ("{:5.2f} ({:.2f} to {:.2f})".format(*ratio) for ratio in ratios)
-        print(f"{size:>8} {statistics.median(rates[size]):15.0f} {peaks[size]:8.0f}", *cells)
+        print(f"{size:>8} {statistics.median(rates[size]):20.0f} {peaks[size]:8.0f}", *cells)
     state = sweep.size(config, data.from_arrays(images)) / 1e6
     beyond = constant({n: peaks[str(n)] for n in sizes}, state)
     print(f"memory of N members: at most 1.2 * N * {state:.2f} MB + {beyond:.0f} MB")
@@ -176,9 +177,9 @@ def on_gpu(
     rates = common.in_turn(timed, rounds, SECONDS)
     rates = {name: [int(name) * x for x in values] for name, values in rates.items()}
     median = {name: statistics.median(values) for name, values in rates.items()}
-    print(f"{'members':>8} {'member-steps/s':>15} {'of the limit':>13}")
+    print(f"{'members':>8} {'member-iterations/s':>20} {'of the limit':>13}")
     for name, rate in median.items():
-        print(f"{name:>8} {rate:15.0f} {rate / most:13.3f}")
+        print(f"{name:>8} {rate:20.0f} {rate / most:13.3f}")
     return {"rates": rates, "bytes": needed, "limit": most}
 
 

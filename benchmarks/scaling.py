@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py [--rounds=5]
 
-Measured, round by round, in iterations per second with 1, 2, 4, ... devices of this machine: strong
+Measured, round by round, in iterations/s with 1, 2, 4, ... devices of this machine: strong
 scaling (the config's minibatch, divided) and weak scaling (a minibatch for each device). A CPU is
 split into two devices, which share its cores: what is lost there is overhead.
 
@@ -69,7 +69,7 @@ EXAMPLES = {  # of examples, and classes, by the beginning of config.dataset
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
-    """Iterations per second, by kind of scaling and number of devices."""
+    """Iterations/s, by kind of scaling and number of devices."""
     config, images = common.setup(name, 2 if cores() > 1 else 1)
     numbers = [2**i for i in range(jax.device_count().bit_length())]
     sides = {}

@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [--rounds=9] [--run_steps=20000] [--out=FILE]
 
-Iterations per second of several sides, interleaved round by round:
+Iterations/s of several sides, interleaved round by round:
 
   gan_jax        training as gan_jax.main runs it
   matmuls        the limit: only the 21 matrix products of an iteration, in the same kind of loop
@@ -146,10 +146,10 @@ def outputs_share(config: ConfigDict, images: np.ndarray) -> dict[str, Spread]:
 
 def report(result: dict[str, Any]) -> list[str]:
     """Lines of text."""
-    lines = [f"{'':<24}{'steps/s':>9}   gan_jax / it (min..max)"]
+    lines = [f"{'':<24}{'iterations/s':>12}   gan_jax / it (min..max)"]
     for name, rate in result["steps_per_second"].items():
         ratio = "{:.2f} ({:.2f}..{:.2f})".format(*result["times_as_fast"][name])
-        lines.append(f"{name:<24}{rate:>9.0f}   {ratio}")
+        lines.append(f"{name:<24}{rate:>12.0f}   {ratio}")
     lines += [f"{name:<24}left out: {why}" for name, why in result["left_out"].items()]
     for name, (median, low, high), unit in (
         ("s to first step", result["seconds_to_first_step"], 1),
@@ -157,7 +157,7 @@ def report(result: dict[str, Any]) -> list[str]:
         ("% outputs, waiting", result["outputs"]["waiting"], 100),
         ("% outputs, in all", result["outputs"]["in_all"], 100),
     ):
-        lines.append(f"{name:<24}{unit * median:>9.1f}   ({unit * low:.1f}..{unit * high:.1f})")
+        lines.append(f"{name:<24}{unit * median:>12.1f}   ({unit * low:.1f}..{unit * high:.1f})")
     return lines
 
 

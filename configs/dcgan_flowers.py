@@ -5,7 +5,7 @@
 For the 8,189 images of Oxford-102 flowers; any folder works. Half the usual widths. DiffAugment
 (Zhao et al. 2020, https://arxiv.org/abs/2006.10738) reduces overfitting of D.
 
-Time: not measured on a CPU; 100 iterations per second on a shared H200. Result (one seed): FID by
+Time: not measured on a CPU; 100 iterations/s on a shared H200. Result (one seed): FID by
 EfficientNet 61.2, without augmentation 72.0.
 """
 

@@ -219,7 +219,7 @@ def _pace(clock: Sequence[tuple[float, int]], num_steps: int) -> str:
     if s1 == s0:
         return ""
     speed = (s1 - s0) / (t1 - t0)
-    return f" ({speed:,.1f} it/s, {tqdm.format_interval((num_steps - s1) / speed)} left)"
+    return f" ({speed:,.1f} iterations/s, {tqdm.format_interval((num_steps - s1) / speed)} left)"
 
 
 def _start(
@@ -316,7 +316,7 @@ def _train(
         bar = tqdm(
             total=config.num_steps,
             initial=begin,
-            unit="it",
+            unit=" iterations",
             disable=None if progress_bar is None else not progress_bar,
             dynamic_ncols=True,
         )
@@ -411,6 +411,6 @@ def _finish(
         )
         return 1
     speed = record.get("steps_per_second")
-    print(f"Finished {step} iterations" + (f" at {speed} per second" if speed else ""))
+    print(f"Finished {step} iterations" + (f" at {speed} iterations/s" if speed else ""))
     _print_results(directory, step)
     return 0

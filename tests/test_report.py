@@ -75,7 +75,7 @@ def test_run_report(finished, tmp_path, monkeypatch, capsys):
     arguments = f"--workdir={finished}", f"--out={out}"
     assert call(report, monkeypatch, *arguments) == 0
     record = workdir.read_json(finished / "run.json")
-    speed = f"{record['steps_per_second']} iterations per second"
+    speed = f"{record['steps_per_second']} iterations/s"
     assert capsys.readouterr().out == f"{out}: finished, iteration 12 of 12, {speed}\n"
     content = out.read_bytes()
     parsed = Parsed(content)

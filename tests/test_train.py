@@ -79,7 +79,8 @@ def test_bytes_depend_on_seed_only(tiny, finished, tmp_path, monkeypatch, capsys
     assert files(tmp_path / "again") == files(finished)
     first, *printed = capsys.readouterr().out.splitlines()
     assert first == str(tmp_path / "again")
-    pattern = r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+( \([\d,.]+ it/s, \d\d:\d\d left\))?"
+    pace = r"( \([\d,.]+ iterations/s, \d\d:\d\d left\))?"
+    pattern = r"Iter: (\d+) D_loss: [\d.]+, G_loss: [\d.]+" + pace
     matches = [re.fullmatch(pattern, x) for x in printed]
     assert [int(m[1]) for m in matches if m] == [1, 5, 10, 12]
     *files_printed, command = printed[-4:]
@@ -163,8 +164,8 @@ def test_speed_excludes_first_chunk(tiny, tmp_path, monkeypatch, capsys):
     train.run(tiny, tmp_path, "digits")
     assert workdir.read_json(tmp_path / "run.json")["steps_per_second"] == 2.0
     out = capsys.readouterr().out
-    assert "Finished 12 iterations at 2.0 per second" in out
-    assert re.search(r"Iter: 10 .* \(2\.0 it/s, 00:01 left\)\n", out)
+    assert "Finished 12 iterations at 2.0 iterations/s" in out
+    assert re.search(r"Iter: 10 .* \(2\.0 iterations/s, 00:01 left\)\n", out)
 
 
 # Divergence

@@ -115,7 +115,7 @@ def report(directory: pathlib.Path) -> Page:
     if isinstance(end := record.get("diverged"), dict):
         state += f": {end.get('in')} is not finite"
     if speed := record.get("steps_per_second"):
-        state += f", {speed} iterations per second"
+        state += f", {speed} iterations/s"
     try:
         curves = [page.chart(panel, "quantity") for panel in plots.panels(lines)]
     except (TypeError, ValueError) as e:

@@ -370,7 +370,7 @@ def test_speed():
         assert_row("speed", size, *row, found["peak_memory_mb"][size])
     found = read("population-nvidia-h100-80gb-hbm3.json")
     rates = [statistics.median(rates) for rates in found["rates"].values()]
-    assert_row("speed", "member-steps/s", *rates)
+    assert_row("speed", "member-iterations/s", *rates)
     assert_row("speed", "fraction of the limit", *(rate / found["limit"] for rate in rates))
     names |= {"torch compile": "PyTorch, `torch.compile`", "limit": "matrix products alone"}
     for name, found in read("convolutions-cpu-2.json")["configs"].items():
@@ -456,7 +456,7 @@ def test_readme_results():
         "{:.1f} ± {:.1f}, three seeds".format(*mean_error(three)),
         "25, {:.4f} ± {:.4f}, ten seeds".format(*kl[0]),
         "8, {:.4f} ± {:.4f}, ten seeds".format(*kl[1]),
-        f"{speed['steps_per_second']['gan_jax']:.0f} steps/s, "
+        f"{speed['steps_per_second']['gan_jax']:.0f} iterations/s, "
         f"{speed['times_as_fast']['torch fused Adam'][0]:.2f} times PyTorch",
     ):
         assert figure in text
