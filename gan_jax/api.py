@@ -1,7 +1,7 @@
 """Training, sampling and scoring of runs from notebooks and scripts.
 
-Import it as `from gan_jax import api`; the modules of the commands have the names
-`gan_jax.train`, `gan_jax.sample` and `gan_jax.evaluate`. Invalid input raises an InputError with
+Import it as `from gan_jax import api`: `gan_jax.train`, `gan_jax.sample` and `gan_jax.evaluate`
+are modules, not these functions. Invalid input raises an InputError with
 the message of the command. Use from the main thread only, as training handles signals.
 """
 
