@@ -49,8 +49,8 @@ class Run(NamedTuple):
 
     def curves(self) -> Image.Image:
         """The losses and D's outputs over iterations."""
-        title = f"{self.config.dataset}, {self.config.get('loss', self.config.algorithm)}"
-        return Image.open(io.BytesIO(plots.curves(self.metrics(), title)))
+        image = plots.curves(self.metrics(), plots.run_title(self.config))
+        return Image.open(io.BytesIO(image))
 
 
 def train(

@@ -248,9 +248,14 @@ def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = FIG
         if frames:
             write_whole(directory / "samples.gif", gif(frames))
     if "curves.png" in names:
-        title = f"{config.dataset}, {config.get('loss', config.algorithm)}"
         lines = read_metrics(directory / "metrics.jsonl")
-        write_whole(directory / "curves.png", curves(lines, title))
+        write_whole(directory / "curves.png", curves(lines, run_title(config)))
+
+
+def run_title(config: ConfigDict) -> str:
+    """The data set, and the loss of a GAN or the name of another algorithm."""
+    trained = config.loss if config.algorithm == "gan" else config.algorithm
+    return f"{config.dataset}, {trained}"
 
 
 @style()

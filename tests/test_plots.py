@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import plots
+from gan_jax import config, plots
 from gan_jax.data.pixels import to_uint8
 from gan_jax.errors import InputError
 from gan_jax.writers import png
@@ -163,6 +163,11 @@ def test_panels():
     assert (fid.x.tolist(), np.isnan(fid.y).tolist()) == ([4], [True])
     with pytest.raises(TypeError):
         plots.panels([{"step": 1, "d_loss": {}}])
+
+
+def test_run_title():
+    for name, title in (("mnist", "mnist, non_saturating"), ("aae_mnist", "mnist, aae")):
+        assert plots.run_title(config.load(name)) == title
 
 
 def test_draw_replaces_figures(tmp_path, tiny):

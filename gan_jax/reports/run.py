@@ -129,7 +129,7 @@ def report(directory: pathlib.Path) -> Page:
         commands["Resume"] = ["main", f"--config={directory / 'config.json'}", here]
     later = Text("Available when the run has ended.")
     return Page(
-        title=f"{config.dataset}, {config.get('loss', config.algorithm)}, seed {config.seed}",
+        title=f"{plots.run_title(config)}, seed {config.seed}",
         status=status,
         state=state,
         done=step / config.num_steps,
