@@ -116,13 +116,14 @@ def d_loss(
     fake: Batch,
     key: jax.Array,
 ) -> tuple[jax.Array, DTerms]:
-    """Critic objective: the loss's d term, label smoothing and penalties.
+    """Discriminator objective: adversarial loss, matching-aware term, auxiliary classification,
+    label smoothing and penalties.
 
     Args:
       spec: static structure.
       hparams: traced numbers: label_smoothing, instance_noise, augment_probability, penalties,
         condition.
-      step: completed iterations, for schedules and lazy penalties.
+      step: completed iterations, for lazy penalties.
       critic: the discriminator.
       real: minibatch of data.
       fake: minibatch of generated examples of the same shape.
@@ -160,15 +161,14 @@ def d_loss(
 def g_loss(
     spec: GANSpec,
     hparams: HParams,
-    step: jax.Array,
     critic: Critic,
     real: Batch,
     fake: Batch,
     key: jax.Array,
 ) -> jax.Array:
-    """Generator objective: the loss's g term. Takes the same arguments as `d_loss`.
+    """Generator objective: adversarial loss and auxiliary classification.
 
-    Only relativistic losses depend on `real`.
+    Arguments as for `d_loss`. Only relativistic losses depend on `real`.
     """
     critic = augmented(spec, hparams, critic)
     key_real, key_fake = jax.random.split(key)

@@ -141,7 +141,7 @@ def test_auxiliary_classifier():
     hparams = make_hparams(
         LABELS | {"condition.discriminator": "classifier", "condition.weight": 3}
     )
-    arguments = spec, hparams, jnp.int32(0), critic, real, fake, jax.random.key(0)
+    minibatches = critic, real, fake, jax.random.key(0)
 
     def softplus(x):
         return np.log1p(np.exp(x))
@@ -153,13 +153,14 @@ def test_auxiliary_classifier():
     d_fake, errors = outputs["fake"][:, 0], {n: cross_entropy(x) for n, x in outputs.items()}
     d = np.mean(softplus(-outputs["real"][:, 0])) + np.mean(softplus(d_fake))
     d_loss, g_loss = (
-        jax.jit(loss, static_argnums=(0, 3)) for loss in (objectives.d_loss, objectives.g_loss)
+        jax.jit(loss, static_argnames=("spec", "critic"))
+        for loss in (objectives.d_loss, objectives.g_loss)
     )
-    loss, terms = d_loss(*arguments)
+    loss, terms = d_loss(spec, hparams, 0, *minibatches)
     np.testing.assert_allclose(loss, d + 3 * (errors["real"] + errors["fake"]), rtol=1e-5)
     np.testing.assert_allclose(terms.real_logits, outputs["real"][:, 0], rtol=1e-6)
     expected = np.mean(softplus(-d_fake)) + 3 * errors["fake"]
-    np.testing.assert_allclose(g_loss(*arguments), expected, rtol=1e-5)
+    np.testing.assert_allclose(g_loss(spec, hparams, *minibatches), expected, rtol=1e-5)
 
 
 def test_penalties_of_given_labels():

@@ -42,7 +42,7 @@ def evaluate(spec: GANSpec, hparams, real=REAL, fake=FAKE, step=0, key=KEY, w=W)
         return objectives.d_loss(spec, hparams, step, linear(w), real, fake, key)
 
     (value, terms), grad = jax.value_and_grad(objective, has_aux=True)(w)
-    g = objectives.g_loss(spec, hparams, step, linear(w), real, fake, key)
+    g = objectives.g_loss(spec, hparams, linear(w), real, fake, key)
     return value, grad, terms, g
 
 
@@ -117,7 +117,7 @@ def test_packing():
     _, terms = objectives.d_loss(wasserstein(pack=2), make_hparams(), 0, critic, real, fake, KEY)
     CLOSE(terms.real_logits, REAL.x.reshape(4, 6) @ w)
     CLOSE(terms.fake_logits, FAKE.x.reshape(4, 6) @ w)
-    g = objectives.g_loss(wasserstein(pack=2), make_hparams(), 0, critic, real, fake, KEY)
+    g = objectives.g_loss(wasserstein(pack=2), make_hparams(), critic, real, fake, KEY)
     CLOSE(g, -terms.fake_logits.mean())
 
 
@@ -165,7 +165,7 @@ def test_dropout_of_losses_and_penalties():
     assert scale[0] != scale[1]
     assert np.all(abs(terms.penalty - 3 * np.square(scale) / 2) > 1e-3)
     # Both players see the same dropout masks on the fakes.
-    CLOSE(g_loss(spec, hparams, 0, critic, REAL, FAKE, KEY), -terms.fake_logits.mean())
+    CLOSE(g_loss(spec, hparams, critic, REAL, FAKE, KEY), -terms.fake_logits.mean())
 
 
 def test_augmentation_of_both_sides_in_penalties():

@@ -164,7 +164,7 @@ def _g_gradient(
         def loss(y: jax.Array | None) -> tuple[jax.Array, Stats]:
             x, stats = _generate(spec, players["g"].variables, z, y)
             fake = Batch(x, y)
-            return objectives.g_loss(spec, hparams, state.step, critic, real, fake, key), stats
+            return objectives.g_loss(spec, hparams, critic, real, fake, key), stats
 
         total, stats = loss(real.y)
         interpolation = hparams["condition"]["interpolation"]
