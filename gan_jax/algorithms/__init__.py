@@ -117,7 +117,8 @@ def train_chunk(
       hparams: traced numbers.
       state: the state before.
       data: uint8 images or float32 points: the data set, or a window with these iterations.
-      num_steps: at least 1; traced.
+      num_steps: iterations, traced; with 0, the state is unchanged and info is zero, except
+        parameter norms.
 
     Returns:
       The state after and the info of its last iteration, or of the first one with a non-finite
@@ -135,8 +136,8 @@ def train_chunk(
         state, new = measured_step(state)
         return state, {name: jnp.where(finite, new[name], old) for name, old in info.items()}
 
-    shapes = jax.eval_shape(measured_step, state)[1]
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    info_shapes = jax.eval_shape(measured_step, state)[1]
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), info_shapes)
     losses = {name: x for name, x in zeros.items() if not name.endswith("_norm")}
     # Only the last iteration computes gradient norms, which cost up to 8 % of a small network's.
     state, measured = jax.lax.fori_loop(0, num_steps - 1, body, (state, losses))
