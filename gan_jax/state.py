@@ -36,7 +36,8 @@ class State(NamedTuple):
     step: jax.Array  # completed iterations, int32 ()
     key: jax.Array  # root key data, uint32 (2,); constant, see `draws.stream_key`
     players: dict[str, Player]
-    # Running averages: "ema", of G, and "augmentation", of what ADA adapts to; {} without any.
+    # What is carried over besides players: "ema" of G and "augmentation" of ADA (gan), "codes" with
+    # their mean and covariance (autoencoder), "chains" of PCD (rbm); {} without any.
     averages: dict[str, Any]
 
     def replace_players(self, **players: Player) -> "State":
