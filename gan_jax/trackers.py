@@ -1,4 +1,4 @@
-"""Experiment trackers, with the interface of `gan_jax.writers.Files`.
+"""Experiment trackers. Each has `scalars`, `image` and `close`.
 
 `close` takes the exit status of training: 0 finished, 1 failed, 128 + signal interrupted. A resumed
 run continues the same tracker run, whose id is stored in trackers.json. Nothing leaves the machine
@@ -45,8 +45,7 @@ class TensorBoard:
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
         self._check()
         for name, x in metrics.items():
-            if name != "step":
-                self._writer.add_scalar(name, x, step)
+            self._writer.add_scalar(name, x, step)
 
     def image(self, step: int, image: Image.Image) -> None:
         self._check()
@@ -79,7 +78,7 @@ class WandB:
         )
 
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
-        self._run.log({name: x for name, x in metrics.items() if name != "step"}, step)
+        self._run.log(metrics, step)
 
     def image(self, step: int, image: Image.Image) -> None:
         self._run.log({"samples": self._image(image)}, step)
@@ -118,7 +117,7 @@ class MLflow:
 
     def scalars(self, step: int, metrics: dict[str, Any]) -> None:
         now = round(1000 * time.time())
-        values = [self._metric(name, x, now, step) for name, x in metrics.items() if name != "step"]
+        values = [self._metric(name, x, now, step) for name, x in metrics.items()]
         self._client.log_batch(self._run, values)
 
     def image(self, step: int, image: Image.Image) -> None:
@@ -145,11 +144,11 @@ def start(name: str, directory: pathlib.Path, config: ConfigDict, step: int) -> 
         raise InputError(f"config.trackers: {name} failed to start: {brief(e)}") from e
 
 
-def write(active: dict[str, Tracker], method: str, *arguments: Any) -> None:
-    """Calls a method of trackers; one that fails is dropped with a warning."""
+def each(active: dict[str, Tracker], call: Callable[[Tracker], None]) -> None:
+    """Calls a function of every tracker; one that fails is dropped with a warning."""
     for name, tracker in list(active.items()):
         try:
-            getattr(tracker, method)(*arguments)
+            call(tracker)
         except Exception as e:  # a tracker's own
             log.warning("config.trackers: %s failed and was dropped: %s", name, brief(e))
             del active[name]

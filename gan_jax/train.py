@@ -301,7 +301,7 @@ def _train(
         def close_trackers(error: type[BaseException] | None, *_: Any) -> None:
             failed = error is not None or record["status"] == "diverged"
             status = 1 if failed else 0 if step == config.num_steps else 128 + stop
-            trackers.write(active, "close", status)
+            trackers.each(active, lambda t: t.close(status))
 
         stack.push(close_trackers)
         for name in dict.fromkeys(config.trackers):
@@ -321,10 +321,19 @@ def _train(
             dynamic_ncols=True,
         )
         stack.enter_context(contextlib.closing(bar))
+
+        def write_image(step: int, state: State) -> None:
+            image = grid.image(config, spec, state, dataset)
+            files.image(step, image)
+            trackers.each(active, lambda t: t.image(step, image))
+
+        def write_scalars(step: int, info: dict[str, Any]) -> None:
+            files.scalars(step, info)
+            scalars = {name: x for name, x in info.items() if name != "step"}
+            trackers.each(active, lambda t: t.scalars(step, scalars))
+
         if begin == 0:
-            image = grid.image(config, spec, population.member(seen, 0), dataset)
-            files.image(0, image)
-            trackers.write(active, "image", 0, image)
+            write_image(0, population.member(seen, 0))
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
         stop = 0
         for chunk in loop.train(
@@ -354,12 +363,9 @@ def _train(
                 pace = _pace(clock, config.num_steps) if bar.disable else ""
                 bar.write(f"Iter: {step} {text}{pace}")
             if "metrics" in now:
-                files.scalars(step, info)
-                trackers.write(active, "scalars", step, info)
+                write_scalars(step, info)
             if "sample" in now:
-                image = grid.image(config, spec, state, dataset)
-                files.image(step, image)
-                trackers.write(active, "image", step, image)
+                write_image(step, state)
             # Once: a signal may arrive during the save.
             stop = max(peers.all_gather(max(pending_signals, default=0)))
             if stop:
