@@ -1,3 +1,3 @@
-"""The 2014 GAN (Goodfellow et al., https://arxiv.org/abs/1406.2661) as pure functions in JAX."""
+"""GANs, autoencoders and Boltzmann machines in JAX, as pure functions."""
 
 __version__ = "0.1.0"
