@@ -68,17 +68,15 @@ def check() -> "Iterator[tuple[str, str]]":
     free = f"{_gigabytes(psutil.virtual_memory().available)} free"
     on_device = f"{_gigabytes(device.memory())} on the device, "
     yield "memory", on_device * (platform_name != "cpu") + free
-    cores, there = provenance.cores(), os.cpu_count() or 1
-    yield "cores", f"{cores}" + (f" of {there}" if cores < there else "")
+    cores, total = provenance.cores(), os.cpu_count() or 1
+    yield "cores", f"{cores}" + (f" of {total}" if cores < total else "")
     if platform_name == "cpu":
         if shutil.which("nvidia-smi") and not _installed("cuda"):
             yield "slow", "this machine has an NVIDIA driver: pip install 'gan_jax[cuda]'"
-        yield "slow", "no accelerator: convolutional configs take an hour (see gan-jax configs)"
-    if cores < min(4, there):
-        yield (
-            "slow",
-            f"this process has only {cores} of {there} cores (see taskset, NPROC)",
-        )
+        no_accelerator = "no accelerator: convolutional configs take half an hour or more"
+        yield "slow", f"{no_accelerator} (see gan-jax configs)"
+    if cores < min(4, total):
+        yield "slow", f"this process has only {cores} of {total} cores (see taskset, NPROC)"
     yield from _caches(data.cache_dir())
     missing = [extra for extra in EXTRAS if not _installed(extra)]
     yield "extras", ", ".join(extra for extra in EXTRAS if extra not in missing) or "none"
