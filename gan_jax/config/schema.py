@@ -136,7 +136,7 @@ def _penalty(name: str) -> dict[str, Field]:
 
 
 COMMON: dict[str, Field] = {
-    "seed": _per_sweep(0, _integer(0, 2**32 - 1), "root of every random draw"),
+    "seed": _per_sweep(0, _integer(0, 2**32 - 1), "PRNG seed"),
     "accelerator": _per_sweep(
         "auto", _choice(("auto", "cpu", "gpu", "tpu")), "auto: JAX's default"
     ),
@@ -215,7 +215,7 @@ COMMON: dict[str, Field] = {
             "a tuple of strings, such as ('rose', '12')",
             lambda v: all(type(x) is str and x for x in v),
         ),
-        "classes left out of training, by name or by the number in it",
+        "classes left out of training, by name or by the number in the name",
     ),
     "condition.generator": Field(
         "concat",
@@ -232,10 +232,11 @@ COMMON: dict[str, Field] = {
     ),
     "condition.mismatch": _option(
         _FRACTION,
-        "text: weight of real examples with wrong texts in D's loss on fakes (CLS: 0.5)",
+        "text: weight of mismatched image-caption pairs in D's loss on fakes (GAN-CLS: 0.5)",
     ),
     "condition.interpolation": _option(
-        _NON_NEGATIVE, "text: weight of G's loss on means of two texts (INT: 1)"
+        _NON_NEGATIVE,
+        "text: weight of G's loss on interpolated text embeddings (GAN-INT: 1)",
     ),
     "schedules": Field(
         (),
@@ -295,7 +296,7 @@ _GAN: dict[str, Field] = {
     **{name: field for penalty in PENALTIES for name, field in _penalty(penalty).items()},
     "label_smoothing": _option(
         _real("a number from 0 to below 1/2", lambda v: 0 <= v < 0.5),
-        "one-sided: the target for real examples is 1 minus this",
+        "one-sided label smoothing s: real target 1 - s",
     ),
     "instance_noise.std": _option(
         _NON_NEGATIVE, "standard deviation of Gaussian noise on D's input"
@@ -365,14 +366,16 @@ _MLP = {
     "widths": Field(
         (128,), _integers("(128,), (256,256) or ()", None, 2**16), "units of each hidden layer"
     ),
-    "activation": Field("relu", _choice(ACTIVATIONS), "of hidden layers; leaky_relu: slope 0.2"),
+    "activation": Field(
+        "relu", _choice(ACTIVATIONS), "activation of hidden layers; leaky_relu: slope 0.2"
+    ),
     "initializer": Field("he_normal", _choice(INITIALIZERS), "initializer of weight matrices"),
     "init_scale": Field(
         1.0,
         _real("a number above 0, at most 1000", lambda v: 0 < v <= 1000),
         "factor of he_normal; half-width of uniform; standard deviation of normal",
     ),
-    "pieces": Field(1, _integer(1, 2**10), "affine maps per hidden unit; maxout above 1"),
+    "pieces": Field(1, _integer(1, 2**10), "maxout pieces per hidden unit; 1: no maxout"),
 }
 _SAMPLE_STATISTICS = Field(
     "running",
@@ -421,7 +424,7 @@ NETWORK_FIELDS: dict[str, dict[str, dict[str, Field]]] = {
             "sample_statistics": _SAMPLE_STATISTICS,
         },
         "monotone": {
-            "units": Field(16, _integer(1, 2**16), "tanh units of an increasing map of one number"),
+            "units": Field(16, _integer(1, 2**16), "tanh units of the monotone map"),
         },
         "dcgan": {
             "widths": _widths(
