@@ -96,10 +96,13 @@ def draw(
       text: caption, for a run conditioned on text.
 
     Raises:
-      ArtifactError: see `load`; or the run is conditioned on something else, or `num` is below 1.
+      ArtifactError: see `load`; or the run is conditioned on something else, or `num` or `seed`
+        is out of range.
     """
-    if num < 1 or not 0 <= seed < 2**32:
-        raise ArtifactError(f"{num} samples, seed {seed}: expected at least 1, and 0 to 2^32 - 1")
+    if num < 1:
+        raise ArtifactError(f"--num={num}: expected at least 1")
+    if not 0 <= seed < 2**32:
+        raise ArtifactError(f"--seed={seed}: expected 0 to 2^32 - 1")
     sampler, noise = load(directory, "sampler.jax"), load(directory, "noise.jax")
     manifest = _manifest(directory)
     classes, names = manifest["classes"], manifest["class_names"]

@@ -200,7 +200,7 @@ def main() -> int:
     parser.add_argument(
         "--held_out",
         action="store_true",
-        help="ask for the classes that config.condition.held_out leaves out of training",
+        help="generate the classes held out of training (config.condition.held_out)",
     )
     args = vars(parser.parse_args())
     if (args.pop("features") == "inception") != (args["weights"] is not None):

@@ -91,8 +91,8 @@ def export(
     """Writes the sampler of a run's checkpoint to a new directory.
 
     Raises:
-      InputError: no such run or checkpoint, another text encoder than in training, or `out` cannot
-        be created.
+      InputError: no such run or checkpoint, the text encoder differs from the one used in
+        training, or `out` cannot be created.
     """
     import jax
     import jax.export

@@ -236,7 +236,8 @@ def recorded_encoder(workdir: pathlib.Path) -> text_encoder.TextEncoder:
     recorded = read_json(workdir / "run.json").get("text_encoder")
     if not isinstance(recorded, dict) or encoder.sha256 != recorded.get("sha256"):
         raise InputError(
-            f"{workdir} was trained with another text encoder: {recorded}, not {encoder.sha256}"
+            f"{workdir}: the text encoder differs from the one used in training: {encoder.sha256}, "
+            f"not {recorded}"
         )
     return encoder
 

@@ -364,4 +364,4 @@ def test_unsuitable_requests(finished, trained, flowers, tmp_path, monkeypatch, 
     record["text_encoder"]["sha256"] = "0" * 64
     (tmp_path / "run/run.json").write_text(json.dumps(record))
     assert call(sample, monkeypatch, out, f"--workdir={tmp_path / 'run'}", "--text=a") == 2
-    assert_one_line_error(capsys.readouterr().err, "another text encoder")
+    assert_one_line_error(capsys.readouterr().err, "the text encoder differs")
