@@ -65,11 +65,19 @@ def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> 
 
 
 def noise(spec: Spec, key: jax.Array, num: int) -> jax.Array:
-    """Draws z from the prior, shape (num, z_dim).
+    """Draws z from the prior.
 
     The priors of Makhzani et al. 2015 (https://arxiv.org/abs/1511.05644), figures 3 and 4, in two
     dimensions: "mixture" has ten Gaussians around the origin, elongated towards it; "swiss_roll"
     winds twice around the origin.
+
+    Args:
+      spec: static structure: z_dim and prior.
+      key: the key of this draw.
+      num: number of points, static.
+
+    Returns:
+      float32 (num, z_dim).
     """
     return parallel.split(_noise(spec, key, num))
 

@@ -1,9 +1,9 @@
 """Adversarial losses: what the discriminator D and the generator G of each game minimise.
 
 Each term maps logits on data and on generated samples, both (batch,), to a scalar to minimise.
-Logits, as probabilities lose precision: with D(x) = sigmoid(logit), log D = -softplus(-logit) and
-log(1 - D) = -softplus(logit) stay exact, and so do their gradients, long after sigmoid itself has
-rounded to 0 or 1. Where D is not a probability, "logits" are its raw outputs.
+Losses take logits for numerical stability: log D(x) = -softplus(-logit) and
+log(1 - D(x)) = -softplus(logit) stay accurate where sigmoid(logit) rounds to 0 or 1. Where D is not
+a probability, "logits" are its raw outputs.
 """
 
 import math
@@ -38,7 +38,10 @@ def value(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
 
 
 def minimax_discriminator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """-V(G, D): the sum of two cross-entropies, with labels 1 for real and 0 for fake."""
+    """-V(G, D): the sum of two cross-entropies, with labels 1 for real and 0 for fake.
+
+    Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, equation 1.
+    """
     return -value(real_logits, fake_logits)
 
 
@@ -85,7 +88,7 @@ def wasserstein_discriminator(real_logits: jax.Array, fake_logits: jax.Array) ->
 
 
 def wasserstein_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """-E[D(G(z))], of the Wasserstein and the hinge game.
+    """-E[D(G(z))]; also the generator loss of hinge GANs.
 
     WGAN, Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875, equation 2.
     """

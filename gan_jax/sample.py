@@ -105,7 +105,17 @@ def draw(
     walk: bool = False,
     reconstruct: bool = False,
 ) -> Drawn:
-    """Draws `num` samples of a run's checkpoint.
+    """Draws samples of a run's checkpoint.
+
+    Args:
+      directory: the run's directory.
+      num: number of samples.
+      seed: of the noise.
+      step: iteration of the checkpoint; "best" by config.keep_best, None for the newest.
+      label: class to draw, by number or name; None for all in turn.
+      text: caption to draw, for runs conditioned on text.
+      walk: interpolates along each row, between points or classes.
+      reconstruct: test examples, each followed by its reconstruction, instead of samples.
 
     Raises:
       InputError: no such run, checkpoint or label, or too many samples.

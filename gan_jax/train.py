@@ -268,6 +268,7 @@ def _train(
     peers: Processes,
     progress_bar: bool | None,
 ) -> int:
+    """Trains as process 0, which writes; returns the exit status."""
     members, states, begin = _start(config, dataset, directory, peers)
     seen = parallel.gather(states)
     spec, step = members.spec, begin

@@ -245,7 +245,8 @@ def d_step(
 
     Returns:
       The new state; d_loss (without penalties), d_penalty (their weighted sum, if any), d_real
-      (mean D(x)), d_fake (mean D(G(z))) and d_grad_norm (global l2 norm), all pre-update.
+      (mean D(x)), d_fake (mean D(G(z))), d_sign (mean sign(D(x)), with ADA) and d_grad_norm (global
+      l2 norm), all pre-update.
     """
     gradient, info = _d_gradient(spec, hparams, state, real, z, key)
     return _apply_d(spec, hparams, state, gradient), info

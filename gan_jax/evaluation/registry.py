@@ -230,9 +230,11 @@ def _r_precision(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> d
 
 
 class Metric(NamedTuple):
-    label: str
+    """A metric: how it is computed, read and printed, and what it needs."""
+
+    label: str  # in tables and reports
     better: str | float  # "lower" or "higher", or the best value
-    compute: MetricFn
+    compute: MetricFn  # shared by related metrics
     # "evaluator", "labels", "captions", "modes", "mixture", a key of EXTRACTORS; "": any data.
     requires: str = "evaluator"
     min_samples: int = 1  # samples
