@@ -137,8 +137,12 @@ def refused(directory: pathlib.Path, words: str) -> None:
 def test_artifact_errors(exported, finished, tmp_path):
     export.export(finished, tmp_path / "tpu", platforms=["tpu"])
     refused(tmp_path / "tpu", "sampler.jax is for tpu, but jax runs on cpu")
-    for num, seed in ((0, 0), (1, -1), (1, 2**32)):
-        with pytest.raises(artifact.ArtifactError, match="expected at least 1"):
+    for num, seed, message in (
+        (0, 0, "--num=0: expected at least 1"),
+        (1, -1, "--seed=-1: expected 0 to"),
+        (1, 2**32, "--seed=4294967296: expected 0 to"),
+    ):
+        with pytest.raises(artifact.ArtifactError, match=message):
             artifact.draw(exported, num, seed)
     done = alone(exported / "sample.py", "--num=2", "--out=no.npz")
     assert (done.returncode, done.stdout) == (2, "")
