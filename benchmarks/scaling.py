@@ -42,7 +42,7 @@ from ml_collections import ConfigDict
 
 from gan_jax import algorithms, cli, parallel
 from gan_jax import config as config_lib
-from gan_jax.draws import Batch, Texts
+from gan_jax.draws import Batch, CaptionEmbeddings
 from gan_jax.evaluation import text_encoder
 from gan_jax.provenance import cores
 from gan_jax.spec import Spec
@@ -101,9 +101,9 @@ def examples(config: ConfigDict) -> tuple[Spec, Batch]:
     conditional = config.condition.on != "none" or bool(config.get("num_labelled"))
     x = jax.ShapeDtypeStruct((60_000, *shape), jnp.uint8 if len(shape) == 3 else jnp.float32)
     y = jax.ShapeDtypeStruct((60_000,), jnp.int32) if conditional else None
-    vectors = jax.ShapeDtypeStruct((500, text_encoder.FEATURES), jnp.float32)
-    texts = Texts(vectors, jax.ShapeDtypeStruct((103,), jnp.int32))
-    data = Batch(x, y, texts if config.condition.on == "text" else None)
+    embeddings = jax.ShapeDtypeStruct((500, text_encoder.FEATURES), jnp.float32)
+    captions = CaptionEmbeddings(embeddings, jax.ShapeDtypeStruct((103,), jnp.int32))
+    data = Batch(x, y, captions if config.condition.on == "text" else None)
     return config_lib.spec(config, shape, classes), data
 
 
@@ -113,9 +113,9 @@ def arguments(config: ConfigDict) -> tuple[Any, ...]:
     hparams = jax.tree.map(np.float32, config_lib.hparams(config))
     one = hparams, algorithms.shapes(spec, hparams)
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), one)
-    texts, data = data.texts, data._replace(texts=None)
+    captions, data = data.captions, data._replace(captions=None)
     mesh = parallel.mesh(config, 1)
-    return spec, mesh, *stacked, data, None, texts, np.int32(3), np.ones(1, bool)
+    return spec, mesh, *stacked, data, None, captions, np.int32(3), np.ones(1, bool)
 
 
 def communication(reduced: float, times: int, number: int) -> float:

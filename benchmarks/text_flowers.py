@@ -51,7 +51,7 @@ def main() -> int:
 
     def images(text: str, num: int) -> np.ndarray:
         z = draws.noise(spec, jax.random.key(0), num)  # the same for every text
-        y = workdir.text_vector(args.workdir, spec, text)
+        y = workdir.embed_caption(args.workdir, spec, text)
         return algorithms.generate(spec, state, z, np.tile(y, (num, 1)))
 
     args.out.mkdir(parents=True, exist_ok=True)

@@ -123,8 +123,8 @@ def draw(
             labels = np.full(num, known.index(label))
         inputs.append(labels.astype(np.int32))
     elif text:
-        vector = load(directory, "text_encoder.jax")(tokens(directory, text))
-        inputs.append(np.tile(vector, (num, 1)))
+        embedding = load(directory, "text_encoder.jax")(tokens(directory, text))
+        inputs.append(np.tile(embedding, (num, 1)))
     blocks = (sampler(*(x[i : i + _BLOCK] for x in inputs)) for i in range(0, num, _BLOCK))
     return np.concatenate([np.asarray(block) for block in blocks])
 

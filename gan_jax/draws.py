@@ -11,21 +11,21 @@ from gan_jax.data.pixels import to_float
 from gan_jax.spec import Spec
 
 
-class Texts(NamedTuple):
-    """Vectors of captions, group by group; see `data.Captions`."""
+class CaptionEmbeddings(NamedTuple):
+    """Text embeddings of captions, group by group; see `data.Captions`."""
 
-    vectors: jax.Array  # (captions, d)
-    first: jax.Array  # int32 (groups + 1,)
+    embeddings: jax.Array  # (captions, d)
+    offsets: jax.Array  # int32 (groups + 1,)
 
 
 class Batch(NamedTuple):
     """Examples with their conditions; also a whole device-resident data set."""
 
     x: jax.Array  # (n, *example shape)
-    # Labels (n,) or vectors of texts (n, d), None for unconditional training; of a data set with
-    # texts the groups (n,), from which each minibatch draws texts.
+    # Labels (n,) or text embeddings (n, d), None for unconditional training; of a data set with
+    # captions the groups (n,), from which each minibatch draws captions.
     y: jax.Array | None = None
-    texts: Texts | None = None  # of a data set
+    captions: CaptionEmbeddings | None = None  # of a data set
 
 
 class Stream(enum.IntEnum):
@@ -53,9 +53,9 @@ TEXT_STREAMS = {Stream.BATCH: Stream.TEXT, Stream.BATCH_G: Stream.TEXT_G}
 class Window(NamedTuple):
     """The minibatches of consecutive iterations, gathered by the host; see `gan_jax.feed`."""
 
-    first: dict[Stream, jax.Array]  # number of the first minibatch of each stream
+    start: dict[Stream, jax.Array]  # number of the first minibatch of each stream
     batches: dict[Stream, Batch]  # x of shape (minibatches, batch, *example shape)
-    texts: Texts | None = None
+    captions: CaptionEmbeddings | None = None
 
 
 def stream_key(root: jax.Array, stream: Stream, number: jax.Array | int = 0) -> jax.Array:
@@ -111,7 +111,7 @@ def minibatch(
 ) -> Batch:
     """The `number`-th minibatch of a stream, without replacement within an epoch.
 
-    Each example of a data set with texts has one of its group's, drawn uniformly.
+    Each example of a data set with captions has one of its group's, drawn uniformly.
 
     Args:
       batch_size: examples in a minibatch, at most n; static.
@@ -122,20 +122,21 @@ def minibatch(
       low: lower end of the pixel range, static.
 
     Returns:
-      x as float32, with uint8 images scaled to [low, 1], and y: labels or vectors of texts.
+      x as float32, with uint8 images scaled to [low, 1], and y: labels or text embeddings.
     """
-    texts = data.texts
+    captions = data.captions
     if isinstance(data, Window):
-        at = number - data.first[stream]
+        at = number - data.start[stream]
         batch = jax.tree.map(lambda x: x[at], data.batches[stream])
     else:
         index = shuffle.indices(stream_key(root, stream), number, batch_size, data.x.shape[0])
         # Split, its loop would communicate; on CPU that can deadlock with the step's all-reduces.
         index = parallel.replicated(index)
-        batch = jax.tree.map(lambda x: x[index], data._replace(texts=None))
-    if texts is not None:
-        first, end = texts.first[batch.y], texts.first[batch.y + 1]
+        batch = jax.tree.map(lambda x: x[index], data._replace(captions=None))
+    if captions is not None:
+        first, end = captions.offsets[batch.y], captions.offsets[batch.y + 1]
         key = stream_key(root, TEXT_STREAMS[stream], number)
-        batch = batch._replace(y=texts.vectors[jax.random.randint(key, first.shape, first, end)])
+        drawn = jax.random.randint(key, first.shape, first, end)
+        batch = batch._replace(y=captions.embeddings[drawn])
     batch = batch._replace(x=to_float(batch.x, low))
     return jax.tree.map(parallel.split, batch)

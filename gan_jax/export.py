@@ -5,9 +5,9 @@ python -m gan_jax.export --workdir=DIR --out=NEWDIR [--step=N|best] [--platforms
 
 Writes to NEWDIR:
 
-  sampler.jax          (z, labels or text vectors) -> examples, for any batch size b
+  sampler.jax          (z, labels or text embeddings) -> examples, for any batch size b
   noise.jax            (key data, uint32 (2,); any int32 (b,)) -> z, float32 (b, z_dim)
-  text_encoder.jax     word indices in vocabulary.txt -> text vectors
+  text_encoder.jax     word indices in vocabulary.txt -> text embeddings
   weights.safetensors  the sampler's weights, keyed by path in the training state
   sample.py            draws samples; needs only jax and flatbuffers
   artifact.json        file hashes and metadata for sample.py
@@ -39,7 +39,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def _inputs(spec: "Spec", batch: Any) -> "list[jax.ShapeDtypeStruct]":
-    """Shapes of the sampler's inputs: z, and labels or vectors of texts if it is conditional."""
+    """Shapes of the sampler's inputs: z, and labels or text embeddings if it is conditional."""
     import jax
 
     z = jax.ShapeDtypeStruct((batch, spec.z_dim), np.float32)
@@ -141,7 +141,7 @@ def export(
         encoder = workdir.recorded_encoder(directory)
         params = {name: x for name, x in encoder.params.items() if not name.startswith("image/")}
         words = jax.ShapeDtypeStruct((b, text_encoder.MAX_WORDS), np.int32)
-        files["text_encoder.jax"] = serialized(with_weights(text_encoder.vectors, params), words)
+        files["text_encoder.jax"] = serialized(with_weights(text_encoder.embed, params), words)
         files["vocabulary.txt"] = "".join(f"{word}\n" for word in encoder.vocabulary).encode()
     manifest = {
         "jax": jax.__version__,

@@ -67,7 +67,7 @@ class Feed:
         return self._windows[number].result()
 
     def _gather(self, number: int) -> Window:
-        first, batches = {}, {}
+        start, batches = {}, {}
         for stream, count in self._counts.items():
             begin, total = number * self.length * count, self.length * count
             with _on_cpu():  # the accelerator is busy training
@@ -78,8 +78,8 @@ class Feed:
             source = self._images, self._conditions
             batches[stream] = Batch(*put(self._mesh, examples, source, index))
             begins = np.full(len(self._roots), begin, np.int32)
-            first[stream] = put(self._mesh, P(MEMBERS), begins)
-        return Window(first, batches)
+            start[stream] = put(self._mesh, P(MEMBERS), begins)
+        return Window(start, batches)
 
 
 def _on_cpu() -> contextlib.AbstractContextManager[None]:

@@ -19,7 +19,7 @@ def samples(config: ConfigDict, spec: Spec, state: State, dataset: data.Dataset)
     z = draws.noise(spec, stream_key(state.key, Stream.NOISE_SAMPLE), rows * columns)
     y = labels(spec, rows * columns, columns)
     if dataset.captions is not None:
-        y = texts(config, dataset.captions, rows).repeat(columns, axis=0)
+        y = embeddings(config, dataset.captions, rows).repeat(columns, axis=0)
     return algorithms.generate(spec, state, z, y)
 
 
@@ -28,8 +28,8 @@ def labels(spec: Spec, num: int, columns: int) -> np.ndarray | None:
     return np.arange(num) // columns % spec.classes if spec.classes else None
 
 
-def texts(config: ConfigDict, captions: data.Captions, rows: int) -> np.ndarray:
-    """Vectors of the first caption of each group in turn, (rows, d)."""
+def embeddings(config: ConfigDict, captions: data.Captions, rows: int) -> np.ndarray:
+    """Text embeddings of the first caption of each group in turn, (rows, d)."""
     groups = np.unique(captions.groups)
     chosen = [captions.texts[captions.first[groups[row % len(groups)]]] for row in range(rows)]
     return text_encoder.encode(text_encoder.load(config.condition.encoder), chosen)

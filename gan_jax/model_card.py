@@ -27,7 +27,7 @@ def model_card(
     if spec.text:
         option, argument = ' --text="CAPTION"', ', text="CAPTION"'
         condition = (
-            f" and vectors of texts, float32 (b, {spec.text}), by text_encoder.jax from the lines "
+            f" and text embeddings, float32 (b, {spec.text}), by text_encoder.jax from the lines "
             "of vocabulary.txt on which their words are, int32 (b, 64), padded by zeros,"
         )
     pipeline = "pipeline_tag: unconditional-image-generation"

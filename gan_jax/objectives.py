@@ -144,7 +144,7 @@ def d_loss(
     mismatch = hparams["condition"]["mismatch"]
     if mismatch is not None and real.y is not None:
         # Matching-aware, Reed et al. 2016, https://arxiv.org/abs/1605.05396: real examples with the
-        # texts of others are fakes.
+        # captions of others are fakes.
         shifted = real._replace(y=jnp.roll(real.y, 1, axis=0))
         wrong_logits = critic(shifted, jax.random.fold_in(key_real, _MISMATCH))[0]
         loss = (1 - mismatch) * loss + mismatch * LOSSES[spec.loss].d(real_logits, wrong_logits)

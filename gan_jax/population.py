@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from gan_jax import algorithms, device, parallel
 from gan_jax import config as config_lib
 from gan_jax.data import Dataset, num_classes, select
-from gan_jax.draws import Batch, Texts, Window
+from gan_jax.draws import Batch, CaptionEmbeddings, Window
 from gan_jax.evaluation import text_encoder
 from gan_jax.feed import Feed
 from gan_jax.parallel import MEMBERS, put
@@ -35,7 +35,7 @@ class Population(NamedTuple):
     hparams: HParams  # stacked: every leaf of shape (padded,)
     seeds: jax.Array  # uint32 (padded,)
     data: Batch | Feed  # shared by all members
-    texts: Texts | None  # likewise
+    captions: CaptionEmbeddings | None  # likewise
     mesh: Mesh
     sharded: bool  # states are split among the devices of a member, not replicated
 
@@ -54,7 +54,7 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
     hparams, seeds = put(mesh, P(MEMBERS), padded)
     spec = config_lib.spec(configs[0], dataset.images.shape[1:], num_classes(dataset))
     dataset = _labelled_first(configs[0], dataset)
-    y, texts = conditioning(configs[0], dataset)
+    y, captions = conditioning(configs[0], dataset)
     data: Batch | Feed
     if on_host(configs[0], dataset.images.nbytes):
         roots = jax.vmap(lambda seed: jax.random.key_data(jax.random.key(seed)))(padded[1])
@@ -62,18 +62,21 @@ def create(configs: Sequence[ConfigDict], dataset: Dataset) -> Population:
         data = Feed(dataset.images, y, np.asarray(roots), counts, spec.batch_size, mesh)
     else:
         data = Batch(*put(mesh, P(), (dataset.images, y)))
-    texts = put(mesh, P(), texts)
+    captions = put(mesh, P(), captions)
     sharded = configs[0].shard_state and parallel.BATCH in mesh.axis_names
-    return Population(spec, len(configs), hparams, seeds, data, texts, mesh, sharded)
+    return Population(spec, len(configs), hparams, seeds, data, captions, mesh, sharded)
 
 
-def conditioning(config: ConfigDict, dataset: Dataset) -> tuple[np.ndarray | None, Texts | None]:
-    """What training is conditioned on: labels, or groups of captions and the captions' vectors."""
+def conditioning(
+    config: ConfigDict, dataset: Dataset
+) -> tuple[np.ndarray | None, CaptionEmbeddings | None]:
+    """What training is conditioned on: labels, or groups of captions and their text embeddings."""
     if dataset.captions is not None:
         encoder = text_encoder.load(config.condition.encoder)
-        vectors = text_encoder.encode(encoder, dataset.captions.texts)
-        texts = Texts(jnp.asarray(vectors), jnp.asarray(dataset.captions.first))
-        return dataset.captions.groups, texts
+        embeddings = text_encoder.encode(encoder, dataset.captions.texts)
+        offsets = dataset.captions.first
+        captions = CaptionEmbeddings(jnp.asarray(embeddings), jnp.asarray(offsets))
+        return dataset.captions.groups, captions
     labels = config.condition.on == "label" or config.get("num_labelled")
     return dataset.labels if labels else None, None
 
@@ -187,7 +190,7 @@ def train_chunk(
     data, window = (None, p.data.window(step)) if isinstance(p.data, Feed) else (p.data, None)
     active = put(p.mesh, P(MEMBERS), active)
     states, info = _train_chunk(
-        p.spec, p.mesh, p.hparams, states, data, window, p.texts, num_steps, active, p.sharded
+        p.spec, p.mesh, p.hparams, states, data, window, p.captions, num_steps, active, p.sharded
     )
     return states, {name: value[: p.size] for name, value in jax.device_get(info).items()}
 
@@ -200,7 +203,7 @@ def _train_chunk(
     states: State,
     data: Batch | None,  # None with a window
     window: Window | None,
-    texts: Texts | None,
+    captions: CaptionEmbeddings | None,
     num_steps: jax.Array | int,
     active: jax.Array,
     sharded: bool = False,
@@ -208,8 +211,8 @@ def _train_chunk(
     def one(
         shared: Any, hparams: HParams, state: State, active: jax.Array, window: Window | None
     ) -> tuple[State, Info]:
-        data, texts, num_steps = shared
-        data = (window or data)._replace(texts=texts)
+        data, captions, num_steps = shared
+        data = (window or data)._replace(captions=captions)
         num_steps = jnp.where(active, num_steps, 0)
         if sharded:
             state = parallel.shard(state)
@@ -231,4 +234,4 @@ def _train_chunk(
         return jax.lax.fori_loop(0, number, body, (members[1], infos))
 
     members = hparams, states, active, window
-    return _per_device(mesh, block)(members, (data, texts, jnp.int32(num_steps)))
+    return _per_device(mesh, block)(members, (data, captions, jnp.int32(num_steps)))

@@ -140,7 +140,7 @@ def draw(
         labels = np.full(num, workdir.class_number(directory, spec, label))
     condition = labels
     if text is not None or spec.text:
-        condition = np.tile(workdir.text_vector(directory, spec, text), (num, 1))
+        condition = np.tile(workdir.embed_caption(directory, spec, text), (num, 1))
     if walk and labels is not None and label is None:
         z = jnp.repeat(draws.noise(spec, key, rows), columns, axis=0)[:num]
         condition = _between_classes(labels, spec.classes, columns)

@@ -50,7 +50,7 @@ class GANSpec(NamedTuple):
     adaptive: bool = False  # augment with a probability adapted to overfitting
     schedules: tuple[Schedule, ...] = ()
     classes: int = 0  # of labels that condition both networks; 0 for none
-    text: int = 0  # dimension of the vectors of texts that do so; 0 for none
+    text: int = 0  # dimension of text embeddings that do so; 0 for none
     pixel_low: float = 0.0  # uint8 images are trained on as floats from here to 1
     algorithm: str = "gan"  # key of algorithms.ALGORITHMS
 

@@ -113,8 +113,8 @@ def draw(
     num = min(num, len(dataset.images)) // spec.pack * spec.pack
     if not num:
         raise InputError(f"--num must be at least config.pack, {spec.pack}")
-    y, texts = population.conditioning(config, dataset)
-    examples = Batch(*jax.device_put((dataset.images, y, texts)))
+    y, captions = population.conditioning(config, dataset)
+    examples = Batch(*jax.device_put((dataset.images, y, captions)))
     found = eigenvalues(
         spec,
         schedules.at(spec.schedules, config_lib.hparams(config), int(state.step)),

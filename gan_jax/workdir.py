@@ -213,8 +213,8 @@ def class_number(workdir: pathlib.Path, spec: Spec, label: str, option: str = "l
     raise InputError(f"--{option}={label}: expected {by_name}0 to {spec.classes - 1}{hint}")
 
 
-def text_vector(workdir: pathlib.Path, spec: Spec, text: str | None) -> np.ndarray:
-    """The vector (d,) of a caption, for a run conditioned on text.
+def embed_caption(workdir: pathlib.Path, spec: Spec, text: str | None) -> np.ndarray:
+    """The text embedding (d,) of a caption, for a run conditioned on text.
 
     Raises:
       InputError: the run is not, the caption is missing, or the encoder is another one.

@@ -247,7 +247,7 @@ def test_samples_by_label(trained, tmp_path, monkeypatch):
 
 def test_grid_has_a_row_per_class(trained):
     spec, state = workdir.load(trained)
-    with pytest.raises(InputError, match="need labels or texts"):
+    with pytest.raises(InputError, match="need labels or text embeddings"):
         algorithms.generate(spec, state, draws.noise(spec, jax.random.key(0), 2))
     c = config.replace(conditional(), {"sample_grid": (10, 2)})
     images = grid.samples(c, spec, state, data.load("digits"))

@@ -25,7 +25,7 @@ from gan_jax import (
     workdir,
 )
 from gan_jax.algorithms import gan
-from gan_jax.draws import Batch, Stream, Texts
+from gan_jax.draws import Batch, CaptionEmbeddings, Stream
 from gan_jax.evaluation import efficientnet, registry, scoring, text_encoder
 from gan_jax.evaluation.metrics import conditional
 from tests.conftest import (
@@ -117,11 +117,11 @@ def trained(flowers, tmp_path_factory):
 # Draws and objectives
 
 
-def test_minibatches_have_texts_of_their_groups():
+def test_minibatches_have_captions_of_their_groups():
     vectors = jnp.arange(10.0)[:, None]
-    texts = Texts(vectors, jnp.array([0, 1, 4, 10]))
+    captions = CaptionEmbeddings(vectors, jnp.array([0, 1, 4, 10]))
     groups = jnp.array([0, 1, 2] * 20)
-    dataset = Batch(jnp.arange(60.0)[:, None], groups, texts)
+    dataset = Batch(jnp.arange(60.0)[:, None], groups, captions)
     root = jax.random.key_data(jax.random.key(0))
     drawn = {i: set() for i in range(3)}
     minibatch = jax.jit(draws.minibatch, static_argnames=("batch_size", "stream"))
@@ -159,7 +159,7 @@ def test_matching_aware_loss(flowers):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_interpolated_texts_in_g_loss(flowers):
+def test_interpolated_embeddings_in_g_loss(flowers):
     spec = config.spec(text_config(flowers), (8, 8, 3))
     hparams = {w: make_hparams({"condition.interpolation": w}) for w in (0.0, 0.5)}
     dataset = Batch(jnp.asarray(RNG.random((6, 8, 8, 3)), jnp.float32))
@@ -189,7 +189,7 @@ def test_interpolated_texts_in_g_loss(flowers):
         ("r3gan", {"widths": (4,), "blocks": 1, "group_size": 4}),
     ],
 )
-def test_texts_are_projected_and_joined(flowers, kind, fields):
+def test_embeddings_are_projected_and_joined(flowers, kind, fields):
     for player in ("generator", "discriminator"):
         changes = {f"{player}.{name}": x for name, x in fields.items()} | {f"{player}.name": kind}
         spec = config.spec(text_config(flowers, changes), (8, 8, 3))
@@ -202,7 +202,7 @@ def test_texts_are_projected_and_joined(flowers, kind, fields):
         assert variables.params["text"]["kernel"].shape == (spec.text, 128)
 
 
-def test_dcgan_joins_texts_as_reed(flowers):
+def test_dcgan_joins_embeddings_as_reed(flowers):
     spec = config.spec(text_config(flowers, DCGAN), (8, 8, 3))
     players = algorithms.shapes(spec, make_hparams()).players
     d, g = players["d"].params, players["g"].params

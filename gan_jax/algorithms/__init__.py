@@ -213,7 +213,7 @@ def generate(
       state: training state.
       z: latent points.
       labels: labels for a conditional run: int (num,) in [0, spec.classes), or mixtures of classes,
-        float (num, spec.classes); vectors of texts, float (num, spec.text).
+        float (num, spec.classes); text embeddings, float (num, spec.text).
 
     Raises:
       InputError: a conditional run without labels.

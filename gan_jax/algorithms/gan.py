@@ -96,7 +96,7 @@ def condition(spec: Spec, y: jax.Array | None) -> jax.Array | None:
 
     Args:
       spec: static structure.
-      y: labels (batch,), or vectors (batch, d) such as those of texts or mixtures of classes; of
+      y: labels (batch,), or vectors (batch, d): text embeddings or mixtures of classes; of
         packed examples (batch, pack, ...).
     """
     if y is None:
@@ -169,7 +169,7 @@ def _g_gradient(
         total, stats = loss(real.y)
         interpolation = hparams["condition"]["interpolation"]
         if interpolation is not None and real.y is not None:
-            # Reed et al. 2016, https://arxiv.org/abs/1605.05396, equation 5: texts between two.
+            # Reed et al. 2016, https://arxiv.org/abs/1605.05396, equation 5: between two captions.
             between = (real.y + jnp.roll(real.y, 1, axis=0)) / 2
             total += interpolation * loss(between)[0]
         return total, stats
@@ -344,7 +344,7 @@ def sample(spec: GANSpec, state: State, z: jax.Array, y: jax.Array | None = None
       InputError: y is None but G is conditional.
     """
     if y is None and (spec.classes or spec.text):
-        raise InputError("samples of a conditional run need labels or texts")
+        raise InputError("samples of a conditional run need labels or text embeddings")
     x, _ = _generate(spec, sampling_variables(spec, state), z, y, train=False)
     return to_unit(x, spec.pixel_low)
 

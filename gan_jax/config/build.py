@@ -23,7 +23,7 @@ def _network(config: ConfigDict, player: str, **given: Any) -> Network:
 
 
 def _way(config: ConfigDict, player: str) -> str:
-    """How a network's condition enters: "text" for texts that are joined."""
+    """How a network's condition enters: "text" for text embeddings that are joined."""
     way = config.condition[player]
     return "text" if config.condition.on == "text" and way == "concat" else str(way)
 

@@ -129,7 +129,7 @@ def key(reference: Reference, num: int, names: Sequence[str]) -> str:
         ),
         reference.evaluator and reference.evaluator.name,
         *([reference.extractor.sha256] if reference.extractor else []),
-        *([reference.texts.encoder.sha256] if reference.texts else []),
+        *([reference.captions.encoder.sha256] if reference.captions else []),
     ]
     if any(METRICS[name].requires == "labels" for name in names):
         assert reference.test_labels is not None  # see `unavailable_metrics`

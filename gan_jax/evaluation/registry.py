@@ -39,12 +39,12 @@ class Extractor(NamedTuple):
     features: Callable[[np.ndarray], np.ndarray]  # (n, height, width, channels) -> (n, d)
 
 
-class Texts(NamedTuple):
+class EncodedCaptions(NamedTuple):
     """Captions, embedded together with images."""
 
     captions: data.Captions
     encoder: text_encoder.TextEncoder
-    vectors: np.ndarray  # of all captions, (captions, d)
+    embeddings: np.ndarray  # of all captions, (captions, d)
 
 
 class Reference(NamedTuple):
@@ -61,7 +61,7 @@ class Reference(NamedTuple):
     digits: the classifier of each channel of stacked MNIST, or None.
     extractor: the feature extractor for natural images, or None.
     test_labels: labels of test, int (n,), or None.
-    texts: the captions that samples may be generated for, or None.
+    captions: the captions that samples may be generated for, or None.
     """
 
     train: Dataset
@@ -75,7 +75,7 @@ class Reference(NamedTuple):
     digits: Evaluator | None = None
     extractor: Extractor | None = None
     test_labels: np.ndarray | None = None
-    texts: Texts | None = None
+    captions: EncodedCaptions | None = None
 
 
 class Conditions(NamedTuple):
@@ -211,14 +211,14 @@ def _conditional(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> d
 def _r_precision(s: Sample, r: Reference, seed: int, split: dict[str, int]) -> dict[str, Entry]:
     requested = s.conditions.captions
     assert requested is not None  # see `unavailable_metrics`
-    assert r.texts is not None
-    captions, encoder, vectors = r.texts
+    assert r.captions is not None
+    captions, encoder, embeddings = r.captions
     images = np.asarray(text_encoder.apply_image(encoder.params, jnp.asarray(s.imagenet_features)))
 
     def precision(numbers: np.ndarray) -> Score:
         groups = np.searchsorted(captions.first, numbers, side="right") - 1
         others = conditional.mismatched(captions.first, np.unique(captions.groups), groups, seed)
-        return conditional.r_precision(images, vectors[numbers], vectors[others])
+        return conditional.r_precision(images, embeddings[numbers], embeddings[others])
 
     return {
         "r_precision": _entry(

@@ -22,12 +22,12 @@ from gan_jax.evaluation.registry import (
     EXTRACTORS,
     METRICS,
     Conditions,
+    EncodedCaptions,
     Entry,
     Extractor,
     Metric,
     Reference,
     Sample,
-    Texts,
 )
 from gan_jax.spec import Spec
 from gan_jax.state import State
@@ -219,10 +219,11 @@ def reference(
     if any(METRICS[name].requires in (*EXTRACTORS, "captions") for name in names):
         used = extractor or load_extractor()
         imagenet_features = used.features(test)
-    texts, captions = None, test_set.captions if held_out else train.captions
+    encoded, captions = None, test_set.captions if held_out else train.captions
     if captions is not None and any(METRICS[name].requires == "captions" for name in names):
         encoder = text_encoder.load(config.condition.encoder)
-        texts = Texts(captions, encoder, text_encoder.encode(encoder, captions.texts))
+        embeddings = text_encoder.encode(encoder, captions.texts)
+        encoded = EncodedCaptions(captions, encoder, embeddings)
     return Reference(
         train,
         validation,
@@ -235,7 +236,7 @@ def reference(
         digits=digits,
         extractor=used,
         test_labels=test_set.labels,
-        texts=texts,
+        captions=encoded,
     )
 
 
@@ -310,5 +311,5 @@ def evaluation_conditions(
         return labels, Conditions(labels)
     numbers = captions.draw(drawn, rng)
     encoder = text_encoder.load(config.condition.encoder)
-    vectors = text_encoder.encode(encoder, [captions.texts[i] for i in numbers.tolist()])
-    return vectors, Conditions(labels, numbers)
+    embeddings = text_encoder.encode(encoder, [captions.texts[i] for i in numbers.tolist()])
+    return embeddings, Conditions(labels, numbers)

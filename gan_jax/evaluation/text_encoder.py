@@ -9,10 +9,10 @@ Oxford-102 flowers. Needs the extra `features`. Retraining on the same machine r
 byte for byte.
 
 As in the structured joint embedding of Reed et al. 2016 (https://arxiv.org/abs/1605.05395), a
-caption and an image are compatible in so far as their vectors are parallel, and each must be more
+caption and an image are compatible as far as their embeddings are parallel, and each must be more
 compatible with its partner than with those of other groups; by cross-entropy in both directions, as
 in CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020). Captions are read by a convolution
-over word vectors, images by a linear map of EfficientNet's features.
+over word embeddings, images by a linear map of EfficientNet's features.
 """
 
 import functools
@@ -48,7 +48,7 @@ RECIPE = 1  # increment when the networks or their training change
 PACKAGED = "flowers-v1"
 SHA256 = "9548c1a0c34522d57f05252d391599cf758fb690217cfc03e46cda15c0decfda"  # of its file
 
-_WORD, _HIDDEN = 64, 128  # units of word vectors and of the convolution
+_WORD, _HIDDEN = 64, 128  # units of word embeddings and of the convolution
 _WINDOW = 3  # words
 _MIN_COUNT = 5  # captions that a word of the vocabulary occurs in
 _STEPS, _BATCH = 4000, 100
@@ -110,7 +110,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def apply_text(params: Params, tokens: jax.Array) -> jax.Array:
-    """Unit vectors (n, 128) of texts, int (n, words), see `tokens`."""
+    """Text embeddings, unit vectors (n, 128), of captions, int (n, words), see `tokens`."""
     known = (tokens > 0)[..., None]
     x = params["words"][tokens] * known
     x = jnp.pad(x, [(0, 0), (_WINDOW // 2,) * 2, (0, 0)])
@@ -123,7 +123,7 @@ def apply_text(params: Params, tokens: jax.Array) -> jax.Array:
 
 
 def apply_image(params: Params, features: jax.Array) -> jax.Array:
-    """Unit vectors (n, 128) of images by their features, (n, 1280)."""
+    """Image embeddings, unit vectors (n, 128), by their features, (n, 1280)."""
     return _unit(features @ params["image/kernel"] + params["image/bias"])
 
 
@@ -131,21 +131,21 @@ def apply_image(params: Params, features: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def vectors(params: Params, tokens: jax.Array) -> jax.Array:
-    """Vectors (n, 128) of texts, int (n, 64), with a root mean square of 1."""
+def embed(params: Params, tokens: jax.Array) -> jax.Array:
+    """Text embeddings (n, 128) of captions, int (n, 64), with a root mean square of 1."""
     return apply_text(params, tokens) * jnp.sqrt(FEATURES)
 
 
 def encode(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
-    """Vectors of texts, float32 (n, 128), with a root mean square of 1."""
+    """Text embeddings, float32 (n, 128), with a root mean square of 1."""
     numbers = tokens(encoder.vocabulary, texts)
     if unknown := [text for text, row in zip(texts, numbers, strict=True) if not row.any()]:
-        log.warning("%d texts without a known word, such as %r", len(unknown), unknown[0])
+        log.warning("%d captions without a known word, such as %r", len(unknown), unknown[0])
     parts = []
     for i in range(0, len(texts), _BLOCK):
         block = numbers[i : i + _BLOCK]
         padded = np.pad(block, [(0, _BLOCK - len(block)), (0, 0)])  # one size is compiled
-        parts.append(np.asarray(vectors(encoder.params, padded))[: len(block)])
+        parts.append(np.asarray(embed(encoder.params, padded))[: len(block)])
     return np.concatenate(parts)
 
 
