@@ -2,7 +2,7 @@
 
     python -m gan_jax.main --config=configs/cdcgan_mnist.py
 
-The game of configs/dcgan_mnist.py with labels: concatenated in G (Mirza and Osindero 2014,
+The objective of configs/dcgan_mnist.py with labels: concatenated in G (Mirza and Osindero 2014,
 https://arxiv.org/abs/1411.1784), as targets of a classifier in D (Odena et al. 2017,
 https://arxiv.org/abs/1610.09585).
 

@@ -1,4 +1,4 @@
-"""A convolutional GAN on MNIST's 28x28 pixels: DCGAN's layers, R3GAN's game.
+"""A convolutional GAN on MNIST's 28x28 pixels: DCGAN's layers, R3GAN's loss.
 
     python -m gan_jax.main --config=configs/dcgan_mnist.py
 

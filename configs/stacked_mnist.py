@@ -3,7 +3,7 @@
     python -m gan_jax.main --config=configs/stacked_mnist.py
 
 The data and the scores of PacGAN (Lin et al. 2018, https://arxiv.org/abs/1712.04086, Table 2); the
-game of configs/dcgan_mnist.py.
+objective of configs/dcgan_mnist.py.
 
 Time: 3 minutes on an H200. Result (five seeds): 1,000 of 1,000 modes, reverse KL 0.076 nats.
 """

@@ -4,8 +4,8 @@ r"""Birds from a caption at 64x64 pixels, for owners of CUB-200-2011.
         --image_size=64 --captions=CUB_200_2011/captions.tsv --out=CUB_200_2011/encoder.npz
     python -m gan_jax.main --config=configs/text_birds.py
 
-The game of configs/text_flowers.py. The TSV file has a row per image: its path below the folder,
-then captions, such as the ten of Reed et al. 2016 (https://arxiv.org/abs/1605.05395). With
+The objective of configs/text_flowers.py. The TSV file has a row per image: its path below the
+folder, then captions, such as the ten of Reed et al. 2016 (https://arxiv.org/abs/1605.05395). With
 `--config.dataset=caltech_birds2011`, captions are by class.
 
 Time: not measured. Result: not run.

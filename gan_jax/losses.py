@@ -1,4 +1,4 @@
-"""Adversarial losses: what the discriminator D and the generator G of each game minimise.
+"""Adversarial losses: what the discriminator D and the generator G minimise.
 
 Each term maps logits on data and on generated samples, both (batch,), to a scalar to minimise.
 Losses take logits for numerical stability: log D(x) = -softplus(-logit) and
@@ -22,7 +22,7 @@ def _identity(x: jax.Array) -> jax.Array:
 
 
 class Loss(NamedTuple):
-    """The two terms of a game."""
+    """The two terms of an adversarial loss."""
 
     d: LossTerm  # minimised by the discriminator
     g: LossTerm  # minimised by the generator
