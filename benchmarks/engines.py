@@ -1,8 +1,8 @@
-"""Measures what an engine of `gan_jax.sweep --on=` costs per unit.
+"""Measures what an executor of `gan_jax.sweep --on=` costs per unit.
 
     python benchmarks/engines.py [--rounds=5]
 
-Each engine runs 17 units whose command does nothing: wall time until the first and until all have
+Each executor runs 17 units whose command does nothing: wall time until the first and until all have
 ended, with as many at once as there are cores (submitit's own executor, `submitit`, runs all at
 once). `slurm` is measured where there is an sbatch. Next to it, the processor time of a process
 that trains a unit for one iteration of configs/digits: imports, data and compilation, most of which
@@ -39,7 +39,7 @@ def seconds(on: str, options: Options, units: int) -> tuple[float, float]:
         tasks = {i: Task(["true"], str(log), name) for i, log in enumerate(logs)}
         begun = time.perf_counter()
         ends: list[float] = []
-        for ended in executors.ENGINES[on](tasks, options):
+        for ended in executors.EXECUTORS[on](tasks, options):
             if set(ended.values()) - {0}:
                 raise RuntimeError(f"{on}: {ended}")
             ends += [time.perf_counter() - begun] * len(ended)
@@ -67,22 +67,22 @@ def main() -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--rounds", type=cli.at_least(1), default=5)
     args = parser.parse_args()
-    engines = {
+    executed = {
         "local": ("local", Options()),
         "ray": ("ray", Options()),
         "submitit": ("slurm", Options(cluster="local")),
     }
     if shutil.which("sbatch"):
-        engines["slurm"] = ("slurm", Options())
+        executed["slurm"] = ("slurm", Options())
     first: dict[str, list[float]] = collections.defaultdict(list)
     every: dict[str, list[float]] = collections.defaultdict(list)
     for _ in range(args.rounds):
-        for name, engine in engines.items():
-            begin, end = seconds(*engine, UNITS)
+        for name, arguments in executed.items():
+            begin, end = seconds(*arguments, UNITS)
             first[name].append(begin)
             every[name].append(end)
     process = [process_seconds() for _ in range(args.rounds)]
-    for name in engines:
+    for name in executed:
         one, seventeen = (statistics.median(times[name]) for times in (first, every))
         each = seventeen / UNITS
         print(f"{name:<10} first {one:6.2f} s   all {seventeen:6.2f} s   per unit {each:5.2f} s")

@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--dry_run", action="store_true", help="print what would be trained")
     parser.add_argument("--shard", help="I/N: train every N-th member from I on")
     parser.add_argument("--max_unit", type=cli.at_least(1), help="members trained as one program")
-    parser.add_argument("--on", choices=("local", "ray", "slurm"), help="engine for the units")
+    parser.add_argument("--on", choices=("local", "ray", "slurm"), help="executor of the units")
     parser.add_argument("--gpus_per_unit", type=float, help="with --on=ray; below 1 shares a GPU")
     parser.add_argument("--slurm", help="KEY=VALUE,...: parameters of submitit's SlurmExecutor")
     parser.add_argument("--merge", action="store_true", help="join the shards in --workdir")
@@ -62,8 +62,8 @@ def main() -> int:
     if args.merge or args.rerun is not None:
         both = args.merge and args.rerun is not None
         others = (args.config, args.sweep, args.seeds, args.shard, args.dry_run, settings)
-        engine = (args.max_unit, args.on, args.gpus_per_unit, args.slurm)
-        if args.workdir is None or both or any(others + engine):
+        execution = (args.max_unit, args.on, args.gpus_per_unit, args.slurm)
+        if args.workdir is None or both or any(others + execution):
             raise InputError("--merge and --rerun need --workdir and accept no other argument")
         if args.merge:
             return merge.merge(args.workdir)

@@ -1,6 +1,6 @@
-"""Engines that train the units of a sweep in processes of their own.
+"""Executors that train the units of a sweep in processes of their own.
 
-An engine is a generator function of tasks and options. It starts every task, yields the exit
+An executor is a generator function of tasks and options. It starts every task, yields the exit
 statuses of those that have ended since the last yield, a few times a second, and returns once all
 have ended. Closing it stops the remaining tasks with SIGTERM and waits until they have saved.
 
@@ -37,7 +37,7 @@ class Task(NamedTuple):
 
 
 class Options(NamedTuple):
-    """Settings of engines.
+    """Settings of executors.
 
     gpus_per_unit: for Ray; below 1, units share a GPU.
     slurm: parameters of submitit's SlurmExecutor, such as partition and time (minutes).
@@ -215,7 +215,7 @@ class SlurmTask:
 
 
 def _status(result: Callable[[], Any], task: Task) -> int:
-    """A task's exit status: 1 if the engine lost it, with the reason in the log."""
+    """A task's exit status: 1 if the executor lost it, with the reason in the log."""
     try:
         return int(result())
     except Exception as e:
@@ -224,7 +224,7 @@ def _status(result: Callable[[], Any], task: Task) -> int:
         return 1
 
 
-ENGINES: dict[str, Callable[[Tasks, Options], Generator[Ended]]] = {
+EXECUTORS: dict[str, Callable[[Tasks, Options], Generator[Ended]]] = {
     "local": local,
     "ray": on_ray,
     "slurm": on_slurm,
@@ -233,7 +233,7 @@ _PACKAGES = {"ray": "ray", "slurm": "submitit"}
 
 
 def check(on: str, options: Options, config: Any) -> None:
-    """Raises an InputError if an engine is not installed, or lacks the devices of a config."""
+    """Raises an InputError if an executor is not installed, or lacks the devices of a config."""
     if on in _PACKAGES:
         require(f"--on={on}", on, _PACKAGES[on])
     on_cpu = on == "local" or (on == "ray" and not options.gpus_per_unit)

@@ -66,8 +66,8 @@ def run(
       shard: (i, n) trains only every n-th member from i on.
       dry_run: prints what would be trained, with time estimates, and writes nothing.
       max_unit: maximum number of members trained as one program.
-      on: key of executors.ENGINES; None trains the units in this process.
-      options: of the engine.
+      on: key of executors.EXECUTORS; None trains the units in this process.
+      options: of the executor.
 
     Returns:
       Exit status: 0 finished, 1 a unit failed, 128 + signal interrupted.
@@ -115,7 +115,7 @@ def run(
     if dry_run:
         _describe(units, dataset)
         return 0
-    reference = _reference(base, dataset)  # with an engine too: trains the evaluator once, for all
+    reference = _reference(base, dataset)  # with executors too: trains the evaluator once
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), loop.signals() as pending_signals:
         merge.check(directory, spec)  # another process may have used it since
@@ -181,7 +181,7 @@ def _train(
         return 0
     tasks = {number: _task(sweep, number) for number in todo}
     failed = 0
-    with contextlib.closing(executors.ENGINES[on](tasks, options)) as steps:
+    with contextlib.closing(executors.EXECUTORS[on](tasks, options)) as steps:
         for ended in steps:
             if pending_signals:
                 return None
@@ -269,7 +269,7 @@ def train_unit(
 def train_alone(
     directory: pathlib.Path, number: int, devices: int, pinned: set[int] | None = None
 ) -> int:
-    """Trains one unit of a sweep in this process, for an engine.
+    """Trains one unit of a sweep in this process, for an executor.
 
     Args:
       directory: the sweep's directory.

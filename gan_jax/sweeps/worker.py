@@ -1,4 +1,4 @@
-"""Trains one unit of a sweep; the engines of --on run this command, not users.
+"""Trains one unit of a sweep; the executors of --on run this command, not users.
 
 python -m gan_jax.sweeps.worker DIRECTORY UNIT [--devices=N] [--cores=I,J]
 """

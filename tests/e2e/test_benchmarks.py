@@ -55,7 +55,7 @@ def test_origin_omits_directories(monkeypatch):
     assert common.origin()["command"] == "python benchmarks/table1.py --seeds=2"
 
 
-def test_engine_runs_empty_units():
+def test_executor_runs_empty_units():
     first, every = engines.seconds("local", Options(), 3)
     assert 0 < first <= every < 10
 

@@ -337,7 +337,7 @@ def test_equilibrium():
             assert_row("theory", f"{name}, k = {k}", *ends["d_gap"], *ends["jsd"])
 
 
-def test_engines():
+def test_executors():
     found = read("engines-cpu-2.json")
     for name in ("local", "ray", "submitit", "slurm"):
         first, every = (statistics.median(found[key][name]) for key in ("first", "all"))

@@ -58,7 +58,7 @@ def test_local_stops_processes_when_closed(tmp_path):
     assert (tmp_path / "saved").exists()
 
 
-def test_engines_are_checked(monkeypatch):
+def test_executors_are_checked(monkeypatch):
     cpu, gpu = (config.replace(base(), {"accelerator": name}) for name in ("cpu", "gpu"))
     executors.check("local", Options(), cpu)
     executors.check("ray", Options(gpus_per_unit=0.5), gpu)
@@ -112,18 +112,18 @@ def test_failed_units_are_reported_and_retried(finished, half, monkeypatch, caps
         yield {}
         yield {1: status}
 
-    monkeypatch.setitem(executors.ENGINES, "local", failing)
+    monkeypatch.setitem(executors.EXECUTORS, "local", failing)
     assert run(half, on="local") == 1
     out, err = capsys.readouterr()
     assert err == f"error: unit 1 ended with -9: see {half}/units/0001/log.txt\n"
     assert "1 of 2 units failed" in out
     assert workdir.read_json(half / "run.json")["status"] == "failed"
-    monkeypatch.setitem(executors.ENGINES, "local", finishing)
+    monkeypatch.setitem(executors.EXECUTORS, "local", finishing)
     assert run(half, on="local") == 0
     assert_same(finished, half)
 
 
-def test_signals_stop_the_engine(half, monkeypatch, capsys):
+def test_signals_stop_the_executor(half, monkeypatch, capsys):
     closed = []
 
     def interrupted(tasks, options):
@@ -133,14 +133,14 @@ def test_signals_stop_the_engine(half, monkeypatch, capsys):
         finally:
             closed.append(True)
 
-    monkeypatch.setitem(executors.ENGINES, "local", interrupted)
+    monkeypatch.setitem(executors.EXECUTORS, "local", interrupted)
     assert run(half, on="local") == 128 + signal.SIGTERM
     assert closed
     assert "resume with the same command" in capsys.readouterr().out
     assert workdir.read_json(half / "run.json")["status"] == "interrupted"
 
 
-# Real engines
+# Real executors
 
 
 @pytest.fixture
