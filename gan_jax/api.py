@@ -41,7 +41,7 @@ class Run(NamedTuple):
         """The lines of metrics.jsonl."""
         return writers.read_metrics(self.directory / "metrics.jsonl")
 
-    def samples(self) -> Image.Image:
+    def sample_grid(self) -> Image.Image:
         """The newest sample grid."""
         paths = (self.directory / "samples").glob("step_*.png")
         newest = max(paths, key=lambda path: int(path.stem[5:]))

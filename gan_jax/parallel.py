@@ -22,7 +22,7 @@ MEMBERS = "members"  # mesh axes
 BATCH = "batch"
 
 
-def per_member(config: ConfigDict) -> int:
+def devices_per_member(config: ConfigDict) -> int:
     """Number of devices that share a minibatch.
 
     Raises:
@@ -49,7 +49,7 @@ def per_member(config: ConfigDict) -> int:
 
 def mesh(config: ConfigDict, members: int) -> Mesh:
     """Groups of devices that share a minibatch: as many as there are, or as members."""
-    size = per_member(config)
+    size = devices_per_member(config)
     devices = jax.devices()[: members * size]
     grid = np.array(devices[: len(devices) // size * size]).reshape(-1, size)
     if size == 1:

@@ -79,7 +79,7 @@ def main() -> int:
         raise InputError("--slurm needs --on=slurm")
     return runner.run(
         config.load(args.config, settings),
-        config.call("--sweep", args.sweep, "get_sweep"),
+        config.call_from_file("--sweep", args.sweep, "get_sweep"),
         args.seeds or 1,
         args.workdir,
         pathlib.Path(args.sweep).stem,

@@ -85,14 +85,14 @@ def run(
     if directory is not None and peers.call_on_primary(
         functools.partial(workdir.holds_finished, directory, config)
     ):
-        return int(peers.call_on_primary(functools.partial(_nothing_to_do, directory, config)))
+        return int(peers.call_on_primary(functools.partial(_recreate_figures, directory, config)))
     peers.join()
     cache = data.cache_dir() / "xla"
     cpu_devices = min(config.devices // peers.number, provenance.cores())
     device.setup(config.accelerator, config.deterministic, cache, cpu_devices)
     dataset = load_data(config)
     check(config, dataset)
-    parallel.per_member(config)
+    parallel.devices_per_member(config)
     placement = "host" if population.on_host(config, dataset.images.nbytes) else "device"
     peers.check_same({"data of hash": dataset.sha256, "config.data_placement": placement})
     for tracker in config.trackers:
@@ -105,7 +105,7 @@ def run(
         )
     if peers.index:
         with loop.signals() as pending_signals:
-            return _follow(config, dataset, pending_signals, peers)
+            return _train_secondary(config, dataset, pending_signals, peers)
     directory = directory or workdir.next_run(name)
     with workdir.lock(directory), loop.signals() as pending_signals:
         # Checked again: another process may have used the directory since.
@@ -113,7 +113,7 @@ def run(
         peers.call_on_primary(lambda: finished)
         if finished:
             write_json(directory / "config.json", config.to_dict())  # its data may have moved
-            return _nothing_to_do(directory, config)
+            return _recreate_figures(directory, config)
         print(directory, flush=True)
         return _train(config, dataset, reference, directory, pending_signals, peers, progress_bar)
 
@@ -187,7 +187,7 @@ def _image_file(directory: pathlib.Path, step: int) -> pathlib.Path:
     return directory / "samples" / f"step_{step:07}.png"
 
 
-def _nothing_to_do(directory: pathlib.Path, config: ConfigDict) -> int:
+def _recreate_figures(directory: pathlib.Path, config: ConfigDict) -> int:
     """Recreates missing images of a finished run, as far as its checkpoints are kept."""
     for step in checkpoint.steps(directory / "checkpoints"):
         file = _image_file(directory, step)
@@ -238,7 +238,7 @@ def _start(
     return members, population.place(members, states), begin
 
 
-def _follow(
+def _train_secondary(
     config: ConfigDict,
     dataset: data.Dataset,
     pending_signals: Sequence[int],
@@ -270,12 +270,12 @@ def _train(
 ) -> int:
     """Trains as process 0, which writes; returns the exit status."""
     members, states, begin = _start(config, dataset, directory, peers)
-    seen = parallel.gather(states)
+    gathered = parallel.gather(states)
     spec, step = members.spec, begin
     if begin:
         print(f"resuming after iteration {begin}", flush=True)
     path = directory / "run.json"
-    environment = provenance.provenance(parallel.per_member(config), config.shard_state)
+    environment = provenance.provenance(parallel.devices_per_member(config), config.shard_state)
     earlier = workdir.read_json(path) if path.exists() else {}
     record = {
         "status": "running",
@@ -334,13 +334,13 @@ def _train(
             trackers.each(active, lambda t: t.scalars(step, scalars))
 
         if begin == 0:
-            write_image(0, population.member(seen, 0))
+            write_image(0, population.member(gathered, 0))
         clock: list[tuple[float, int]] = []  # (time, step) after the first and the last chunk
         stop = 0
         for chunk in loop.train(
             config, members, states, np.zeros(1, np.int32), begin, reference, peers=peers
         ):
-            seen, step, now = chunk.states, chunk.step, chunk.due
+            gathered, step, now = chunk.states, chunk.step, chunk.due
             clock = [*clock[:1], (time.time(), step)]
             info = {name: value[0].item() for name, value in chunk.info.items()}
             if chunk.diverged[0]:
@@ -350,7 +350,7 @@ def _train(
                 record |= {"status": "diverged", "diverged": {"step": step, "in": quantity}}
                 break
             if now & {"metrics", "sample"}:
-                state = population.member(seen, 0)
+                state = population.member(gathered, 0)
             if "metrics" in now and (mixture := line.known_mixture(config.dataset, spec)):
                 hparams = config_lib.hparams(config)
                 info |= line.measure(line.curves(spec, hparams, state, mixture))
@@ -370,7 +370,7 @@ def _train(
             # Once: a signal may arrive during the save.
             stop = max(peers.all_gather(max(pending_signals, default=0)))
             if stop:
-                seen = parallel.gather(seen)
+                gathered = parallel.gather(gathered)
             if stop or "checkpoint" in now:
                 files.flush()
                 best_by = {
@@ -378,13 +378,13 @@ def _train(
                     for name in info
                     if name == config.keep_best
                 }
-                saver.save(step, population.member(seen, 0), best_by)
+                saver.save(step, population.member(gathered, 0), best_by)
             if stop:
                 break
     record["step"] = step
     if record["status"] != "diverged":
         record["status"] = "finished" if step == config.num_steps else "interrupted"
-        record["params_sha256"] = checkpoint.sha256(trainable(population.member(seen, 0)))
+        record["params_sha256"] = checkpoint.sha256(trainable(population.member(gathered, 0)))
     if clock:
         (t0, s0), (t1, s1) = clock[0], clock[-1]
         record["seconds_to_first_step"] = round(t0 - psutil.Process().create_time(), 2)

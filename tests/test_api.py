@@ -104,9 +104,9 @@ def test_evaluate_returns_the_file(tiny, tmp_path, monkeypatch, capsys):
 def test_images_of_a_run(finished):
     run = api.load_run(finished)
     newest = open_image(finished / "samples/step_0000012.png")
-    assert run.samples().tobytes() == newest.tobytes()
+    assert run.sample_grid().tobytes() == newest.tobytes()
     assert run.curves().tobytes() == open_image(finished / "curves.png").tobytes()
-    assert run.samples()._repr_png_()  # how a notebook shows it
+    assert run.sample_grid()._repr_png_()  # how a notebook shows it
 
 
 def test_load_run_needs_a_run(tmp_path):

@@ -218,4 +218,4 @@ def test_unsuitable_devices(changes, message, monkeypatch):
     if devices == 999:
         monkeypatch.undo()
     with pytest.raises(InputError, match=re.escape(message)):
-        parallel.per_member(config.replace(tiny_config(), changes))
+        parallel.devices_per_member(config.replace(tiny_config(), changes))

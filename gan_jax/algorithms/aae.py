@@ -39,7 +39,7 @@ STEP_INFO = (
 DInputs = dict[str, jax.Array]  # by name of the discriminator, (batch, d)
 
 
-def _discriminators(spec: AutoencoderSpec) -> dict[str, int]:
+def _input_dims(spec: AutoencoderSpec) -> dict[str, int]:
     """The dimension of what each discriminator sees."""
     categories = {"category_discriminator": spec.classes} if spec.infers_classes else {}
     return {"discriminator": spec.z_dim} | categories
@@ -48,7 +48,7 @@ def _discriminators(spec: AutoencoderSpec) -> dict[str, int]:
 def info_names(spec: AutoencoderSpec) -> tuple[str, ...]:
     """Names of the quantities measured by `step`, and of the players' parameter norms."""
     labelled = ("cross_entropy",) if spec.num_labelled else ()
-    norms = (f"{name}_param_norm" for name in _discriminators(spec))
+    norms = (f"{name}_param_norm" for name in _input_dims(spec))
     return (*STEP_INFO, *labelled, *autoencoder.NORMS, *norms)
 
 
@@ -58,7 +58,7 @@ def init(spec: AutoencoderSpec, hparams: HParams, seed: jax.Array | int, data: B
     assert spec.discriminator is not None
     e = state.players["encoder"]
     players = {"encoder": e._replace(opt_state=_optimizer(spec, hparams, "e").init(e.params))}
-    for number, (name, size) in enumerate(_discriminators(spec).items()):
+    for number, (name, size) in enumerate(_input_dims(spec).items()):
         key = stream_key(state.key, Stream.INIT_D, number)
         d = networks.init(spec.discriminator, key, jnp.zeros((1, size)), jnp.zeros(()))
         players[name] = Player(*d, _optimizer(spec, hparams, "d").init(d.params))
@@ -85,7 +85,9 @@ def _keys(key: jax.Array, number: int) -> jax.Array:
     return jax.random.split(key)
 
 
-def _seen(spec: AutoencoderSpec, e: Variables, x: jax.Array) -> tuple[DInputs, Stats]:
+def _discriminator_inputs(
+    spec: AutoencoderSpec, e: Variables, x: jax.Array
+) -> tuple[DInputs, Stats]:
     codes, logits, stats = autoencoder.encode(spec, e, x, train=True)
     inferred = {} if logits is None else {"category_discriminator": jax.nn.softmax(logits)}
     return {"discriminator": codes} | inferred, stats
@@ -115,7 +117,7 @@ def d_step(
       over all discriminators), all pre-update.
     """
     loss, optimizer = LOSSES[spec.loss], _optimizer(spec, hparams, "d")
-    seen, _ = _seen(spec, state.players["encoder"].variables, x)
+    inputs, _ = _discriminator_inputs(spec, state.players["encoder"].variables, x)
     values, gradients, players = [], {}, {}
     info: Info = {}
     for number, name in enumerate(prior):
@@ -126,7 +128,7 @@ def d_step(
             params: Params, name: str = name, d: Player = d, keys: jax.Array = keys
         ) -> tuple[jax.Array, Any]:
             on_prior, stats = _logits(spec, Variables(params, d.stats), prior[name], keys[0], True)
-            on_codes, stats = _logits(spec, Variables(params, stats), seen[name], keys[1], True)
+            on_codes, stats = _logits(spec, Variables(params, stats), inputs[name], keys[1], True)
             return loss.d(on_prior, on_codes), (on_prior, on_codes, stats)
 
         step = jax.value_and_grad(objective, has_aux=True)
@@ -169,13 +171,13 @@ def encoder_step(
     e = state.players["encoder"]
 
     def objective(params: Params) -> tuple[jax.Array, tuple[Info, Stats]]:
-        seen, stats = _seen(spec, Variables(params, e.stats), x)
+        inputs, stats = _discriminator_inputs(spec, Variables(params, e.stats), x)
         terms = []
         for number, name in enumerate(prior):
             d = state.players[name].variables
             keys = _keys(key, number)
             on_prior, _ = _logits(spec, d, prior[name], keys[0], train=False)
-            on_codes, _ = _logits(spec, d, seen[name], keys[1], train=False)
+            on_codes, _ = _logits(spec, d, inputs[name], keys[1], train=False)
             terms.append(LOSSES[spec.loss].g(on_prior, on_codes))
         info = {"g_loss": sum(terms[1:], terms[0])}
         if labelled is None:

@@ -76,7 +76,7 @@ def init(spec: GANSpec, hparams: HParams, seed: jax.Array | int, data: Batch) ->
         y_d, y_g = condition(spec, y), condition(spec, y[:, :1])
     d = player("d", spec.discriminator, Stream.INIT_D, x, y_d)
     g = player("g", spec.generator, Stream.INIT_G, z, y_g)
-    averages: dict[str, Any] = {"ema": g.variables} if _averaged(hparams) else {}
+    averages: dict[str, Any] = {"ema": g.variables} if _has_ema(hparams) else {}
     if spec.adaptive:
         averages["augmentation"] = {"probability": jnp.float32(0), "signs": jnp.float32(0)}
     return State(jnp.int32(0), key, {"d": d, "g": g}, averages)
@@ -112,7 +112,7 @@ def _generate(
     return networks.apply(spec.generator, g, z, train=train, y=condition(spec, y))
 
 
-def _averaged(hparams: HParams) -> bool:
+def _has_ema(hparams: HParams) -> bool:
     return hparams["ema"] is not None or hparams["ema_half_life"] is not None
 
 
@@ -125,7 +125,7 @@ def _critic(spec: GANSpec, d: Variables, train: bool) -> objectives.Critic:
 def _d_gradient(
     spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
 ) -> tuple[Gradient, Info]:
-    hparams = _adapted(spec, hparams, state)
+    hparams = _with_ada_probability(spec, hparams, state)
     d, g = state.players["d"], state.players["g"]
     fake = Batch(_generate(spec, g.variables, z, real.y)[0], real.y)
 
@@ -149,7 +149,7 @@ def _d_gradient(
 def _g_gradient(
     spec: GANSpec, hparams: HParams, state: State, real: Batch, z: jax.Array, key: jax.Array
 ) -> tuple[Gradient, Info]:
-    hparams = _adapted(spec, hparams, state)
+    hparams = _with_ada_probability(spec, hparams, state)
     g = state.players["g"]
     # Metz et al. 2017, https://arxiv.org/abs/1611.02163: the loss under a D that has responded.
     ahead = spec.unrolled_steps if spec.update == "unrolled" else 0
@@ -196,7 +196,7 @@ def _apply_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) 
 def _apply_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
     g = _descend(spec, hparams, state, "g", gradient)
     state = state.replace_players(g=g)
-    if not _averaged(hparams):
+    if not _has_ema(hparams):
         return state
     if hparams["ema"] is not None:
         # Ramped up as in TensorFlow's ExponentialMovingAverage(num_updates=...), to forget the
@@ -208,14 +208,14 @@ def _apply_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) 
     return state._replace(averages=state.averages | {"ema": ema})
 
 
-def _adapted(spec: GANSpec, hparams: HParams, state: State) -> HParams:
+def _with_ada_probability(spec: GANSpec, hparams: HParams, state: State) -> HParams:
     """The hyperparameters with ADA's current probability of augmentation."""
     if not spec.adaptive:
         return hparams
     return {**hparams, "augment_probability": state.averages["augmentation"]["probability"]}
 
 
-def _adapt(spec: GANSpec, hparams: HParams, state: State, info: Info) -> tuple[State, Info]:
+def _update_ada(spec: GANSpec, hparams: HParams, state: State, info: Info) -> tuple[State, Info]:
     """Adjusts ADA's probability after every ADA_INTERVAL iterations."""
     if not spec.adaptive:
         return state, info
@@ -330,7 +330,7 @@ def step(spec: GANSpec, hparams: HParams, state: State, data: Batch | Window) ->
         state, d_infos = jax.lax.scan(d_update, state, jnp.arange(spec.k))
         state, info = g_step(spec, hparams, state, *_draw(spec, state, data, G_STREAMS, state.step))
         info = {name: x[-1] for name, x in d_infos.items()} | info
-    state, info = _adapt(spec, hparams, state, info)
+    state, info = _update_ada(spec, hparams, state, info)
     return state._replace(step=state.step + 1), info
 
 

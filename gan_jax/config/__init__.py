@@ -3,7 +3,7 @@
 from gan_jax.config.build import hparams, spec
 from gan_jax.config.conflicts import needs_all_data
 from gan_jax.config.load import (
-    call,
+    call_from_file,
     changed,
     default,
     differences,
@@ -14,7 +14,7 @@ from gan_jax.config.load import (
 )
 
 __all__ = [
-    "call",
+    "call_from_file",
     "changed",
     "default",
     "differences",

@@ -22,10 +22,10 @@ def _network(config: ConfigDict, player: str, **given: Any) -> Network:
     return kind(**fields, **given)
 
 
-def _way(config: ConfigDict, player: str) -> str:
+def _conditioning(config: ConfigDict, player: str) -> str:
     """How a network's condition enters: "text" for text embeddings that are joined."""
-    way = config.condition[player]
-    return "text" if config.condition.on == "text" and way == "concat" else str(way)
+    how = str(config.condition[player])
+    return "text" if config.condition.on == "text" and how == "concat" else how
 
 
 def _shape_conflicts(config: ConfigDict, shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
@@ -101,7 +101,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             example_shape=example_shape,
             schedules=schedules,
         )
-    dtype = {"dtype": config.precision, "condition": _way(config, "generator")}
+    dtype = {"dtype": config.precision, "condition": _conditioning(config, "generator")}
     if config.generator.name == "monotone":
         dtype = {}
     shared: dict[str, Any] = {
@@ -145,7 +145,7 @@ def spec(config: ConfigDict, example_shape: tuple[int, ...], classes: int = 0) -
             "discriminator",
             out_shape=(),
             dtype=config.precision,
-            condition=_way(config, "discriminator"),
+            condition=_conditioning(config, "discriminator"),
             **output,
         ),
         d_optimizer=config.d_optimizer.name,

@@ -194,13 +194,13 @@ def load(name: str, settings: Sequence[str] = ()) -> ConfigDict:
     """
     if name.endswith(".json"):
         return override(_read("--config", name, _load_json), settings)
-    config = call("--config", name, "get_config")
+    config = call_from_file("--config", name, "get_config")
     if not isinstance(config, ConfigDict):
         raise InputError(f"--config={name}: get_config() did not return a ConfigDict")
     return override(config, settings)
 
 
-def call(flag: str, name: str, function: str) -> Any:
+def call_from_file(flag: str, name: str, function: str) -> Any:
     """Executes a .py file and calls one of its functions without arguments.
 
     Args:

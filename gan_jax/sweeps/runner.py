@@ -87,7 +87,7 @@ def run(
         member = alike[0].config
         train.check(member, dataset)
         if on in (None, "local") or dry_run:
-            parallel.per_member(member)
+            parallel.devices_per_member(member)
         validation = scoring.load_checked_test(  # the same for all
             member, dataset, base.validation_split, base.eval_metrics, base.eval_num
         )
@@ -129,7 +129,9 @@ def run(
         merge.write_spec(directory, spec)
         write_json(directory / "config.json", spec.config)
         environment = (
-            provenance(parallel.per_member(base), base.shard_state) if on is None else {"on": on}
+            provenance(parallel.devices_per_member(base), base.shard_state)
+            if on is None
+            else {"on": on}
         )
         record = {"status": "running", **environment}
         write_json(directory / "run.json", record)
@@ -255,7 +257,7 @@ def train_unit(
         checkpoints, record = directory / "checkpoints", directory / "run.json"
         old = workdir.read_json(record) if record.exists() else {}
         configs = [member.config for member in members]
-        new = provenance(parallel.per_member(configs[0]), configs[0].shard_state)
+        new = provenance(parallel.devices_per_member(configs[0]), configs[0].shard_state)
         begin = max(checkpoint.steps(checkpoints), default=0)
         write_json(record, new | {"earlier": earlier(old, new, begin)})
         result = unit.run(

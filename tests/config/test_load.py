@@ -121,12 +121,12 @@ def test_unknown_names(tmp_path, monkeypatch):
 def test_sweeps_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = str(ROOT / "configs/sweeps/losses.py")
-    settings = config.call("--sweep", "losses", "get_sweep")
-    assert settings == config.call("--sweep", path, "get_sweep")
+    settings = config.call_from_file("--sweep", "losses", "get_sweep")
+    assert settings == config.call_from_file("--sweep", path, "get_sweep")
     with pytest.raises(InputError, match=r"--sweep=mnist: neither a path nor one of conditions, "):
-        config.call("--sweep", "mnist", "get_sweep")
+        config.call_from_file("--sweep", "mnist", "get_sweep")
     with pytest.raises(InputError, match=r"; did you mean losses\?$"):
-        config.call("--sweep", "loses", "get_sweep")
+        config.call_from_file("--sweep", "loses", "get_sweep")
 
 
 def test_settings_parsed_by_type(tiny):

@@ -91,7 +91,7 @@ def parse(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         assert not settings
     if sweep := getattr(arguments, "sweep", None):
-        assert sweep is True or config.call("--sweep", sweep, "get_sweep")
+        assert sweep is True or config.call_from_file("--sweep", sweep, "get_sweep")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
