@@ -149,8 +149,8 @@ def evaluate(
     }
     if config.get("num_categories") and test.labels is not None:
         result["classification"] = _classification_error(config, spec, state, test)
-    if algorithms.ALGORITHMS[spec.algorithm].bounds:
-        found = algorithms.bounds(spec, config_lib.hparams(config), state, reference.test)
+    if algorithms.ALGORITHMS[spec.algorithm].log_likelihoods:
+        found = algorithms.log_likelihoods(spec, config_lib.hparams(config), state, reference.test)
         result["log_likelihood"] = {
             name: {"value": float(x.mean()), "standard_error": float(x.std() / len(x) ** 0.5)}
             for name, x in found.items()

@@ -32,7 +32,7 @@ class Algorithm(NamedTuple):
     # Reconstructions with pixels from 0 to 1 of examples, and labels if conditional.
     reconstruct: Callable[[Any, State, jax.Array, jax.Array | None], jax.Array] | None = None
     # Lower bounds or estimates of log p(x) of examples by name, (n,) each, where there are any.
-    bounds: Callable[[Any, HParams, State, jax.Array], dict[str, jax.Array]] | None = None
+    log_likelihoods: Callable[[Any, HParams, State, jax.Array], dict[str, jax.Array]] | None = None
     # Probabilities of the classes of examples, (batch, classes), where they are inferred.
     classify: Callable[[Any, State, jax.Array], jax.Array] | None = None
 
@@ -63,7 +63,7 @@ ALGORITHMS = {
         info_names=vae.info_names,
         minibatches=autoencoder.minibatches,
         reconstruct=vae.reconstruct,
-        bounds=vae.bounds,
+        log_likelihoods=vae.log_likelihoods,
     ),
     "aae": Algorithm(
         init=aae.init,
@@ -83,7 +83,7 @@ ALGORITHMS = {
         info_names=rbm.info_names,
         minibatches=rbm.minibatches,
         reconstruct=rbm.reconstruct,
-        bounds=rbm.bounds,
+        log_likelihoods=rbm.log_likelihoods,
     ),
 }
 
@@ -178,17 +178,19 @@ def reconstruct(
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def _bounds(spec: Spec, hparams: HParams, state: State, x: jax.Array) -> dict[str, jax.Array]:
-    bounds = ALGORITHMS[spec.algorithm].bounds
-    assert bounds is not None
-    return bounds(spec, hparams, state, to_float(x, spec.pixel_low))
+def _log_likelihoods(
+    spec: Spec, hparams: HParams, state: State, x: jax.Array
+) -> dict[str, jax.Array]:
+    log_likelihoods = ALGORITHMS[spec.algorithm].log_likelihoods
+    assert log_likelihoods is not None
+    return log_likelihoods(spec, hparams, state, to_float(x, spec.pixel_low))
 
 
-def bounds(
+def log_likelihoods(
     spec: Spec, hparams: HParams, state: State, examples: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Bounds or estimates of log p(x) in nats by name, (n,) each, of examples of a data set."""
-    return jax.device_get(_bounds(spec, hparams, state, examples))
+    return jax.device_get(_log_likelihoods(spec, hparams, state, examples))
 
 
 @functools.partial(jax.jit, static_argnames="spec")

@@ -186,7 +186,9 @@ def log_partition(
     return log_z + jax.nn.logsumexp(log_w) - math.log(chains)
 
 
-def bounds(spec: RBMSpec, hparams: HParams, state: State, x: jax.Array) -> dict[str, jax.Array]:
+def log_likelihoods(
+    spec: RBMSpec, hparams: HParams, state: State, x: jax.Array
+) -> dict[str, jax.Array]:
     """Estimates of log p(v) in nats, (batch,), of visible units drawn with probabilities x.
 
     They share an estimate of log Z, which is too low in expectation.

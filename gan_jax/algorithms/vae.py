@@ -22,7 +22,7 @@ from gan_jax.state import Info, State
 
 STEP_INFO = ("loss", "reconstruction", "kl", "grad_norm")
 _LOG_2PI = math.log(2 * math.pi)
-_SAMPLES = 100  # of q(z | x) per example, of `bounds`
+_SAMPLES = 100  # of q(z | x) per example, of `log_likelihoods`
 _BLOCK = 1000  # examples at a time there, which bounds memory
 
 
@@ -122,7 +122,7 @@ def log_weights(
     return jax.lax.map(weight, jax.random.split(key, samples))
 
 
-def bounds(
+def log_likelihoods(
     spec: AutoencoderSpec, hparams: HParams, state: State, x: jax.Array
 ) -> dict[str, jax.Array]:
     """Lower bounds of log p(x) in nats, (batch,) each, from 100 samples of q(z | x).

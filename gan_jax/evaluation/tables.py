@@ -77,7 +77,7 @@ def table(
 
 
 def likelihoods_and_errors(result: dict[str, Any]) -> list[str]:
-    """Lines of text: log-likelihood bounds and classification error in evaluation.json, if any."""
+    """Lines of text: log-likelihoods and classification error in evaluation.json, if any."""
     lines, split = [], result["test_split"]
     for name, bound in result.get("log_likelihood", {}).items():
         value = f"{bound['value']:.2f} ± {bound['standard_error']:.2f}"

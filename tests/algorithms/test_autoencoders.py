@@ -115,10 +115,10 @@ def test_bounds_of_a_linear_gaussian_model():
     posterior = exact_posterior(w, b, 0.7)
     now, log_w = log_weights(posterior)
     np.testing.assert_allclose(log_w, np.broadcast_to(exact, (50, 600)), rtol=1e-4)
-    for bound in algorithms.bounds(spec, hparams, now, np.float32(x)).values():
+    for bound in algorithms.log_likelihoods(spec, hparams, now, np.float32(x)).values():
         np.testing.assert_allclose(bound, exact, rtol=1e-4)
     now, _ = log_weights(jax.tree.map(lambda p: 0.8 * p, posterior))
-    bounds = algorithms.bounds(spec, hparams, now, np.float32(x))
+    bounds = algorithms.log_likelihoods(spec, hparams, now, np.float32(x))
     assert (bounds["elbo"] < bounds["importance_weighted"]).all()
     excess = bounds["importance_weighted"] - exact  # 0 at most in expectation
     assert np.mean(excess) < 3 * np.std(excess) / len(exact) ** 0.5

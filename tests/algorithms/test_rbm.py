@@ -70,7 +70,7 @@ def test_samples_and_likelihoods_of_the_model():
     spec, hparams = config.spec(c, (5,)), config.hparams(c)
     state = algorithms.init(spec, hparams, 0, Batch(jnp.float32(VISIBLE)))
     state = state.replace_players(rbm=state.players["rbm"]._replace(params=PARAMS))
-    found = algorithms.bounds(spec, hparams, state, np.float32(VISIBLE))["log_likelihood"]
+    found = algorithms.log_likelihoods(spec, hparams, state, np.float32(VISIBLE))["log_likelihood"]
     np.testing.assert_allclose(found, exact() - np.log(np.sum(np.exp(exact()))), atol=0.02)
     z = jnp.float32(np.random.default_rng(2).uniform(-1, 1, (20_000, 3)))
     samples = algorithms.generate(spec, state, z)
