@@ -2,7 +2,7 @@
 
 python -m gan_jax.main --config=configs/dcgan_cifar10.py
 
-The usual variant for 32x32 pixels, with its learning rates and an EMA of G.
+The usual variant for 32x32 pixels, with its learning rates and an EMA generator.
 
 Time: an hour on two cores. Result (one seed): EfficientNet FID 36.0.
 """

@@ -335,7 +335,7 @@ def step(spec: GANSpec, hparams: HParams, state: State, data: Batch | Window) ->
 
 
 def sample(spec: GANSpec, state: State, z: jax.Array, y: jax.Array | None = None) -> jax.Array:
-    """G(z) by the averaged generator if there is one, with pixels from 0 to 1.
+    """G(z) by the EMA generator if there is one, with pixels from 0 to 1.
 
     Maps (batch, z_dim), and conditions (batch, ...) where G is conditional, to
     (batch, *example shape).
@@ -350,7 +350,7 @@ def sample(spec: GANSpec, state: State, z: jax.Array, y: jax.Array | None = None
 
 
 def sampling_variables(spec: GANSpec, state: State) -> Variables:
-    """The averaged generator if there is one, with the statistics to sample with."""
+    """The EMA generator if there is one, with the statistics to sample with."""
     g = state.averages.get("ema", state.players["g"].variables)
     others = noise(spec, stream_key(state.key, Stream.STATISTICS), _STATISTICS_BATCH)
     labels = jnp.arange(_STATISTICS_BATCH) % spec.classes if spec.classes else None

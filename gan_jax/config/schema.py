@@ -317,7 +317,7 @@ _GAN: dict[str, Field] = {
         "at this value (ADA: 0.6)",
     ),
     "weight_clip": _option(_NON_NEGATIVE, "wasserstein: bound on D's parameters"),
-    "ema": _option(_FRACTION, "decay of the averaged generator, used for samples and scores"),
+    "ema": _option(_FRACTION, "EMA decay of the generator; the EMA is used for samples and scores"),
     "ema_half_life": _option(_NON_NEGATIVE, "alternative to ema: its half-life in images"),
 }
 

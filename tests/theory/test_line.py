@@ -86,7 +86,7 @@ def test_curves():
     np.testing.assert_allclose(known.g_of_z, g_of_z, atol=1e-6)
 
 
-def test_averaged_generator():
+def test_ema_generator():
     spec, hparams, state = randomised()
     g = state.players["g"]
     moved = jax.tree.map(lambda x: x + 0.5, g.variables)
