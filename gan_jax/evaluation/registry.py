@@ -268,7 +268,7 @@ _METRICS = {
         interval=_NEAR_BIAS,
     ),
     "fid_infinity": Metric(
-        "FID, infinitely many samples",
+        "FID∞",
         "lower",
         _fid_infinity,
         min_samples=frechet.min_samples(evaluators.FEATURES),
@@ -286,7 +286,7 @@ _METRICS = {
         )
     },
     "classifier_score": Metric("classifier score", "higher", _classes),
-    "class_kl": Metric("KL of classes (nats)", "lower", _classes, interval=_NEAR_0),
+    "class_kl": Metric("class KL (nats)", "lower", _classes, interval=_NEAR_0),
     "modes": Metric("classes present", "higher", _classes, interval=_COUNT),
     "memorisation": Metric("memorisation", 0.5, _memorisation, requires=""),
     "parzen": Metric(

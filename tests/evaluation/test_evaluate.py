@@ -141,7 +141,7 @@ def test_table_is_aligned():
     assert head.split() == columns.split()
     expected = [
         "FID 123.5 123.2 to 1123.5 1.50 2.50 - lower",
-        "KL of classes (nats) inf - 1.50 2.50 - lower",
+        "class KL (nats) inf - 1.50 2.50 - lower",
         "classes present 7 - 1.50 2.50 - higher",
         "Parzen log-likelihood (nats) -0.00123 -0.251 to 1000.0 1.50 2.50 - higher",
     ]
