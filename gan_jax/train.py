@@ -31,9 +31,10 @@ from gan_jax import (
     workdir,
 )
 from gan_jax import config as config_lib
-from gan_jax.errors import InputError, require
+from gan_jax.errors import InputError
 from gan_jax.evaluation import scoring, text_encoder
 from gan_jax.evaluation.registry import Reference, lower_is_better
+from gan_jax.extras import require
 from gan_jax.networks.layers import OUTPUT_RANGES
 from gan_jax.population import Population
 from gan_jax.processes import ALONE, Processes
@@ -96,7 +97,7 @@ def run(
     placement = "host" if population.on_host(config, dataset.images.nbytes) else "device"
     peers.check_same({"data of hash": dataset.sha256, "config.data_placement": placement})
     for tracker in config.trackers:
-        require(f"config.trackers={tracker}", tracker, trackers.PACKAGES[tracker])
+        require(f"config.trackers={tracker}", tracker)
     config_lib.spec(config, dataset.images.shape[1:], data.num_classes(dataset))
     reference = None
     if config.eval_every and not peers.index:

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 
 from gan_jax import doctor
+from gan_jax.extras import EXTRAS
 from tests.conftest import ROOT, call
 
 
@@ -36,7 +37,7 @@ def test_unwritable_cache(monkeypatch, capsys, tmp_path):
 
 def test_extras_match_pyproject(monkeypatch):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {"dev", "docs", "test", *doctor.EXTRAS} == set(project["optional-dependencies"])
+    assert {"dev", "docs", "test", *EXTRAS} == set(project["optional-dependencies"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert ("extras", "none") in list(doctor.check())
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorboardX
 
-from gan_jax import config, data, loop, main, trackers, train
+from gan_jax import config, data, extras, loop, main, trackers, train
 from gan_jax.errors import InputError
 from gan_jax.writers import Files, read_metrics
 from tests.conftest import assert_one_line_error, call, open_image, sha
@@ -188,7 +188,7 @@ def test_mlflow(tiny, tmp_path):
 def test_one_line_errors(tmp_path, monkeypatch, capfd):
     arguments = ["--config=digits", f"--workdir={tmp_path}/run", "--config.trackers=wandb"]
     with monkeypatch.context() as patch:
-        patch.setitem(trackers.PACKAGES, "wandb", "no_such_package")
+        patch.setitem(extras.EXTRAS, "wandb", ("no_such_package",))
         assert call(main, monkeypatch, *arguments) == 2
     assert_one_line_error(capfd.readouterr().err, "pip install 'gan_jax[wandb]'")
     assert not (tmp_path / "run").exists()
@@ -223,8 +223,8 @@ def test_upgrade_tensorboard_field(tiny):
 
 
 def test_every_tracker_is_a_choice(tiny):
-    assert trackers.PACKAGES.keys() == trackers._TRACKERS.keys()
-    config.replace(tiny, {"trackers": tuple(trackers.PACKAGES)})
+    assert trackers._TRACKERS.keys() <= extras.EXTRAS.keys()
+    config.replace(tiny, {"trackers": tuple(trackers._TRACKERS)})
 
 
 def test_trackers_keep_the_name_of_the_run(tiny, tmp_path, monkeypatch):

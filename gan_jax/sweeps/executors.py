@@ -20,7 +20,8 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
-from gan_jax.errors import InputError, brief, require
+from gan_jax.errors import InputError, brief
+from gan_jax.extras import require
 
 _POLL = 0.2  # seconds
 _SAVE = 60.0  # seconds in which a stopped task saves its checkpoint
@@ -229,13 +230,12 @@ EXECUTORS: dict[str, Callable[[Tasks, Options], Generator[Ended]]] = {
     "ray": on_ray,
     "slurm": on_slurm,
 }
-_PACKAGES = {"ray": "ray", "slurm": "submitit"}
 
 
 def check(on: str, options: Options, config: Any) -> None:
     """Raises an InputError if an executor is not installed, or lacks the devices of a config."""
-    if on in _PACKAGES:
-        require(f"--on={on}", on, _PACKAGES[on])
+    if on != "local":
+        require(f"--on={on}", on)
     on_cpu = on == "local" or (on == "ray" and not options.gpus_per_unit)
     if on_cpu and config.accelerator not in ("auto", "cpu"):
         raise InputError(

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from gan_jax import config, workdir
+from gan_jax import config, extras, workdir
 from gan_jax.errors import InputError
 from gan_jax.provenance import cores
 from gan_jax.sweeps import executors, merge, runner
@@ -74,7 +74,7 @@ def test_executors_are_checked(monkeypatch):
             executors.check(on, Options(), gpu)
         with pytest.raises(InputError, match=rf"--on={on} gives each unit at most {most}$"):
             executors.check(on, Options(), config.replace(cpu, {"devices": most + 1}))
-    monkeypatch.setattr(executors, "_PACKAGES", {"ray": "no_such_package"})
+    monkeypatch.setitem(extras.EXTRAS, "ray", ("no_such_package",))
     with pytest.raises(InputError, match=r"^--on=ray needs no_such_package: pip install"):
         executors.check("ray", Options(), cpu)
 
