@@ -159,11 +159,13 @@ def _sample(spec: Spec, state: State, z: jax.Array, y: jax.Array | None) -> jax.
     return ALGORITHMS[spec.algorithm].sample(spec, state, z, y)
 
 
-@functools.partial(jax.jit, static_argnames="spec")
-def _reconstruct(spec: Spec, state: State, x: jax.Array, y: jax.Array | None) -> jax.Array:
-    reconstruct = ALGORITHMS[spec.algorithm].reconstruct
-    assert reconstruct is not None
-    return reconstruct(spec, state, to_float(x, spec.pixel_low), y)
+@functools.partial(jax.jit, static_argnames=("function", "spec"))
+def _on_pixels(
+    function: Callable[..., Any] | None, spec: Spec, given: tuple[Any, ...], x: Any, *y: Any
+) -> Any:
+    """An optional function of an algorithm, on examples as data sets hold them."""
+    assert function is not None
+    return function(spec, *given, to_float(x, spec.pixel_low), *y)
 
 
 def reconstruct(
@@ -173,36 +175,23 @@ def reconstruct(
 
     labels: of the examples, for a conditional run.
     """
+    function = ALGORITHMS[spec.algorithm].reconstruct
     labels = labels if spec.classes else None
-    return _in_blocks(functools.partial(_reconstruct, spec, state), examples, labels)
-
-
-@functools.partial(jax.jit, static_argnames="spec")
-def _log_likelihoods(
-    spec: Spec, hparams: HParams, state: State, x: jax.Array
-) -> dict[str, jax.Array]:
-    log_likelihoods = ALGORITHMS[spec.algorithm].log_likelihoods
-    assert log_likelihoods is not None
-    return log_likelihoods(spec, hparams, state, to_float(x, spec.pixel_low))
+    return _in_blocks(functools.partial(_on_pixels, function, spec, (state,)), examples, labels)
 
 
 def log_likelihoods(
     spec: Spec, hparams: HParams, state: State, examples: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Bounds or estimates of log p(x) in nats by name, (n,) each, of examples of a data set."""
-    return jax.device_get(_log_likelihoods(spec, hparams, state, examples))
-
-
-@functools.partial(jax.jit, static_argnames="spec")
-def _classify(spec: Spec, state: State, x: jax.Array) -> jax.Array:
-    classify = ALGORITHMS[spec.algorithm].classify
-    assert classify is not None
-    return classify(spec, state, to_float(x, spec.pixel_low))
+    function = ALGORITHMS[spec.algorithm].log_likelihoods
+    return jax.device_get(_on_pixels(function, spec, (hparams, state), examples))
 
 
 def classify(spec: Spec, state: State, examples: np.ndarray) -> np.ndarray:
     """Probabilities of the classes that a run infers, (n, classes), of examples of a data set."""
-    return _in_blocks(functools.partial(_classify, spec, state), examples)
+    function = ALGORITHMS[spec.algorithm].classify
+    return _in_blocks(functools.partial(_on_pixels, function, spec, (state,)), examples)
 
 
 def generate(
