@@ -108,7 +108,7 @@ def main() -> int:
     args, settings = parser.parse_known_args()
     if any(x.startswith("--config.seed=") for x in settings):
         raise InputError("--config.seed is given by --seeds: 0, 1, ...")
-    results = read_json(args.out) if args.out.exists() else {}
+    results = read_json(args.out, missing_ok=True)
     if not all(isinstance(row, dict) and "seeds" in row for row in results.values()):
         raise InputError(f"--out={args.out} is not a result of this script")
     args.out.absolute().parent.mkdir(parents=True, exist_ok=True)  # before hours of training

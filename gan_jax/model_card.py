@@ -80,8 +80,7 @@ Fields that differ from the defaults:
 
 def _scores(directory: pathlib.Path, step: int) -> str:
     """Markdown table of scores at a step, from evaluation.json or else metrics.jsonl."""
-    path = directory / "evaluation.json"
-    found = workdir.read_json(path) if path.exists() else {}
+    found = workdir.read_json(directory / "evaluation.json", missing_ok=True)
     if found.get("step") == step:
         by = f"{found['samples']:,} samples against {found['test_split']}"
         scores = found["metrics"]

@@ -277,7 +277,7 @@ def _train(
         print(f"resuming after iteration {begin}", flush=True)
     path = directory / "run.json"
     environment = provenance.provenance(parallel.devices_per_member(config), config.shard_state)
-    earlier = workdir.read_json(path) if path.exists() else {}
+    earlier = workdir.read_json(path, missing_ok=True)
     record = {
         "status": "running",
         "seed": config.seed,

@@ -46,12 +46,14 @@ def next_run(name: str) -> pathlib.Path:
         raise InputError(f"cannot create a directory in {parent}: {e.strerror}") from None
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """The object in a run's JSON file.
+def read_json(path: pathlib.Path, missing_ok: bool = False) -> dict[str, Any]:
+    """The object in a run's JSON file; with `missing_ok`, {} if there is no such file.
 
     Raises:
       InputError: no such file, or not a JSON object.
     """
+    if missing_ok and not path.exists():
+        return {}
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError:
@@ -124,8 +126,7 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
             f"--workdir={workdir} holds a run with another config: {', '.join(refused)}; "
             "resuming allows a larger num_steps, moved data, and changes of outputs"
         )
-    path = workdir / "run.json"
-    record = read_json(path) if path.exists() else {}
+    record = read_json(workdir / "run.json", missing_ok=True)
     if sha256 is not None:
         _check_data(workdir, record, sha256, moved)
     elif moved:
@@ -135,8 +136,7 @@ def holds_finished(workdir: pathlib.Path, config: ConfigDict, sha256: str | None
 
 def check_data(workdir: pathlib.Path, sha256: str) -> None:
     """Raises an InputError if a run was trained on data with another hash."""
-    path = workdir / "run.json"
-    _check_data(workdir, read_json(path) if path.exists() else {}, sha256, moved=False)
+    _check_data(workdir, read_json(workdir / "run.json", missing_ok=True), sha256, moved=False)
 
 
 def _check_data(workdir: pathlib.Path, record: dict[str, Any], sha256: str, moved: bool) -> None:

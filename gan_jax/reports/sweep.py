@@ -93,8 +93,8 @@ def report(directory: pathlib.Path) -> Page:
     Raises:
       InputError: not a sweep, or a damaged file.
     """
-    spec, path = merge.read_spec(directory), directory / "run.json"
-    record = workdir.read_json(path) if path.exists() else {}
+    spec = merge.read_spec(directory)
+    record = workdir.read_json(directory / "run.json", missing_ok=True)
     base, status = config_lib.override(spec.config, ()), page.run_status(directory, record)
     metric = base.eval_metrics[0]
     units = merge.unit_members(directory, spec)

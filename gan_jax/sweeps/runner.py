@@ -255,7 +255,7 @@ def train_unit(
         if (directory / "result.npz").exists():
             return True
         checkpoints, record = directory / "checkpoints", directory / "run.json"
-        old = workdir.read_json(record) if record.exists() else {}
+        old = workdir.read_json(record, missing_ok=True)
         configs = [member.config for member in members]
         new = provenance(parallel.devices_per_member(configs[0]), configs[0].shard_state)
         begin = max(checkpoint.steps(checkpoints), default=0)
