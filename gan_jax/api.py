@@ -43,8 +43,7 @@ class Run(NamedTuple):
 
     def sample_grid(self) -> Image.Image:
         """The newest sample grid."""
-        paths = (self.directory / "samples").glob("step_*.png")
-        newest = max(paths, key=lambda path: int(path.stem[5:]))
+        *_, newest = writers.sample_grids(self.directory).values()
         return Image.open(io.BytesIO(newest.read_bytes()))
 
     def curves(self) -> Image.Image:

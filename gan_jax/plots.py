@@ -17,7 +17,7 @@ from PIL import Image
 from gan_jax.data.pixels import to_uint8
 from gan_jax.evaluation.metrics.neighbours import nearest
 from gan_jax.evaluation.registry import METRICS
-from gan_jax.writers import read_metrics, write_whole
+from gan_jax.writers import read_metrics, sample_grids, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -240,11 +240,9 @@ def draw(directory: pathlib.Path, config: ConfigDict, names: Sequence[str] = FIG
       OSError: a file cannot be read or written.
     """
     if "samples.gif" in names:
-        images = (directory / "samples").glob("step_*.png")
-        # By number, not by name: its 7 digits become 8 in a very long run.
-        paths = {int(p.stem[5:]): p for p in images if p.stem[5:].isdecimal()}
         # Decoded one at a time, and no file left open: a long run has thousands.
-        frames = [Image.open(io.BytesIO(paths[step].read_bytes())) for step in sorted(paths)]
+        paths = sample_grids(directory).values()
+        frames = [Image.open(io.BytesIO(path.read_bytes())) for path in paths]
         if frames:
             write_whole(directory / "samples.gif", gif(frames))
     if "curves.png" in names:

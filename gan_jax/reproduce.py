@@ -38,7 +38,7 @@ def reproduce(directory: pathlib.Path) -> int:
     from gan_jax.data import cache
     from gan_jax.errors import InputError
     from gan_jax.provenance import differences
-    from gan_jax.writers import read_metrics
+    from gan_jax.writers import read_metrics, sample_grids
 
     config = workdir.read_config(directory)
     kind, _, path = config.dataset.partition(":")
@@ -74,7 +74,7 @@ def reproduce(directory: pathlib.Path) -> int:
         ]
         difference = first_difference(lines, new_lines)
         compared = 0
-        for image in sorted((directory / "samples").glob("step_*.png")):
+        for image in sample_grids(directory).values():
             new = again / "samples" / image.name
             if not new.exists():  # sample_every changed during the run
                 continue

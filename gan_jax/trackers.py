@@ -21,7 +21,7 @@ from PIL import Image
 from gan_jax.config import flatten
 from gan_jax.data.cache import cache_dir
 from gan_jax.errors import InputError, brief
-from gan_jax.writers import write_json
+from gan_jax.writers import sample_name, write_json
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class MLflow:
         self._client.log_batch(self._run, values)
 
     def image(self, step: int, image: Image.Image) -> None:
-        self._client.log_image(self._run, image, f"samples/step_{step:07}.png")
+        self._client.log_image(self._run, image, f"samples/{sample_name(step)}")
 
     def close(self, exit_status: int) -> None:
         status = {0: "FINISHED", 1: "FAILED"}.get(exit_status, "KILLED")  # by a signal

@@ -41,7 +41,7 @@ from gan_jax.processes import ALONE, Processes
 from gan_jax.state import State, trainable
 from gan_jax.theory import line
 from gan_jax.trackers import Tracker
-from gan_jax.writers import Files, png, write_json, write_whole
+from gan_jax.writers import Files, png, sample_name, write_json, write_whole
 
 # Quantities on the progress bar by label; those of _PRINTED are also in printed lines.
 _SHOWN = {
@@ -185,7 +185,7 @@ def check(config: ConfigDict, dataset: data.Dataset) -> None:
 
 
 def _image_file(directory: pathlib.Path, step: int) -> pathlib.Path:
-    return directory / "samples" / f"step_{step:07}.png"
+    return directory / "samples" / sample_name(step)
 
 
 def _recreate_figures(directory: pathlib.Path, config: ConfigDict) -> int:

@@ -67,8 +67,20 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def sample_name(step: int) -> str:
+    """File name of the sample grid of an iteration."""
+    return f"step_{step:07}.png"
+
+
+def sample_grids(directory: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Files of a run's sample grids by iteration, in order."""
+    images = (directory / "samples").glob("step_*.png")
+    # By number, not by name: its 7 digits become 8 in a very long run.
+    return dict(sorted((int(p.stem[5:]), p) for p in images if p.stem[5:].isdecimal()))
+
+
 class Files:
-    """A run's metrics.jsonl, one object per line, and samples/step_NNNNNNN.png."""
+    """A run's metrics.jsonl, one object per line, and its sample grids in samples/."""
 
     def __init__(self, directory: pathlib.Path, begin: int, keep_begin: bool):
         """Opens metrics.jsonl to append after its lines up to step `begin`.
@@ -95,7 +107,7 @@ class Files:
         self._file.write(_line(metrics))
 
     def image(self, step: int, image: Image.Image) -> None:
-        write_whole(self._samples / f"step_{step:07}.png", png(image))
+        write_whole(self._samples / sample_name(step), png(image))
 
     def flush(self) -> None:
         """Makes the lines written so far durable; call it before a checkpoint is saved.

@@ -16,7 +16,7 @@ from gan_jax.evaluation.registry import METRICS
 from gan_jax.reports import page
 from gan_jax.reports.charts import evenly
 from gan_jax.reports.page import Block, Charts, Code, Figures, Page, Table, Text
-from gan_jax.writers import read_metrics
+from gan_jax.writers import read_metrics, sample_grids
 
 _MAX_FRAMES = 32  # images of the slider
 _PRINTED = 4  # of them, in print
@@ -25,9 +25,8 @@ _FRAME_BYTES = 60_000  # of each; with scripts and charts, a page stays below 5 
 
 def _samples(directory: pathlib.Path) -> list[Block]:
     """The sample grids, thinned."""
-    images = (directory / "samples").glob("step_*.png")
-    paths = {int(path.stem[5:]): path for path in images if path.stem[5:].isdecimal()}
-    steps = sorted(paths)
+    paths = sample_grids(directory)
+    steps = list(paths)
     if not steps:
         return [Text("No samples have been drawn yet.")]
     figures = []
