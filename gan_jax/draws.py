@@ -28,6 +28,21 @@ class Batch(NamedTuple):
     captions: CaptionEmbeddings | None = None  # of a data set
 
 
+def condition(spec: Spec, y: jax.Array | None) -> jax.Array | None:
+    """Conditions as network inputs, (batch, d): labels one-hot, packed conditions concatenated.
+
+    Args:
+      spec: static structure.
+      y: labels (batch,), or vectors (batch, d): text embeddings or mixtures of classes; of packed
+        examples (batch, pack, ...).
+    """
+    if y is None:
+        return None
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        y = jax.nn.one_hot(y, spec.classes)
+    return y.reshape(y.shape[0], -1)
+
+
 class Stream(enum.IntEnum):
     """Purpose of a key. No two draws share a stream and a number, so no key is reused."""
 

@@ -22,7 +22,7 @@ class Player(NamedTuple):
         return Variables(self.params, self.stats)
 
 
-def descend(
+def apply_gradients(
     player: Player, optimizer: optax.GradientTransformation, grads: Params, stats: Stats
 ) -> Player:
     """The player after one step of its optimizer, with new statistics."""

@@ -29,7 +29,7 @@ from gan_jax.losses import LOSSES
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
 from gan_jax.spec import AutoencoderSpec, HParams
-from gan_jax.state import Info, Player, State, descend
+from gan_jax.state import Info, Player, State, apply_gradients
 
 STEP_INFO = (
     *autoencoder.STEP_INFO,
@@ -133,7 +133,7 @@ def d_step(
 
         step = jax.value_and_grad(objective, has_aux=True)
         (value, (on_prior, on_codes, stats)), gradients[name] = step(d.params)
-        players[name] = descend(d, optimizer, gradients[name], stats)
+        players[name] = apply_gradients(d, optimizer, gradients[name], stats)
         values.append(value)
         if not info:
             outputs = {"d_prior": on_prior, "d_codes": on_codes}
@@ -190,7 +190,7 @@ def encoder_step(
         return info["g_loss"] + info["cross_entropy"], (info, stats)
 
     (_, (info, stats)), grads = jax.value_and_grad(objective, has_aux=True)(e.params)
-    new = descend(e, _optimizer(spec, hparams, "e"), grads, stats)
+    new = apply_gradients(e, _optimizer(spec, hparams, "e"), grads, stats)
     return state.replace_players(encoder=new), info | {"g_grad_norm": optax.tree.norm(grads)}
 
 

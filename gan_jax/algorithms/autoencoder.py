@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax import networks
-from gan_jax.algorithms.gan import condition
 from gan_jax.data.pixels import to_float, to_unit
-from gan_jax.draws import Batch, Stream, Window, minibatch, stream_key
+from gan_jax.draws import Batch, Stream, Window, condition, minibatch, stream_key
 from gan_jax.errors import InputError
 from gan_jax.networks import Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
@@ -114,7 +113,7 @@ def decode(
 ) -> tuple[jax.Array, Stats]:
     """What `log_likelihood` takes, (batch, *example shape), from codes (batch, z_dim).
 
-    y: labels, as `gan.condition` takes them, where G is conditional.
+    y: labels, as `draws.condition` takes them, where G is conditional.
     """
     network = spec.generator
     if spec.likelihood == "bernoulli":
@@ -122,7 +121,7 @@ def decode(
     return networks.apply(network, g, z, train=train, y=condition(spec, y))
 
 
-def descend(
+def gradient_step(
     spec: AutoencoderSpec, hparams: HParams, state: State, objective: Objective
 ) -> tuple[State, Info]:
     """One step of gradient descent of encoder and generator on an objective."""
@@ -167,7 +166,7 @@ def reconstruction_step(
         loss = -jnp.mean(log_likelihood(spec, hparams, batch.x, output))
         return loss, ({"encoder": e_stats, "generator": g_stats}, {"codes": codes})
 
-    return descend(spec, hparams, state, objective)
+    return gradient_step(spec, hparams, state, objective)
 
 
 def step(
@@ -193,7 +192,7 @@ def sample_decoded(
       spec: static structure.
       state: training state.
       codes: z, (batch, z_dim).
-      y: labels, as `gan.condition` takes them, of a conditional run.
+      y: labels, as `draws.condition` takes them, of a conditional run.
 
     Raises:
       InputError: y is None but G is conditional.

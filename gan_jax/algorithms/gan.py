@@ -19,13 +19,13 @@ import optax
 
 from gan_jax import augment, networks, objectives
 from gan_jax.data.pixels import to_float, to_unit
-from gan_jax.draws import Batch, Stream, Window, minibatch, noise, stream_key
+from gan_jax.draws import Batch, Stream, Window, condition, minibatch, noise, stream_key
 from gan_jax.errors import InputError
 from gan_jax.losses import LOSSES
 from gan_jax.networks import Network, Params, Stats, Variables
 from gan_jax.optimizers import OptimizerHParams, transformation
-from gan_jax.spec import GANSpec, HParams, Spec
-from gan_jax.state import Info, Player, State, descend
+from gan_jax.spec import GANSpec, HParams
+from gan_jax.state import Info, Player, State, apply_gradients
 from gan_jax.updates import UPDATES, Gradient, Gradients
 
 # Streams of each player's step: its minibatch, its noise and its own key.
@@ -89,21 +89,6 @@ def _optimizer(spec: GANSpec, hparams: HParams, player: str) -> optax.GradientTr
         spec.update == "optimistic",
         spec.update == "unrolled",
     )
-
-
-def condition(spec: Spec, y: jax.Array | None) -> jax.Array | None:
-    """What networks see of conditions: those of an example joined, (batch, d), labels one-hot.
-
-    Args:
-      spec: static structure.
-      y: labels (batch,), or vectors (batch, d): text embeddings or mixtures of classes; of
-        packed examples (batch, pack, ...).
-    """
-    if y is None:
-        return None
-    if not jnp.issubdtype(y.dtype, jnp.floating):
-        y = jax.nn.one_hot(y, spec.classes)
-    return y.reshape(y.shape[0], -1)
 
 
 def _generate(
@@ -178,15 +163,15 @@ def _g_gradient(
     return Gradient(grads, stats), {"g_loss": loss, "g_grad_norm": optax.tree.norm(grads)}
 
 
-def _descend(
+def _apply_gradient(
     spec: GANSpec, hparams: HParams, state: State, name: str, gradient: Gradient
 ) -> Player:
     optimizer = _optimizer(spec, hparams, name)
-    return descend(state.players[name], optimizer, gradient.params, gradient.stats)
+    return apply_gradients(state.players[name], optimizer, gradient.params, gradient.stats)
 
 
 def _apply_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
-    d = _descend(spec, hparams, state, "d", gradient)
+    d = _apply_gradient(spec, hparams, state, "d", gradient)
     bound = hparams["weight_clip"]
     if bound is not None:  # Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875
         d = d._replace(params=jax.tree.map(lambda x: jnp.clip(x, -bound, bound), d.params))
@@ -194,7 +179,7 @@ def _apply_d(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) 
 
 
 def _apply_g(spec: GANSpec, hparams: HParams, state: State, gradient: Gradient) -> State:
-    g = _descend(spec, hparams, state, "g", gradient)
+    g = _apply_gradient(spec, hparams, state, "g", gradient)
     state = state.replace_players(g=g)
     if not _has_ema(hparams):
         return state

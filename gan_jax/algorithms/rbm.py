@@ -20,7 +20,7 @@ from gan_jax.networks import Params
 from gan_jax.networks.layers import INVERSE_OUTPUTS
 from gan_jax.optimizers import OptimizerHParams, transformation
 from gan_jax.spec import HParams, RBMSpec
-from gan_jax.state import Info, Player, State, descend
+from gan_jax.state import Info, Player, State, apply_gradients
 
 STEP_INFO = ("loss", "reconstruction", "grad_norm")
 _INIT_STD = 0.01  # of weights: Hinton 2012, https://doi.org/10.1007/978-3-642-35289-8_32
@@ -114,7 +114,7 @@ def step(spec: RBMSpec, hparams: HParams, state: State, data: Batch | Window) ->
         return jnp.mean(free_energy(params, v) - free_energy(params, chains))
 
     loss, grads = jax.value_and_grad(objective)(player.params)
-    new = descend(player, _optimizer(spec, hparams), grads, {})
+    new = apply_gradients(player, _optimizer(spec, hparams), grads, {})
     means = hidden_means(player.params, v)
     logits = player.params["visible"] + means @ player.params["weights"].T
     cross_entropy = jnp.sum(optax.sigmoid_binary_cross_entropy(logits, v), axis=1)

@@ -79,7 +79,7 @@ def step(
         loss = info["reconstruction"] + hparams["kl_weight"] * info["kl"]
         return loss, ({"encoder": e_stats, "generator": g_stats}, info)
 
-    state, info = autoencoder.descend(spec, hparams, state, objective)
+    state, info = autoencoder.gradient_step(spec, hparams, state, objective)
     return state._replace(step=state.step + 1), info
 
 
