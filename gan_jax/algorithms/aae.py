@@ -76,7 +76,7 @@ def _logits(
     spec: AutoencoderSpec, d: Variables, z: jax.Array, key: jax.Array, train: bool
 ) -> tuple[jax.Array, Stats]:
     assert spec.discriminator is not None
-    return networks.apply(spec.discriminator, d, z, key, train)
+    return networks.apply(spec.discriminator, d, z, key, train=train)
 
 
 def _keys(key: jax.Array, number: int) -> jax.Array:
@@ -127,8 +127,10 @@ def d_step(
         def objective(
             params: Params, name: str = name, d: Player = d, keys: jax.Array = keys
         ) -> tuple[jax.Array, Any]:
-            on_prior, stats = _logits(spec, Variables(params, d.stats), prior[name], keys[0], True)
-            on_codes, stats = _logits(spec, Variables(params, stats), inputs[name], keys[1], True)
+            before = Variables(params, d.stats)
+            on_prior, stats = _logits(spec, before, prior[name], keys[0], train=True)
+            after = Variables(params, stats)
+            on_codes, stats = _logits(spec, after, inputs[name], keys[1], train=True)
             return loss.d(on_prior, on_codes), (on_prior, on_codes, stats)
 
         step = jax.value_and_grad(objective, has_aux=True)

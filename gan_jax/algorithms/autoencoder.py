@@ -102,7 +102,7 @@ def encode(
 
     The logits are None unless the encoder infers classes.
     """
-    output, stats = networks.apply(spec.encoder, e, x, key, train)
+    output, stats = networks.apply(spec.encoder, e, x, key, train=train)
     if not spec.infers_classes:
         return output, None, stats
     return output[:, spec.classes :], output[:, : spec.classes], stats

@@ -103,7 +103,7 @@ def _has_ema(hparams: HParams) -> bool:
 
 def _critic(spec: GANSpec, d: Variables, train: bool) -> objectives.Critic:
     return lambda batch, key: networks.apply(
-        spec.discriminator, d, batch.x, key, train, condition(spec, batch.y)
+        spec.discriminator, d, batch.x, key, train=train, y=condition(spec, batch.y)
     )
 
 

@@ -132,7 +132,9 @@ class ConditionalBatchNorm(nn.Module):
 
         def linear(name: str) -> jax.Array:
             zeros = nn.initializers.zeros
-            dense = nn.Dense(x.shape[-1], False, self.dtype, kernel_init=zeros, name=name)
+            dense = nn.Dense(
+                x.shape[-1], use_bias=False, dtype=self.dtype, kernel_init=zeros, name=name
+            )
             return dense(y).reshape(y.shape[0], *(1,) * (x.ndim - 2), -1)
 
         normalise = nn.BatchNorm(

@@ -149,7 +149,8 @@ def chart(panel: Panel, kind: str) -> Chart:
         for step in shown
     ]
     caption = f"{panel.title}: {len(shown)} of {len(steps)} measured iterations"
-    table = Table(caption, ["iteration", *(line.name for line in panel.lines)], rows, True)
+    header = ["iteration", *(line.name for line in panel.lines)]
+    table = Table(caption, header, rows, numeric=True)
     title = panel.title + " (dotted: chance)" * (panel.chance is not None)
     return Chart(title, charts.spec(panel, kind), table)
 

@@ -62,7 +62,8 @@ def _scores(directory: pathlib.Path, lines: list[dict[str, Any]]) -> list[Block]
                 f"{result['test_examples']} examples of {result['dataset']} {result['test_split']}"
             ) + (f", by {by['name']} ({by['accuracy']:.1%} accurate)" if by else "")
             notes = [*tables.likelihoods_and_errors(result), *tables.interval_notes(entries)]
-            blocks += [Table(caption, ["metric", *header[1:]], rows, True), *map(Text, notes)]
+            table = Table(caption, ["metric", *header[1:]], rows, numeric=True)
+            blocks += [table, *map(Text, notes)]
         except (AttributeError, KeyError, TypeError, ValueError) as e:
             raise InputError(f"{path} is damaged or of another version: score the run again") from e
     if blocks:

@@ -48,7 +48,8 @@ def _ranking(results: Results, metric: str, standings: list[Standing]) -> list[B
         re.sub(r"\[([^]]*)\]\(([^)]*)\)", r"\1, \2", note).replace("*", "")
         for note in summary.ranking_notes(standings)
     )
-    return [Table(caption, header, drawn, True, True), *map(Text, notes)]
+    table = Table(caption, header, drawn, numeric=True, sortable=True)
+    return [table, *map(Text, notes)]
 
 
 def _sheet(results: Results, metric: str, numbers: list[int]) -> Figures:
@@ -84,7 +85,7 @@ def _members(results: Results, metric: str, numbers: list[int]) -> Table:
     header = ["member", *ranking.fields(results), "seed"]
     header += [*(METRICS[name].label for name in metrics), "diverged at"]
     caption = f"{len(rows)} of {len(order)} members, best first, with their final scores"
-    return Table(caption, header, rows, True, True)
+    return Table(caption, header, rows, numeric=True, sortable=True)
 
 
 def report(directory: pathlib.Path) -> Page:
