@@ -53,7 +53,7 @@ _SHOWN = {
     "reconstruction": "reconstruction",
     "KL": "kl",
 }
-_PRINTED = _SHOWN.keys() - {"D(x)", "D(G(z))"}
+_PRINTED = [label for label in _SHOWN if "D(" not in label]
 
 
 def run(
@@ -359,8 +359,7 @@ def _train(
             bar.set_postfix({k: f"{info[name]:.3g}" for k, name in _SHOWN.items() if name in info})
             measured = {name: info[name] for name in config.eval_metrics if name in info}
             if "log" in now or measured:
-                losses = {k: info[name] for k, name in _SHOWN.items() if name in info}
-                printed = {k: x for k, x in losses.items() if k in _PRINTED} | measured
+                printed = {k: info[_SHOWN[k]] for k in _PRINTED if _SHOWN[k] in info} | measured
                 text = ", ".join(f"{name}: {x:.4}" for name, x in printed.items())
                 pace = _pace(clock, config.num_steps) if bar.disable else ""
                 bar.write(f"Iter: {step} {text}{pace}")
@@ -374,11 +373,8 @@ def _train(
                 gathered = parallel.gather(gathered)
             if stop or "checkpoint" in now:
                 files.flush()
-                best_by = {
-                    name: lower_is_better(name, info[name])
-                    for name in info
-                    if name == config.keep_best
-                }
+                best = config.keep_best
+                best_by = {best: lower_is_better(best, info[best])} if best in info else {}
                 saver.save(step, population.member(gathered, 0), best_by)
             if stop:
                 break
