@@ -95,8 +95,6 @@ ALGORITHMS = [
     {"algorithm": "autoencoder", "prior.name": "normal", "optimizer.name": "sgd"},
     {"algorithm": "vae", "prior.name": "normal", "optimizer.name": "sgd"},
     {"algorithm": "rbm", "optimizer.name": "sgd"},
-    {"algorithm": "aae"} | SGD_AAE,
-    {"algorithm": "aae", "num_categories": 3} | SGD_AAE,
     {"algorithm": "aae", "num_categories": 3, "num_labelled": 6} | SGD_AAE,
     SGD | CONVOLUTIONS | {"update": "simultaneous"},
     SGD

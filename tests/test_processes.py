@@ -156,17 +156,8 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_processes_equal_one(whole, tmp_path):
-    assert [code for code, _ in ends(launch(tmp_path / "run", 2, 2))] == [0, 0]
-    assert sha(tmp_path / "run") == sha(whole)
-    names = {n: x for n, x in files(tmp_path / "run").items() if n != "config.json"}
-    assert names == {n: x for n, x in files(whole).items() if n != "config.json"}
-    assert workdir.read_json(tmp_path / "run/run.json")["processes"] == 2
-
-
-@pytest.mark.slow
 def test_interrupted_and_killed(whole, tmp_path):
-    """The run resumes to the same bytes, and as another number of processes."""
+    """The run resumes to the bytes of one process, and as another number of processes."""
     run = tmp_path / "run"
     assert [code for code, _ in interrupt(run, signal.SIGTERM, 1)] == [143, 143]
     assert workdir.read_json(run / "run.json")["status"] == "interrupted"
@@ -179,6 +170,9 @@ def test_interrupted_and_killed(whole, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
     assert [code for code, _ in ends(launch(run, 2, 2))] == [0, 0]
     assert sha(run) == sha(whole)
+    names = {n: x for n, x in files(run).items() if n != "config.json"}
+    assert names == {n: x for n, x in files(whole).items() if n != "config.json"}
+    assert workdir.read_json(run / "run.json")["processes"] == 2
     assert [code for code, _ in ends(launch(other, 3, 3))] == [0, 0, 0]
     record = workdir.read_json(other / "run.json")
     assert record["resumed_from"] > 0
