@@ -1,7 +1,7 @@
-"""Classification errors of Makhzani et al. 2015 on MNIST, by configs/aae_mnist_semi.py.
+"""Classification errors of Makhzani et al. 2015 on MNIST.
 
-    python benchmarks/inferred_classes.py [--seeds=3] [--workdir=runs/inferred] [--out=FILE]
-                                          [--config.FIELD=VALUE ...]
+    python benchmarks/inferred_classes.py [--config=aae_mnist_semi] [--seeds=3] [--out=FILE]
+                                          [--workdir=runs/inferred] [--config.FIELD=VALUE ...]
 
 Trains semi-supervised adversarial autoencoders from 100 and 1,000 labels (section 5), and
 clustering ones of 16 and 30 clusters (section 6), with each seed, or resumes them, in
@@ -34,10 +34,10 @@ PUBLISHED = {  # error in %, and the spread that the paper states
 }
 
 
-def measure(row: str, settings: list[str], directory: pathlib.Path) -> dict[str, Any]:
+def measure(name: str, row: str, settings: list[str], directory: pathlib.Path) -> dict[str, Any]:
     """Trains one seed to the end, and measures its error on the test images."""
-    c = config.replace(config.load("aae_mnist_semi", settings), SETTINGS[row])
-    if status := train.run(c, directory, "aae_mnist_semi"):
+    c = config.replace(config.load(name, settings), SETTINGS[row])
+    if status := train.run(c, directory, pathlib.Path(name).stem):
         raise SystemExit(status)
     error = evaluate.evaluate(directory, num=1000, metrics=["memorisation"])["classification"]
     record = read_json(directory / "run.json")
@@ -65,6 +65,7 @@ def table(results: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     parser = cli.parser(__doc__)
+    parser.add_argument("--config", default="aae_mnist_semi")
     parser.add_argument("--seeds", type=cli.at_least(1), default=3, help="number of runs of each")
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/inferred"))
     parser.add_argument("--out", type=pathlib.Path, default=common.RESULTS / "inferred.json")
@@ -76,7 +77,9 @@ def main() -> int:
     results = {}
     for row in SETTINGS:
         seeds = [
-            measure(row, [f"--config.seed={n}", *settings], args.workdir / row / str(n))
+            measure(
+                args.config, row, [f"--config.seed={n}", *settings], args.workdir / row / str(n)
+            )
             for n in range(args.seeds)
         ]
         results[row] = common.origin() | {"settings": settings, "seeds": seeds}

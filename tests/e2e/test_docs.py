@@ -22,7 +22,7 @@ from decimal import Decimal
 import pytest
 import yaml
 
-from benchmarks import pacgan_table1, table1
+from benchmarks import inferred_classes, pacgan_table1, table1
 from gan_jax import __main__ as console
 from gan_jax import config
 from gan_jax.config.markdown import markdown
@@ -267,6 +267,14 @@ def test_equal_budget():
         metrics = ("parzen", "fid", "precision", "recall", "density", "coverage", "memorisation")
         values = (statistics.mean(s["metrics"][x]["value"] for s in seeds) for x in metrics)
         assert_row("reproductions", f"`{name}`, equal budget", seeds[0]["num_steps"], *values)
+
+
+def test_inferred_classes():
+    for row, result in read("inferred.json").items():
+        errors = [100 * seed["error"]["value"] for seed in result["seeds"]]
+        error = statistics.stdev(errors) / len(errors) ** 0.5
+        published = inferred_classes.PUBLISHED[row]
+        assert_row("autoencoders", row, statistics.mean(errors), error, *published)
 
 
 def test_evaluation_table():
