@@ -39,6 +39,14 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
+def mean_and_error(values: list[float], digits: int) -> str:
+    """The mean of seeds, and its standard error if there are several."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
+
+
 def ratios(a: Iterable[float], b: Iterable[float]) -> Spread:
     """Of a / b within each round, which a busy machine disturbs less than a or b."""
     return spread(x / y for x, y in zip(a, b, strict=True))

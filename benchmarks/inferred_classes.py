@@ -10,7 +10,6 @@ ends. Each run takes 11 minutes on one core.
 """
 
 import pathlib
-import statistics
 from typing import Any
 
 import common
@@ -54,9 +53,7 @@ def table(results: dict[str, Any]) -> list[str]:
     lines = [f"{'error, %':<12}  {'published':<12}  {'mean ± SE':<13}  seeds"]
     for row, result in results.items():
         errors = [100 * seed["error"]["value"] for seed in result["seeds"]]
-        mean = f"{statistics.mean(errors):.2f}"
-        if len(errors) > 1:
-            mean += f" ± {statistics.stdev(errors) / len(errors) ** 0.5:.2f}"
+        mean = common.mean_and_error(errors, 2)
         value, spread = PUBLISHED[row]
         each = ", ".join(f"{error:.2f}" for error in errors)
         lines.append(f"{row:<12}  {f'{value:.2f} ± {spread:.2f}':<12}  {mean:<13}  {each}")

@@ -68,9 +68,7 @@ def table1(results: dict[str, Any]) -> list[str]:
     for name, result in results.items():
         scores = [seed["metrics"]["parzen"] for seed in result["seeds"]]
         values, n = [score["value"] for score in scores], len(scores)
-        mean = f"{statistics.mean(values):.1f}"
-        if n > 1:
-            mean += f" ± {statistics.stdev(values) / n**0.5:.1f}"
+        mean = common.mean_and_error(values, 1)
         over_images = statistics.mean(score["standard_error"] for score in scores)
         rows.append((f"{name}, {n} seed{'s' * (n > 1)}", mean, over_images))
         trivial |= scores[0]["baselines"]

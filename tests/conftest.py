@@ -24,7 +24,7 @@ _DATA_DIR = os.environ.get("TFDS_DATA_DIR")  # before any test changes it
 
 
 def skip_unless_ci(reason: str) -> NoReturn:
-    """Skips a test that needs MNIST, root or Chromium; in CI, where all must run, fails it."""
+    """Skips a test for what a developer's machine lacks; in CI, where all must run, fails it."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
