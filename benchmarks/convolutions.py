@@ -15,12 +15,12 @@ CIFAR-10:
 Writes benchmarks/results/convolutions-DEVICE.json.
 """
 
+import collections
 import functools
 import math
 import pathlib
 import statistics
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import jax_sides
 import numpy as np
+from jax.interpreters import partial_eval
 from ml_collections import ConfigDict
 
 from gan_jax import algorithms, cli
@@ -59,32 +60,40 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
-    """Equations, also of inner programs, with how often they run."""
+def _equations(jaxpr: Any, due: float, times: float = 1) -> Iterator[tuple[Any, float]]:
+    """Equations, also of inner programs, with how often they run; conditional ones when due."""
     for equation in jaxpr.eqns:
         yield equation, times
         inner_times = times * equation.params.get("length", 1)  # of a scan
+        if equation.primitive.name == "cond":
+            inner_times *= due
         for value in jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
         ):
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
-                yield from _equations(inner, inner_times)
+                yield from _equations(inner, due, inner_times)
 
 
-def products(config: ConfigDict, images: np.ndarray) -> Counter[tuple[int, int, int]]:
-    """The matrix products (rows, inner, columns) that one iteration's layers are."""
+def products(config: ConfigDict, images: np.ndarray) -> dict[tuple[int, int, int], float]:
+    """How often an iteration's layers run each matrix product (rows, inner, columns), on average.
+
+    Penalties, all of which must have the same interval, count in the iterations that have them.
+    """
     spec, hparams = config_lib.spec(config, images.shape[1:]), config_lib.hparams(config)
     state, data = algorithms.shapes(spec, hparams), Batch(jax.device_put(images[:1000]))
 
-    def direct(cpu: Any, native: Any, g: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-        return convolution._by_group(cpu, g, a, b)
+    def choice(cpu: Any, native: Any, g: Any) -> Any:
+        return functools.partial(convolution._by_group, cpu, g)
 
-    with mock.patch.object(convolution, "_choose", direct):
+    with mock.patch.object(convolution, "_choice", choice):
         step = algorithms.ALGORITHMS[spec.algorithm].step
         traced = jax.make_jaxpr(functools.partial(step, spec, hparams))(state, data)
-    found: Counter[tuple[int, int, int]] = Counter()
-    for equation, times in _equations(traced.jaxpr):
+    # Traced are also gradients that nothing uses, and that XLA drops.
+    used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.out_avals))
+    (interval,) = {interval for _, interval in spec.penalties} or {1}
+    found: dict[tuple[int, int, int], float] = collections.defaultdict(float)
+    for equation, times in _equations(used, 1 / interval):
         if equation.primitive.name == "conv_general_dilated":
             out, kernel = equation.outvars[0].aval.shape, equation.invars[1].aval.shape
             found[math.prod(out[:3]), math.prod(kernel[:3]), out[3]] += times
@@ -97,8 +106,8 @@ def products(config: ConfigDict, images: np.ndarray) -> Counter[tuple[int, int, 
     return found
 
 
-def limit(sizes: Counter[tuple[int, int, int]]) -> common.Steps:
-    """Runs the matrix products of an iteration, alone."""
+def limit(sizes: dict[tuple[int, int, int], float]) -> common.Steps:
+    """Runs the matrix products of iterations, alone."""
     product = jax.jit(jnp.matmul)
     rng = np.random.default_rng(0)
     operands = {
@@ -107,9 +116,9 @@ def limit(sizes: Counter[tuple[int, int, int]]) -> common.Steps:
     }
 
     def steps(num: int) -> None:
-        for _ in range(num):
+        for i in range(num):
             for size, count in sizes.items():
-                for _ in range(count):
+                for _ in range(math.floor(count * (i + 1)) - math.floor(count * i)):
                     product(*operands[size]).block_until_ready()
 
     return steps

@@ -214,8 +214,8 @@ def _make(
 
         def step(penalised: bool) -> None:
             now = loss if penalised else fast  # torch.compile has no second derivatives
-            for p, grad in zip(params, torch.autograd.grad(now(penalised), params), strict=True):
-                p.grad = grad
+            adam.zero_grad()
+            now(penalised).backward(inputs=params)  # gradients with the layout of params
             adam.step()
 
         return step

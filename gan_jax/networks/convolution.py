@@ -3,11 +3,13 @@
 XLA:CPU rewrites only the convolutions of a program's entry computation for its fast kernel; inside
 `lax.scan`, `fori_loop` and `map` it runs the gradients of a convolution as naive loops. The
 trilinear form <y, conv(x, kernel)> has three partial derivatives: the convolution, its transpose
-and the kernel gradient. Here each is one forward convolution in the layout of the fast kernel
-(NHWC, HWIO, no reversed windows), differentiated by the other two. GPU and TPU run XLA's own.
+and the kernel gradient. Here each is matrix products or one forward convolution in the layout of
+the fast kernel (NHWC, HWIO, no reversed windows), differentiated by the other two. GPU and TPU run
+XLA's own.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -39,6 +41,11 @@ class Geometry(NamedTuple):
             )
         )
         return height, width
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is a matrix product over channels."""
+        return self == Geometry(self.input, (1, 1), (1, 1), ((0, 0), (0, 0)), 1)
 
 
 def _geometry(
@@ -73,13 +80,6 @@ def convolution(
     Returns:
       Shape (batch, out height, out width, features).
     """
-    if (
-        kernel.shape[:2] == (1, 1)
-        and strides == (1, 1)
-        and groups == 1
-        and not any(sum(padding, ()))
-    ):
-        return x @ kernel[0, 0]
     _, *size, _ = x.shape
     return _convolution(_geometry(size, kernel, strides, padding, groups), x, kernel)
 
@@ -116,6 +116,8 @@ def transposed_convolution(
 
 
 def _native(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    if g.pointwise:
+        return x @ kernel[0, 0]
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -156,6 +158,8 @@ def _by_group(form: _Form, g: Geometry, a: jax.Array, b: jax.Array) -> jax.Array
 def _forward(
     x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]], strides: Sequence[int]
 ) -> jax.Array:
+    if kernel.shape[:2] == (1, 1) and (*strides, *sum(padding, ())) == (1, 1, 0, 0, 0, 0):
+        return x @ kernel[0, 0]
     return jax.lax.conv_general_dilated(
         x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -166,10 +170,18 @@ def _cpu(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _cpu_transpose(g: Geometry, y: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A convolution of stride 1 to a block of pixels, stride by stride, for each pixel of y.
+    """A convolution with the flipped kernel; with strides, a matrix product and shifted sums.
 
     Pixel s a + r of the padded input, r < s, is the sum over q of y[a - q] kernel[s q + r].
     """
+    if g.strides == (1, 1):
+        padding = [
+            (window - 1 - low, low + size - out)
+            for window, (low, _), size, out in zip(
+                g.window, g.padding, g.input, g.output, strict=True
+            )
+        ]
+        return _forward(y, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), padding, (1, 1))
     *_, channels, features = kernel.shape
     taps = [-(-window // stride) for window, stride in zip(g.window, g.strides, strict=True)]
     rest = [
@@ -177,50 +189,45 @@ def _cpu_transpose(g: Geometry, y: jax.Array, kernel: jax.Array) -> jax.Array:
         for tap, stride, window in zip(taps, g.strides, g.window, strict=True)
     ]
     kernel = jnp.pad(kernel, (*rest, (0, 0), (0, 0)))
-    kernel = kernel.reshape(taps[0], g.strides[0], taps[1], g.strides[1], channels, features)
-    kernel = jnp.flip(kernel, (0, 2)).transpose(0, 2, 5, 1, 3, 4)
-    # The blocks that hold pixels of the input.
-    first = [low // stride for (low, _), stride in zip(g.padding, g.strides, strict=True)]
-    last = [
-        (low + size - 1) // stride
-        for (low, _), size, stride in zip(g.padding, g.input, g.strides, strict=True)
-    ]
-    padding = [
-        (tap - 1 - start, end - (out - 1))
-        for tap, start, end, out in zip(taps, first, last, g.output, strict=True)
-    ]
-    blocks = _forward(y, kernel.reshape(*taps, features, -1), padding, (1, 1))
-    n, rows, columns, _ = blocks.shape
-    blocks = blocks.reshape(n, rows, columns, *g.strides, channels).transpose(0, 1, 3, 2, 4, 5)
-    x = blocks.reshape(n, rows * g.strides[0], columns * g.strides[1], channels)
-    top, left = (
-        low - start * stride
-        for (low, _), start, stride in zip(g.padding, first, g.strides, strict=True)
+    products = y @ kernel.reshape(-1, features).T
+    n, height, width, _ = y.shape
+    products = products.reshape(
+        n, height, width, taps[0], g.strides[0], taps[1], g.strides[1], channels
     )
-    return x[:, top : top + g.input[0], left : left + g.input[1]]
+    rows, columns = height + taps[0] - 1, width + taps[1] - 1
+    blocks = jnp.zeros((n, rows, columns, *g.strides, channels), y.dtype)
+    for i, j in itertools.product(*map(range, taps)):
+        # Adding in place takes less time than a sum of padded terms.
+        blocks = blocks.at[:, i : i + height, j : j + width].add(products[:, :, :, i, :, j])
+    x = blocks.swapaxes(2, 3).reshape(n, rows * g.strides[0], columns * g.strides[1], channels)
+    ends = [low + size for (low, _), size in zip(g.padding, g.input, strict=True)]
+    unseen = [(0, max(0, end - size)) for end, size in zip(ends, x.shape[1:3], strict=True)]
+    (top, _), (left, _) = g.padding
+    return jnp.pad(x, ((0, 0), *unseen, (0, 0)))[:, top : ends[0], left : ends[1]]
 
 
 def _cpu_kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
-    """A convolution over examples as channels; with strides, a matrix product per kernel entry."""
+    """A matrix product for each entry of the window."""
     spans = [(out - 1) * stride + 1 for out, stride in zip(g.output, g.strides, strict=True)]
     padding = [
-        (low, window - 1 + span - size - low)
+        (low, max(0, window - 1 + span - size - low))
         for (low, _), window, span, size in zip(g.padding, g.window, spans, g.input, strict=True)
     ]
-    if g.strides == (1, 1):
-        gradient = _forward(
-            jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(y, (1, 2, 0, 3)), padding, (1, 1)
-        )
-        return jnp.transpose(gradient, (1, 2, 0, 3))
-    x = jnp.pad(x, ((0, 0), *((low, max(high, 0)) for low, high in padding), (0, 0)))
-    rows = []
-    for i in range(g.window[0]):
-        views = [
-            x[:, i : i + spans[0] : g.strides[0], j : j + spans[1] : g.strides[1]]
-            for j in range(g.window[1])
-        ]
-        rows.append(jnp.stack([jnp.einsum("nhwi,nhwo->io", view, y) for view in views]))
-    return jnp.stack(rows)
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    entries = [
+        _gram(x[:, i : i + spans[0] : g.strides[0], j : j + spans[1] : g.strides[1]], y)
+        for i, j in itertools.product(*map(range, g.window))
+    ]
+    return jnp.stack(entries).reshape(*g.window, x.shape[3], y.shape[3])
+
+
+def _gram(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The sum over pixels of x y^T, of shape (channels of x, channels of y).
+
+    XLA:CPU transposes operands of a product slowly, unless it has a batch axis.
+    """
+    x, y = (a.reshape(1, -1, a.shape[-1]) for a in (x, y))
+    return jnp.einsum("npi,npo->nio", x, y)[0]
 
 
 # The three partial derivatives, each differentiated by the other two

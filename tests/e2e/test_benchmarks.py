@@ -8,6 +8,7 @@ import pytest
 from benchmarks import (
     codes,
     common,
+    convolutions,
     engines,
     equilibrium,
     jax_sides,
@@ -75,6 +76,30 @@ def test_outputs_share(monkeypatch):
     shares = speed.outputs_share(None, None)
     assert shares["waiting"] == pytest.approx([0.75] * 3)  # 15 of 20 s outside of train_chunk
     assert shares["in_all"] == pytest.approx([0.85] * 3)  # 3 s without outputs
+
+
+def test_products_of_an_iteration():
+    """Counted by hand for D's first layer and G's last, which has the same sizes."""
+    images = np.zeros((1000, 8, 8, 1), np.uint8)
+    small = {"image_size": 8, "batch_size": 6, "schedules": ()}
+    for player in ("generator", "discriminator"):
+        small |= {f"{player}.widths": (4,), f"{player}.hidden": ()}
+    base = config.replace(config.load("dcgan_mnist"), small)
+
+    def products(weight, interval):
+        penalties = {}
+        for name in ("r1", "r2"):
+            penalties |= {f"penalties.{name}.weight": weight}
+            penalties |= {f"penalties.{name}.interval": interval}
+        return convolutions.products(config.replace(base, penalties), images)
+
+    plain, lazy, every = products(0.0, 1), products(1.0, 4), products(1.0, 1)
+    pixels = 6 * 4 * 4
+    assert plain[pixels, 16, 4] == 2 * 2 + 1  # D on real and fake for each player; G's gradient
+    assert plain[pixels, 4, 16] == 2 * 1 + 1  # the fake images for each player; their gradient
+    assert plain[1, pixels, 4] == 16 * (2 + 1)  # gradients of D's kernel; of G's
+    assert {k: 4 * (lazy[k] - plain[k]) for k in every} == {k: every[k] - plain[k] for k in every}
+    assert sum(every.values()) > sum(plain.values())
 
 
 @pytest.mark.parametrize("k", [1, 3])
