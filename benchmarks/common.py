@@ -70,7 +70,8 @@ def in_turn(
 ) -> dict[str, list[float]]:
     """Iterations/s of each side, once per round.
 
-    Sides take turns, so that other load on the machine affects all of them alike.
+    Sides take turns, in every other round backwards, so that other load on the machine and what the
+    side before leaves behind affect all of them alike.
 
     Args:
       sides: functions from a number of iterations to the seconds that they took.
@@ -82,8 +83,8 @@ def in_turn(
         side(3)  # compiles
         num[name] = max(3, round(3 * duration / side(3)))
     rates: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
+    for i in range(rounds):
+        for name, side in list(sides.items())[:: -1 if i % 2 else 1]:
             rates[name].append(num[name] / side(num[name]))
     return rates
 

@@ -48,7 +48,7 @@ def test_sides_alternate_for_equal_durations():
 
     rates = common.in_turn({"a": side("a", 0.5), "b": side("b", 0.1)}, rounds=2, duration=10)
     assert rates == {"a": pytest.approx([2, 2]), "b": pytest.approx([10, 10])}
-    assert calls[4:] == [("a", 20), ("b", 100)] * 2
+    assert calls[4:] == [("a", 20), ("b", 100), ("b", 100), ("a", 20)]
 
 
 def test_origin_omits_directories(monkeypatch):
