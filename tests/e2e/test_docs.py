@@ -269,6 +269,22 @@ def test_equal_budget():
         assert_row("reproductions", f"`{name}`, equal budget", seeds[0]["num_steps"], *values)
 
 
+def test_autoencoders():
+    rows = {
+        name: f"[`{name}`](../benchmarks/results/{name}/evaluation.json)"
+        for name in ("autoencoder_mnist", "vae_mnist", "aae_mnist")
+    }
+    for name, row in rows.items():
+        found = read(f"{name}/evaluation.json")
+        metrics = found["metrics"]
+        values = [metrics[x]["value"] for x in ("fid", "kid", "precision", "recall", "parzen")]
+        values.append(metrics["parzen"]["standard_error"])
+        for bound in found.get("log_likelihood", {}).values():
+            values += bound.values()
+        published = (340, 2) if name == "aae_mnist" else ()
+        assert_row("autoencoders", row, *values, *published)
+
+
 def test_inferred_classes():
     for row, result in read("inferred.json").items():
         errors = [100 * seed["error"]["value"] for seed in result["seeds"]]
