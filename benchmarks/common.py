@@ -70,8 +70,8 @@ def in_turn(
 ) -> dict[str, list[float]]:
     """Iterations/s of each side, once per round.
 
-    Sides take turns, in every other round backwards, so that other load on the machine and what the
-    side before leaves behind affect all of them alike.
+    Sides take turns, backwards in every other round, so that slow changes of the machine's load
+    favour none.
 
     Args:
       sides: functions from a number of iterations to the seconds that they took.

@@ -78,7 +78,7 @@ def _equations(jaxpr: Any, due: float, times: float = 1) -> Iterator[tuple[Any, 
 def products(config: ConfigDict, images: np.ndarray) -> dict[tuple[int, int, int], float]:
     """How often an iteration's layers run each matrix product (rows, inner, columns), on average.
 
-    Penalties, all of which must have the same interval, count in the iterations that have them.
+    Penalties must share one interval; their products count 1 / interval times.
     """
     spec, hparams = config_lib.spec(config, images.shape[1:]), config_lib.hparams(config)
     state, data = algorithms.shapes(spec, hparams), Batch(jax.device_put(images[:1000]))
@@ -89,7 +89,7 @@ def products(config: ConfigDict, images: np.ndarray) -> dict[tuple[int, int, int
     with mock.patch.object(convolution, "_choice", choice):
         step = algorithms.ALGORITHMS[spec.algorithm].step
         traced = jax.make_jaxpr(functools.partial(step, spec, hparams))(state, data)
-    # Traced are also gradients that nothing uses, and that XLA drops.
+    # Drops unused gradients, as XLA does.
     used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.out_avals))
     (interval,) = {interval for _, interval in spec.penalties} or {1}
     found: dict[tuple[int, int, int], float] = collections.defaultdict(float)

@@ -39,8 +39,8 @@ def check(name: str, devices: int = 1) -> None:
         assert not any("lapack" in call or "cpu" in call.lower() for call in calls), calls
     assert kernels(gpu) == kernels(tpu)
     if kernels(gpu):
-        # Native kernel gradients have other layouts; those for CPU are written
-        # as forward convolutions.
+        # Native kernel gradients have other layouts; for CPU there are forward
+        # convolutions alone.
         layout = "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"
         assert not all(layout in kernel for kernel in kernels(gpu))
         assert all(layout in kernel for kernel in kernels(export(name, "cpu", devices)))

@@ -3,9 +3,9 @@
 XLA:CPU rewrites only the convolutions of a program's entry computation for its fast kernel; inside
 `lax.scan`, `fori_loop` and `map` it runs the gradients of a convolution as naive loops. The
 trilinear form <y, conv(x, kernel)> has three partial derivatives: the convolution, its transpose
-and the kernel gradient. Here each is matrix products or one forward convolution in the layout of
-the fast kernel (NHWC, HWIO, no reversed windows), differentiated by the other two. GPU and TPU run
-XLA's own.
+and the kernel gradient, each differentiated by the other two. On CPU each is computed by matrix
+products, or by one forward convolution in the layout of the fast kernel (NHWC, HWIO, no reversed
+windows). GPU and TPU run XLA's own.
 """
 
 import functools
@@ -55,6 +55,8 @@ def _geometry(
     padding: Padding,
     groups: int,
 ) -> Geometry:
+    if min(sum(padding, ())) < 0:
+        raise ValueError(f"padding is {padding}, but must not be negative")
     window = (kernel.shape[0], kernel.shape[1])
     return Geometry((size[0], size[1]), window, strides, padding, groups)
 
@@ -139,7 +141,7 @@ def _native_kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Arra
     return jax.linear_transpose(lambda kernel: _native(g, x, kernel), kernel)(y)[0]
 
 
-# The same as forward convolutions, in the layout of the CPU's fast kernel
+# The same for CPU, as matrix products and forward convolutions
 
 
 def _split(x: jax.Array, groups: int) -> jax.Array:
@@ -165,7 +167,7 @@ def _forward(
     )
 
 
-def _cpu(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _cpu_convolution(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _forward(x, kernel, g.padding, g.strides)
 
 
@@ -189,42 +191,46 @@ def _cpu_transpose(g: Geometry, y: jax.Array, kernel: jax.Array) -> jax.Array:
         for tap, stride, window in zip(taps, g.strides, g.window, strict=True)
     ]
     kernel = jnp.pad(kernel, (*rest, (0, 0), (0, 0)))
-    products = y @ kernel.reshape(-1, features).T
+    wide = jnp.promote_types(y.dtype, jnp.float32)  # in which bfloat16 is summed elsewhere too
+    products = jnp.matmul(y, kernel.reshape(-1, features).T, preferred_element_type=wide)
     n, height, width, _ = y.shape
     products = products.reshape(
         n, height, width, taps[0], g.strides[0], taps[1], g.strides[1], channels
     )
     rows, columns = height + taps[0] - 1, width + taps[1] - 1
-    blocks = jnp.zeros((n, rows, columns, *g.strides, channels), y.dtype)
+    blocks = jnp.zeros((n, rows, columns, *g.strides, channels), wide)
     for i, j in itertools.product(*map(range, taps)):
-        # Adding in place takes less time than a sum of padded terms.
+        # Faster than a sum of padded terms.
         blocks = blocks.at[:, i : i + height, j : j + width].add(products[:, :, :, i, :, j])
     x = blocks.swapaxes(2, 3).reshape(n, rows * g.strides[0], columns * g.strides[1], channels)
     ends = [low + size for (low, _), size in zip(g.padding, g.input, strict=True)]
-    unseen = [(0, max(0, end - size)) for end, size in zip(ends, x.shape[1:3], strict=True)]
+    missing = [(0, max(0, end - size)) for end, size in zip(ends, x.shape[1:3], strict=True)]
     (top, _), (left, _) = g.padding
-    return jnp.pad(x, ((0, 0), *unseen, (0, 0)))[:, top : ends[0], left : ends[1]]
+    x = jnp.pad(x, ((0, 0), *missing, (0, 0)))[:, top : ends[0], left : ends[1]]
+    return x.astype(y.dtype)
 
 
 def _cpu_kernel_gradient(g: Geometry, x: jax.Array, y: jax.Array) -> jax.Array:
     """A matrix product for each entry of the window."""
-    spans = [(out - 1) * stride + 1 for out, stride in zip(g.output, g.strides, strict=True)]
+    spans = [
+        max(0, (out - 1) * stride + 1) for out, stride in zip(g.output, g.strides, strict=True)
+    ]
     padding = [
         (low, max(0, window - 1 + span - size - low))
         for (low, _), window, span, size in zip(g.padding, g.window, spans, g.input, strict=True)
     ]
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     entries = [
-        _gram(x[:, i : i + spans[0] : g.strides[0], j : j + spans[1] : g.strides[1]], y)
+        _outer_products(x[:, i : i + spans[0] : g.strides[0], j : j + spans[1] : g.strides[1]], y)
         for i, j in itertools.product(*map(range, g.window))
     ]
     return jnp.stack(entries).reshape(*g.window, x.shape[3], y.shape[3])
 
 
-def _gram(x: jax.Array, y: jax.Array) -> jax.Array:
+def _outer_products(x: jax.Array, y: jax.Array) -> jax.Array:
     """The sum over pixels of x y^T, of shape (channels of x, channels of y).
 
-    XLA:CPU transposes operands of a product slowly, unless it has a batch axis.
+    With a batch axis of size 1, XLA:CPU avoids a slow transposition of the operands.
     """
     x, y = (a.reshape(1, -1, a.shape[-1]) for a in (x, y))
     return jnp.einsum("npi,npo->nio", x, y)[0]
@@ -235,7 +241,7 @@ def _gram(x: jax.Array, y: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolution(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    form = _choice(_cpu, _native, g)
+    form = _choice(_cpu_convolution, _native, g)
     return by_example(form, x, kernel, shared=1)
 
 

@@ -115,12 +115,47 @@ def test_gradients_inside_loops(how):
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_bfloat16_is_summed_in_float32(strides):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((4, 16, 16, 8)), jnp.bfloat16)
+    kernel = jnp.asarray(rng.standard_normal((8, 8, 8, 8)) / 8, jnp.bfloat16)
+    geometry = strides, ((3, 4), (4, 3))
+
+    @jax.jit
+    def gradients(x, kernel):
+        y, vjp = jax.vjp(lambda x, kernel: convolution(x, kernel, *geometry), x, kernel)
+        return vjp(jnp.ones_like(y) * jnp.arange(8, dtype=y.dtype))
+
+    found = gradients(x, kernel)
+    exact = gradients(jnp.float32(x), jnp.float32(kernel))
+    for rounded, value in zip(found, exact, strict=True):
+        assert rounded.dtype == jnp.bfloat16
+        error = jnp.sqrt(jnp.mean((jnp.float32(rounded) - value) ** 2) / jnp.mean(value**2))
+        assert error < 0.0025  # one rounding: at most 2^-9, 0.0017 on average
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_window_larger_than_the_input(strides):
+    x, kernel = jnp.ones((2, 2, 4, 3)), jnp.ones((3, 3, 3, 5))
+    y, vjp = jax.vjp(lambda x, kernel: convolution(x, kernel, strides), x, kernel)
+    assert y.size == 0
+    for gradient, primal in zip(vjp(y), (x, kernel), strict=True):
+        np.testing.assert_array_equal(gradient, np.zeros_like(primal))
+
+
+def test_rejects_negative_padding():
+    with pytest.raises(ValueError, match="padding"):
+        convolution(jnp.ones((1, 8, 8, 1)), jnp.ones((3, 3, 1, 1)), padding=((-1, 1), (0, 0)))
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-def test_form_by_platform(platform):
+def test_form_by_platform(platform, strides):
     """On CPU only forward convolutions in its fast layout; elsewhere grouped ones, natively."""
 
     def loss(x, kernel):
-        return jnp.sum(convolution(x, kernel, (2, 2), ((1, 1), (1, 1)), 2) ** 2)
+        return jnp.sum(convolution(x, kernel, strides, ((1, 1), (1, 1)), 2) ** 2)
 
     def train(x, kernel):
         return jax.lax.map(jax.grad(lambda x: loss(x, kernel)), x), jax.grad(loss, 1)(x[0], kernel)
