@@ -270,11 +270,9 @@ def test_equal_budget():
 
 
 def test_autoencoders():
-    rows = {
-        name: f"[`{name}`](../benchmarks/results/{name}/evaluation.json)"
-        for name in ("autoencoder_mnist", "vae_mnist", "aae_mnist")
-    }
-    for name, row in rows.items():
+    titles = {x: f"`{x}`" for x in ("autoencoder_mnist", "vae_mnist", "aae_mnist")}
+    for name, title in (titles | {"vae_mnist_dcgan": "convolutional VAE"}).items():
+        row = f"[{title}](../benchmarks/results/{name}/evaluation.json)"
         found = read(f"{name}/evaluation.json")
         metrics = found["metrics"]
         values = [metrics[x]["value"] for x in ("fid", "kid", "precision", "recall", "parzen")]
