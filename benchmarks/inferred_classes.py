@@ -6,7 +6,7 @@
 Trains semi-supervised adversarial autoencoders from 100 and 1,000 labels (section 5), and
 clustering ones of 16 and 30 clusters (section 6), with each seed, or resumes them, in
 WORKDIR/<row>/<seed>. Each row is written to FILE (benchmarks/results/inferred.json) as it
-ends. Each run takes 11 minutes on one core.
+ends. Each run takes 15 minutes on one core.
 """
 
 import pathlib
