@@ -42,11 +42,6 @@ class Geometry(NamedTuple):
         )
         return height, width
 
-    @property
-    def pointwise(self) -> bool:
-        """Whether it is a matrix product over channels."""
-        return self == Geometry(self.input, (1, 1), (1, 1), ((0, 0), (0, 0)), 1)
-
 
 def _geometry(
     size: Sequence[int],
@@ -117,17 +112,27 @@ def transposed_convolution(
 # Native convolutions
 
 
-def _native(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    if g.pointwise:
+def _forward(
+    x: jax.Array,
+    kernel: jax.Array,
+    padding: Sequence[tuple[int, int]],
+    strides: Sequence[int],
+    groups: int = 1,
+) -> jax.Array:
+    if (*kernel.shape[:2], *strides, groups) == (1,) * 5 and not any(sum(padding, ())):
         return x @ kernel[0, 0]
     return jax.lax.conv_general_dilated(
         x,
         kernel,
-        g.strides,
-        g.padding,
+        strides,
+        padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=g.groups,
+        feature_group_count=groups,
     )
+
+
+def _native(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _forward(x, kernel, g.padding, g.strides, g.groups)
 
 
 def _native_transpose(g: Geometry, y: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -155,16 +160,6 @@ def _by_group(form: _Form, g: Geometry, a: jax.Array, b: jax.Array) -> jax.Array
     parts = jax.lax.map(lambda ab: form(g, *ab), (_split(a, g.groups), _split(b, g.groups)))
     merged = jnp.moveaxis(parts, 0, -2)
     return merged.reshape(*merged.shape[:-2], -1)
-
-
-def _forward(
-    x: jax.Array, kernel: jax.Array, padding: Sequence[tuple[int, int]], strides: Sequence[int]
-) -> jax.Array:
-    if kernel.shape[:2] == (1, 1) and (*strides, *sum(padding, ())) == (1, 1, 0, 0, 0, 0):
-        return x @ kernel[0, 0]
-    return jax.lax.conv_general_dilated(
-        x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 def _cpu_convolution(g: Geometry, x: jax.Array, kernel: jax.Array) -> jax.Array:
